@@ -1,0 +1,155 @@
+"""The platform interface: what the kernel may ask of whatever carries the guest's threads.
+
+A platform runs guest threads (1:1 on host threads) in guest address spaces (one host process
+each) and reports what they do as events. The kernel never waits for a guest: each request below
+returns at once, and its outcome arrives as an event or through a `done` callback, both from
+within `Platform.wait`.
+
+A thread is either RUNNING (the guest or the stub has it) or PARKED (an event of it has been
+returned by `wait`, and it does nothing until the kernel calls one of the methods marked
+"resumes"). Only a parked thread may be asked anything; `interrupt` is the exception.
+
+This file is the contract, in plain Python, for readers and for type checks. The two
+implementations are `systrap.pyx` and `ptrace.pyx`; `tests/platform` runs the same tests on both.
+"""
+
+# --- events (Thread.event) -----------------------------------------------------------------
+EV_SYSCALL = 1  # the guest made a system call: `nr`, `args`
+EV_FAULT = 2  # SEGV BUS FPE ILL TRAP in guest code: `fault`
+EV_INTERRUPT = 3  # the answer to `interrupt`: the thread was in guest code
+EV_OPS = 4  # `run_ops` ended without resuming the guest: `ops_done`, `ops_errno`
+EV_FRAME_FAULT = 5  # guest memory named in enter_handler / resume(fp_from=…) is not accessible
+EV_DEAD = 6  # the host process of this thread is gone (killed, OOM); reported once per thread
+
+# --- memory operations for run_ops: tuples (opcode, arguments…) -------------------------------
+OP_MMAP_ANON = 1  # (addr, length, prot, noreserve)  private anonymous, MAP_FIXED
+OP_MMAP_FD = 2  # (addr, length, prot, shared, host_fd, offset)  MAP_FIXED; host_fd is the Sentry's
+OP_MUNMAP = 3  # (addr, length)
+OP_MPROTECT = 4  # (addr, length, prot)
+OP_MADVISE = 5  # (addr, length, advice)  DONTNEED FREE HUGEPAGE NOHUGEPAGE
+OP_MREMAP = 6  # (old_addr, old_length, new_length, new_addr)  MAYMOVE | FIXED, old_length != 0
+OP_WRITE = 7  # (addr, data)  copy bytes into guest memory (in stub: may write what it just mapped)
+OP_ZERO = 8  # (addr, length)
+
+TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
+PAGE = 4096
+
+
+class MemFault(Exception):
+    """Guest memory at `addr` could not be read or written (becomes EFAULT)."""
+
+
+class Regs:
+    """General registers of a parked thread; every attribute is a 64-bit unsigned int, get and set.
+
+    r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip rsp eflags fs_base gs_base
+    After EV_SYSCALL: orig_rax is the number, rip is after the instruction.
+    """
+
+    def copy(self) -> "tuple[int, ...]":
+        """All registers, in the order above."""
+
+    def load(self, values: "tuple[int, ...]") -> None: ...
+
+
+class Thread:
+    task: object  # the kernel's task; the platform never looks at it
+    aspace: "AddressSpace"
+    tid: int  # host thread id in the Sentry's pid namespace
+    event: int  # EV_*, valid while parked
+    nr: int  # system call number, sign-extended from 32 bits; -1 for a call of a foreign ABI (i386, x32)
+    args: "tuple[int, int, int, int, int, int]"  # unsigned 64-bit
+    fault: "tuple[int, int, int, int, int]"  # signo, si_code, address, trap number, error code
+    ops_done: int  # operations that succeeded
+    ops_errno: int  # 0, or errno of operation number ops_done
+    regs: Regs
+
+    # -- guest memory; while parked. All raise MemFault when nothing can be copied.
+    # Data that the stub carried along with the call (the marshalling buffer) is served from there,
+    # and what is written into an announced output buffer travels back with `ret`; callers cannot tell.
+    def read(self, addr: int, length: int) -> bytes: ...
+
+    def read_upto(self, addr: int, length: int) -> bytes:
+        """As `read`, but a fault after some bytes returns those."""
+
+    def read_cstr(self, addr: int, limit: int) -> bytes:
+        """The bytes before the NUL. When no NUL is found in `limit` bytes: `limit` bytes are returned."""
+
+    def write(self, addr: int, data) -> None: ...
+
+    def write_upto(self, addr: int, data) -> int:
+        """As `write`, but a fault after some bytes returns their number."""
+
+    # -- resumes --------------------------------------------------------------------------------
+    def ret(self, value: int) -> None:
+        """Resumes: return from the system call with rax = value (a negative errno is passed negative)."""
+
+    def resume(self, fp_reset: bool = False, fp_from: int = 0) -> None:
+        """Resumes with `regs` as they stand. fp_reset: initial FP state (exec). fp_from: load the FP
+        state from the signal frame image at this guest address (sigreturn; EV_FRAME_FAULT on a fault)."""
+
+    def enter_handler(self, frame_addr: int, frame: bytes, fp_addr: int) -> None:
+        """Resumes at `regs` after writing `frame` to frame_addr and the thread's FP state (an image of
+        `Platform.fp_size` bytes in the kernel's signal frame format) to fp_addr; FP state becomes initial.
+        EV_FRAME_FAULT, with nothing else changed, if that memory cannot be written."""
+
+    def run_ops(self, ops: list, value: "int | None" = None) -> None:
+        """Resumes into the stub: carry out memory operations in order, stop at the first failure.
+        If all succeed and `value` is given the guest goes on with rax = value and no event follows;
+        otherwise EV_OPS."""
+
+    # -- others, parked threads ------------------------------------------------------------------
+    def fork(self, done) -> None:
+        """Copy the address space (private memory copy-on-write). done(child, errno): `child` is a parked
+        Thread in a new AddressSpace with this thread's registers and FP state, or None. This thread
+        stays parked and must not be resumed before `done`."""
+
+    def spawn(self, done) -> None:
+        """A new thread in the same address space, else as `fork`."""
+
+    def exit(self) -> None:
+        """End this host thread only. No further event comes from it."""
+
+    # -- running threads --------------------------------------------------------------------------
+    def interrupt(self) -> None:
+        """Make a running thread report soon: EV_INTERRUPT from guest code, or whatever event it was
+        about to report anyway. No effect on a parked thread. A thread that cannot be interrupted
+        within 100 ms of its CPU time is killed with its host process (EV_DEAD)."""
+
+
+class AddressSpace:
+    pid: int  # host process id in the Sentry's pid namespace
+    threads: "list[Thread]"
+
+    # As in Thread, without the marshalling buffer.
+    def read(self, addr: int, length: int) -> bytes: ...
+    def read_upto(self, addr: int, length: int) -> bytes: ...
+    def write(self, addr: int, data) -> None: ...
+    def write_upto(self, addr: int, data) -> int: ...
+
+    def kill(self) -> None:
+        """End the host process and forget its threads; no further events. Idempotent."""
+
+
+class Platform:
+    name: str
+    fp_size: int  # bytes of the FP part of a signal frame (xsave area with its trailing magic)
+
+    def start(self) -> None:
+        """Start the seed process, from which all guest processes descend. Before the seccomp filter closes."""
+
+    def new_aspace(self, done) -> None:
+        """done(thread, errno): a parked thread (zero registers) in a fresh, empty address space."""
+
+    def watch(self, fd: int, events: int, callback) -> None:
+        """Call callback(fd, events) from `wait` when the host descriptor is ready (select.EPOLL*;
+        level-triggered unless EPOLLET is given). Watching a descriptor again replaces the mask."""
+
+    def unwatch(self, fd: int) -> None: ...
+
+    def wait(self, deadline: "int | None") -> "list[Thread]":
+        """Threads that have an event; sleeps until there is one, a callback has run, or `deadline`
+        (CLOCK_MONOTONIC, ns; None: for ever) has passed. May return []."""
+
+    def stop(self) -> None:
+        """Kill every host process of the platform."""
