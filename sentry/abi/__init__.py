@@ -1,0 +1,1 @@
+"""Numbers and struct layouts of the Linux x86-64 ABI. Imports nothing of the project."""
