@@ -1,0 +1,168 @@
+"""Inodes: what every file system implements.
+
+Methods return a value or a negative errno; they do not check permissions, mounts or name syntax: the path
+walk (`walk.py`) and the operations in `ops.py` have done so. Names are bytes. Times are ns since the epoch.
+"""
+
+from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
+from time import time_ns
+
+from sentry.abi.errno import EINVAL, ENODATA, ENOENT, ENOTDIR, ENOTSUP, EPERM
+
+
+class FileSystem:
+    """A mounted file-system instance (super_block)."""
+
+    type_name = "none"  # as in /proc/mounts
+    magic = 0  # statfs f_type
+    read_only = False
+    # False: dentries below may be cached for ever (only the guest changes them). True: each walk asks
+    # `Inode.lookup` again (a shared volume, /proc).
+    revalidate = False
+    next_dev = 0x20
+
+    def __init__(self):
+        FileSystem.next_dev += 1
+        self.dev = FileSystem.next_dev  # st_dev: anonymous device numbers (0, minor)
+        self.root = None  # Inode
+        self.source = b"none"
+        self.options = b""  # file-system specific options of /proc/mounts
+
+    def statfs(self) -> "tuple":
+        """(type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize) or -errno."""
+        return (self.magic, 4096, 0, 0, 0, 0, 0, 255, 4096)
+
+    def sync(self) -> int:
+        return 0
+
+
+class Inode:
+    """A file. In-memory file systems use the attributes as the truth; others refresh them in `getattr`."""
+
+    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "__weakref__")  # fmt: skip
+
+    def __init__(self, fs, ino, mode, uid=0, gid=0):
+        self.fs = fs
+        self.ino = ino
+        self.mode = mode  # type and permission bits
+        self.uid = uid
+        self.gid = gid
+        self.nlink = 1
+        self.size = 0
+        self.rdev = 0  # makedev form of stat(2)
+        self.atime = self.mtime = self.ctime = self.btime = time_ns()
+        self.locks = None  # file locks, vfs/locks.py
+        self.watches = None  # inotify watches
+
+    # -- attributes
+    def getattr(self) -> int:
+        """Bring the attributes up to date. 0 or -errno."""
+        return 0
+
+    def setattr(self, *, mode=None, uid=None, gid=None, size=None, atime=None, mtime=None) -> int:
+        """Change what is not None, and ctime. `mode`: permission bits only."""
+        if size is not None:
+            error = self.truncate(size)
+            if error < 0:
+                return error
+        if mode is not None:
+            self.mode = S_IFMT(self.mode) | mode
+        if uid is not None:
+            self.uid = uid
+        if gid is not None:
+            self.gid = gid
+        if atime is not None:
+            self.atime = atime
+        if mtime is not None:
+            self.mtime = mtime
+        self.ctime = time_ns()
+        return 0
+
+    def truncate(self, size: int) -> int:
+        return -EINVAL
+
+    def blocks(self) -> int:
+        """st_blocks, in units of 512 bytes."""
+        return (self.size + 511) // 512
+
+    def getxattr(self, name: bytes) -> "bytes | int":
+        return -ENOTSUP
+
+    def setxattr(self, name: bytes, value: bytes, flags: int) -> int:
+        return -ENOTSUP
+
+    def listxattr(self) -> "list[bytes] | int":
+        return -ENOTSUP
+
+    def removexattr(self, name: bytes) -> int:
+        return -ENOTSUP
+
+    # -- directories (only called on directories)
+    def lookup(self, name: bytes) -> "Inode | int":
+        """The child, or -ENOENT."""
+        return -ENOTDIR
+
+    def create(self, name: bytes, mode: int, uid: int, gid: int) -> "Inode | int":
+        """A new regular file; the name does not exist (-EEXIST if it turns out to)."""
+        return -EPERM
+
+    def mkdir(self, name: bytes, mode: int, uid: int, gid: int) -> "Inode | int":
+        return -EPERM
+
+    def mknod(self, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> "Inode | int":
+        """FIFO, socket, device. `mode` with type bits."""
+        return -EPERM
+
+    def symlink(self, name: bytes, target: bytes, uid: int, gid: int) -> "Inode | int":
+        return -EPERM
+
+    def link(self, name: bytes, inode: "Inode") -> int:
+        return -EPERM
+
+    def unlink(self, name: bytes, inode: "Inode") -> int:
+        return -EPERM
+
+    def rmdir(self, name: bytes, inode: "Inode") -> int:
+        return -EPERM
+
+    def rename(self, name: bytes, inode: "Inode", new_dir: "Inode", new_name: bytes, target: "Inode | None", flags: int) -> int:
+        """flags: 0, RENAME_EXCHANGE, RENAME_WHITEOUT (NOREPLACE has been dealt with)."""
+        return -EPERM
+
+    def entries(self) -> "list[tuple[bytes, int, int]] | int":
+        """The directory's content without "." and "..": (name, ino, mode). Called at the first getdents and
+        after a rewind; the result is the snapshot that one pass over the directory reads."""
+        return -ENOTDIR
+
+    # -- other types
+    def readlink(self, t) -> "bytes | int":
+        """Target of a symbolic link. Magic links (/proc/self/fd/N) override `follow` as well."""
+        return -EINVAL
+
+    def follow(self, t):
+        """Magic links: the Path they lead to, or -errno; None for an ordinary link (use readlink)."""
+        return None
+
+    def open(self, t, path, flags: int) -> "File | int":  # noqa: F821
+        """A new open file description for `path` (vfs Path of this inode). O_CREAT, O_EXCL, O_TRUNC and
+        permission have been handled."""
+        return -ENOENT
+
+    def evict(self) -> None:
+        """The last link and the last reference are gone: free what it holds."""
+
+    is_dir = property(lambda self: S_ISDIR(self.mode))
+    is_link = property(lambda self: S_ISLNK(self.mode))
+    is_regular = property(lambda self: S_ISREG(self.mode))
+
+
+class NoXattr:
+    """Mixin of file systems that have extended attributes but no value for any name."""
+
+    __slots__ = ()
+
+    def getxattr(self, name):
+        return -ENODATA
+
+    def listxattr(self):
+        return []
