@@ -1,0 +1,140 @@
+"""The kernel of one sandbox: its tasks and the dispatcher loop."""
+
+from collections import deque
+from time import monotonic_ns
+
+from sentry.abi.errno import EFAULT, EIO, ENOSYS
+from sentry.core import log
+from sentry.core.result import BLOCKED, NO_RETURN, SysErr
+from sentry.core.syscall import NR_MAX, TABLE
+from sentry.core.timers import Timers
+from sentry.kernel import signals
+from sentry.platform.base import (
+    EV_DEAD,
+    EV_FAULT,
+    EV_FRAME_FAULT,
+    EV_INTERRUPT,
+    EV_OPS,
+    EV_SYSCALL,
+    MemFault,
+)
+
+PID_MAX = 4194304
+
+
+class Kernel:
+    def __init__(self, platform):
+        self.platform = platform
+        self.timers = Timers()
+        self.ready = deque()  # tasks whose wait should be polled
+        self.tasks = {}  # tid -> Task, live threads (and zombie leaders)
+        self.groups = {}  # pid -> ThreadGroup, zombies too
+        self.pgrps = {}  # pgid -> ProcessGroup, kernel/session.py
+        self.sessions = {}
+        self.init = None  # ThreadGroup of pid 1
+        self.last_pid = 0
+        self.boot_time = monotonic_ns()
+        self.stopping = False
+        self.trace = None  # strace-like tracer: called with (task, row, args, result)
+
+    # -- pids
+    def new_pid(self) -> int:
+        """The next free number (kernel/pid.c: cyclic)."""
+        pid = self.last_pid
+        while True:
+            pid = pid + 1 if pid < PID_MAX else 300
+            if pid not in self.tasks and pid not in self.groups and pid not in self.pgrps and pid not in self.sessions:
+                self.last_pid = pid
+                return pid
+
+    # -- the dispatcher
+    def run(self) -> None:
+        """Serve the guests until `stopping` is set."""
+        platform, timers, ready = self.platform, self.timers, self.ready
+        while not self.stopping:
+            for thread in platform.wait(timers.next_deadline()):
+                self.dispatch(thread)
+            timers.expire()
+            while ready:
+                task = ready.popleft()
+                task.queued = False
+                if task.wait is not None:
+                    self.poll_wait(task)
+
+    def dispatch(self, thread) -> None:
+        """One event of a guest thread."""
+        task = thread.task
+        event = thread.event
+        if event == EV_SYSCALL:
+            self.system_call(task, thread)
+        elif event == EV_INTERRUPT:
+            self.back_to_guest(task, None)
+        elif event == EV_OPS:
+            task.mm.ops_finished(task, thread.ops_done, thread.ops_errno)
+        elif event == EV_FAULT:
+            self.guarded(task, signals.fault, task, thread.fault)
+        elif event == EV_FRAME_FAULT:
+            signals.frame_fault(task)
+        elif event == EV_DEAD:
+            signals.host_death(task)
+
+    def guarded(self, task, function, *args):
+        """Run a handler; what it raises becomes an errno."""
+        try:
+            return function(*args)
+        except MemFault:
+            return -EFAULT
+        except SysErr as error:
+            return -error.errno
+        except Exception:
+            log.exception(f"internal error serving call {task.in_call} of task {task.tid} ({task.comm!r})")
+            return -EIO
+
+    def system_call(self, task, thread) -> None:
+        nr = thread.nr
+        task.in_call = nr
+        row = TABLE[nr] if 0 <= nr < NR_MAX else None
+        if row is None:
+            log.once(nr, log.INFO, f"system call {nr} is not implemented")
+            result = -ENOSYS
+        else:
+            result = self.guarded(task, row.call, task, thread.args)
+        if self.trace is not None:
+            self.trace(task, nr, row, thread, result)
+        if result != BLOCKED and result != NO_RETURN:
+            self.back_to_guest(task, result)
+
+    def poll_wait(self, task) -> None:
+        """A blocked task was woken: try its call again; a signal ends it if it still cannot go on."""
+        wait = task.wait
+        result = self.guarded(task, wait.poll, task)
+        if result == BLOCKED:
+            if not task.work:
+                return
+            result = self.guarded(task, wait.interrupted, task)
+        self.end_wait(task, result)
+
+    def end_wait(self, task, result) -> None:
+        """The blocked call is over with `result`."""
+        wait = task.wait
+        task.wait = None
+        for entry in wait.entries:
+            entry.remove()
+        if wait.timer is not None:
+            wait.timer.cancel()
+        wait.release(task)
+        if self.trace is not None:
+            self.trace(task, task.in_call, None, task.thread, result)
+        if result == BLOCKED or result == NO_RETURN:  # the call began another wait, or dealt with the thread
+            return
+        self.back_to_guest(task, result)
+
+    def back_to_guest(self, task, result: "int | None") -> None:
+        """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""
+        if task.work:
+            signals.user_return(task, result)
+        elif result is None:
+            task.thread.resume()
+        else:
+            task.in_call = -1
+            task.thread.ret(result)

@@ -1,0 +1,182 @@
+"""Task (a thread, task_struct) and ThreadGroup (a process, signal_struct)."""
+
+from sentry.core import leaks
+from sentry.core.result import BLOCKED
+from sentry.core.waitq import WaitEntry, WaitQueue
+
+RLIM_INFINITY = (1 << 64) - 1
+(
+    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE,
+    RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_RTPRIO,
+    RLIMIT_RTTIME,
+) = range(16)  # fmt: skip
+DEFAULT_RLIMITS = [(RLIM_INFINITY, RLIM_INFINITY)] * 16
+DEFAULT_RLIMITS[RLIMIT_STACK] = (8 << 20, RLIM_INFINITY)
+DEFAULT_RLIMITS[RLIMIT_CORE] = (0, RLIM_INFINITY)
+DEFAULT_RLIMITS[RLIMIT_NOFILE] = (1024, 1048576)
+DEFAULT_RLIMITS[RLIMIT_MEMLOCK] = (8 << 20, 8 << 20)
+DEFAULT_RLIMITS[RLIMIT_SIGPENDING] = (31000, 31000)
+DEFAULT_RLIMITS[RLIMIT_MSGQUEUE] = (819200, 819200)
+DEFAULT_RLIMITS[RLIMIT_NICE] = (0, 0)
+DEFAULT_RLIMITS[RLIMIT_RTPRIO] = (0, 0)
+
+
+class ThreadGroup:
+    """A process. `leader.tid == pid`; after an exec by another thread the leader is that task."""
+
+    __slots__ = (
+        "kernel", "pid", "leader", "tasks", "parent", "children", "pgrp", "session", "exit_signal",
+        "sighand", "shared_pending", "rlimits", "child_queue", "exit_status", "group_exiting", "zombie",
+        "stop_state", "itimers", "posix_timers", "utime_children", "stime_children", "start_time",
+        "oom_score_adj", "subreaper", "did_exec", "container", "data", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(self, kernel, pid, parent=None):
+        self.kernel = kernel
+        self.pid = pid
+        self.leader = None
+        self.tasks = []  # live tasks
+        self.parent = parent  # ThreadGroup or None (init)
+        self.children = []  # ThreadGroups, zombies too
+        self.pgrp = None  # kernel/session.py
+        self.session = None
+        self.exit_signal = 17  # SIGCHLD
+        self.sighand = None  # SigHand, shared by CLONE_SIGHAND; kernel/signals.py
+        self.shared_pending = None  # Pending; kernel/signals.py
+        self.rlimits = list(DEFAULT_RLIMITS)
+        self.child_queue = WaitQueue()  # wait4 callers of this group
+        self.exit_status = 0  # wait(2) status word once dying
+        self.group_exiting = False
+        self.zombie = False
+        self.stop_state = None  # kernel/signals.py
+        self.itimers = None
+        self.posix_timers = None
+        self.utime_children = self.stime_children = 0  # ns of waited-for children
+        self.start_time = 0  # CLOCK_MONOTONIC ns
+        self.oom_score_adj = 0
+        self.subreaper = False
+        self.did_exec = False
+        self.container = None  # kernel/container.py
+        self.data = {}  # rarely used state of single features, keyed by their module
+        leaks.add("process")
+
+    @property
+    def kin_ppid(self) -> int:
+        return self.parent.pid if self.parent is not None else 0
+
+
+class Task:
+    """A guest thread."""
+
+    __slots__ = (
+        "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "sigmask", "saved_sigmask", "pending",
+        "altstack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
+        "vfork_done", "exe", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
+        "ptracer", "sched", "exit_code", "data", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(self, kernel, tid, tg, thread):
+        self.kernel = kernel
+        self.tid = tid
+        self.tg = tg
+        self.thread = thread  # platform Thread; thread.task is self
+        self.mm = None  # mm.manager.MM
+        self.files = None  # vfs.file.FdTable
+        self.fs = None  # vfs.context.FsContext
+        self.creds = None  # core.creds.Creds
+        self.comm = b""
+        self.sigmask = 0  # bit n-1 is signal n
+        self.saved_sigmask = None  # mask to restore after sigsuspend/ppoll/… if no handler runs
+        self.pending = None  # signals.Pending of this thread
+        self.altstack = (0, 2, 0)  # ss_sp, ss_flags (SS_DISABLE), ss_size
+        self.clear_child_tid = 0
+        self.robust_list = (0, 0)  # head address, length
+        self.wait = None  # Wait of the blocked call
+        self.queued = False  # in kernel.ready
+        self.work = False  # something to do before going back to the guest (signals, stop, end)
+        self.restart = None  # Wait to resume by restart_syscall(2)
+        self.dead = False
+        self.stopped_ret = None
+        self.vfork_done = None  # the parent task that vfork suspended
+        self.no_new_privs = False
+        self.dumpable = 1
+        self.pdeath_signal = 0
+        self.start_time = 0
+        self.in_call = -1  # number of the system call being served, -1 outside
+        self.nice = 0
+        self.personality = 0
+        self.ptracer = None
+        self.sched = (0, 0)  # policy, priority
+        self.exit_code = 0
+        self.data = {}  # rarely used state of single features, keyed by their module
+        leaks.add("task")
+
+    # -- guest memory (platform/base.py: Thread); MemFault becomes EFAULT in the dispatcher
+    def read(self, addr: int, length: int) -> bytes:
+        return self.thread.read(addr, length)
+
+    def read_upto(self, addr: int, length: int) -> bytes:
+        return self.thread.read_upto(addr, length)
+
+    def read_cstr(self, addr: int, limit: int) -> bytes:
+        return self.thread.read_cstr(addr, limit)
+
+    def write(self, addr: int, data) -> None:
+        self.thread.write(addr, data)
+
+    def write_upto(self, addr: int, data) -> int:
+        return self.thread.write_upto(addr, data)
+
+    # -- limits, signals
+    def rlimit(self, which: int) -> int:
+        """Soft limit."""
+        return self.tg.rlimits[which][0]
+
+    def signal_pending(self) -> bool:
+        """Would a signal (or the end of the task) interrupt a sleep now?"""
+        return self.work
+
+    # -- blocking
+    def block(self, wait, *queues, deadline: "int | None" = None):
+        """Leave `wait` to finish the call later: woken through `queues` (WaitQueue objects, or WaitEntry
+        objects whose owner is this task, put in place by the caller), or when `deadline` (CLOCK_MONOTONIC,
+        ns) passes. Returns BLOCKED, or at once what `wait.interrupted` says if a signal is pending."""
+        if self.work:
+            result = wait.interrupted(self)
+            for queue in queues:
+                if isinstance(queue, WaitEntry):
+                    queue.remove()
+            wait.release(self)
+            return result
+        wait.entries = entries = []
+        for queue in queues:
+            if isinstance(queue, WaitEntry):
+                entries.append(queue)
+            elif queue is not None:
+                entry = WaitEntry(self)
+                queue.add(entry)
+                entries.append(entry)
+        wait.timer = None
+        if deadline is not None:
+            wait.timer = self.kernel.timers.add(deadline, self.timed_out)
+        self.wait = wait
+        return BLOCKED
+
+    def woken(self, entry, mask):
+        """A queue that this task waits on has woken (WaitEntry owner protocol)."""
+        if not self.queued:
+            self.queued = True
+            self.kernel.ready.append(self)
+
+    def timed_out(self):
+        wait = self.wait
+        if wait is not None:
+            self.kernel.end_wait(self, wait.timeout(self))
+
+    def kick(self):
+        """Something needs attention before guest code goes on (`work`): wake or interrupt the task."""
+        self.work = True
+        if self.wait is not None:
+            self.woken(None, 0)
+        elif not self.dead:
+            self.thread.interrupt()
