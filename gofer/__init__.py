@@ -1,0 +1,1 @@
+"""The gofer: the process that holds a container's files."""
