@@ -1,0 +1,60 @@
+# stockade: `make` lists the targets.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+export STOCKADE_CACHE ?= $(CURDIR)/.cache
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: help deps build run test quicktest lint bench imports debug guests rootfs clean distclean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+deps: ## install what is needed: Debian packages (as root) and .venv
+	@scripts/deps.sh
+
+build: deps ## build the stub and the extensions (STOCKADE_DEV=1: quick, unoptimised)
+	@if [ -f native/Makefile ]; then echo "[stockade] building native/"; $(MAKE) --no-print-directory -C native; fi
+	@echo "[stockade] building extensions"
+	@$(PYTHON) setup.py -q build_ext --inplace
+
+run: build ## run a busybox container in the sandbox and show whose kernel answers
+	@scripts/demo.sh
+
+guests: ## build the C guest programs of the differential tests into build/guests
+	@$(MAKE) --no-print-directory -C tests/guests
+
+rootfs: deps ## make the root file systems for the tests (busybox, Debian)
+	@scripts/rootfs-busybox.sh
+	@scripts/rootfs-debian.sh min
+	@scripts/rootfs-debian.sh full
+
+test: build guests rootfs ## the whole test suite, both platforms (T=… passes arguments to pytest)
+	@$(PYTHON) -m pytest -ra --durations=15 $(or $(T),tests)
+
+quicktest: build guests ## the tests that need no Debian root, systrap only
+	@$(PYTHON) -m pytest -q -x -m "not slow" --platform systrap $(or $(T),tests)
+
+lint: deps ## ruff and cython-lint
+	@$(PYTHON) -m ruff check .
+	@find $(wildcard sentry gofer) -name '*.pyx' -o -name '*.pxd' | xargs -r .venv/bin/cython-lint
+
+bench: build ## measure beside native, runc, crun, proot (QUICK=1: fewer rounds)
+	@scripts/deps.sh bench
+	@scripts/rootfs-busybox.sh
+	@$(PYTHON) benchmarks/bench.py $(if $(QUICK),--quick)
+
+imports: build ## what each import costs the command line tool
+	@$(PYTHON) benchmarks/imports.py
+
+debug: ## build quick and unoptimised, with the leak counters on
+	@STOCKADE_DEV=1 STOCKADE_DEBUG=1 $(MAKE) --no-print-directory build
+
+clean: ## remove what was built
+	rm -rf build .pytest_cache
+	find $(wildcard sentry gofer) -name "*.so" -delete
+	find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -print | xargs -r rm -rf
+	@if [ -f native/Makefile ]; then $(MAKE) --no-print-directory -C native clean; fi
+
+distclean: clean ## also remove .venv and the cached root file systems
+	rm -rf .venv .cache

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what stockade needs to build and test: Debian packages (only those missing, only as
+# root) and the virtual environment .venv from requirements.txt. deps.sh [bench] adds what
+# benchmarks need.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$project"
+
+packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybox-static debootstrap
+    debian-archive-keyring xz-utils util-linux procps binutils"
+[ "${1:-}" = bench ] && packages="$packages runc crun proot"
+
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+        missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ]; then
+        say "installing Debian packages:$missing"
+        wait_lock="-o DPkg::Lock::Timeout=600"
+        apt-get -q $wait_lock update >/dev/null || say "apt-get update failed; trying the lists at hand"
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y $wait_lock install --no-install-recommends $missing
+    else
+        die "missing Debian packages; as root: apt-get install$missing"
+    fi
+fi
+
+install_python() {
+    local file=$1 stamp=.venv/.installed-$(basename "$1")
+    cmp -s "$file" "$stamp" && return
+    say "installing Python packages of $file into .venv"
+    [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check -r "$file" 2> >(grep -v 'is ignored: it is neither' >&2)
+    cp "$file" "$stamp"
+}
+install_python requirements.txt
+[ "${1:-}" = bench ] && install_python requirements-bench.txt
+exit 0
