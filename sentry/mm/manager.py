@@ -1,0 +1,376 @@
+"""MM: one guest address space (struct mm_struct)."""
+
+import os
+
+from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EPERM
+from sentry.core import leaks
+from sentry.core.result import NO_RETURN
+from sentry.mm.vma import PROT_WRITE, VMA, SharedAnon, VMAList
+from sentry.platform.base import (
+    OP_MMAP_ANON,
+    OP_MMAP_FD,
+    OP_MPROTECT,
+    OP_MREMAP,
+    OP_MUNMAP,
+    PAGE,
+    TASK_LIMIT,
+)
+
+MMAP_MIN_ADDR = 65536
+MAX_MAP_COUNT = 65530
+RLIMIT_DATA, RLIMIT_STACK, RLIMIT_AS = 2, 3, 9
+MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, MAP_TYPE = 1, 2, 3, 15
+
+
+def page_up(n: int) -> int:
+    return (n + PAGE - 1) & -PAGE
+
+
+class Pending:
+    """Memory operations under way in a thread: what they touch, what the call returns, how to undo."""
+
+    __slots__ = ("task", "start", "end", "ops", "value", "undo", "then", "fds")
+
+    def __init__(self, task, start, end, ops, value, undo, then, fds):
+        self.task = task
+        self.start = start
+        self.end = end
+        self.ops = ops
+        self.value = value
+        self.undo = undo  # called with no arguments when an operation failed
+        self.then = then  # called as then(errno) instead of returning to the guest
+        self.fds = fds  # objects to decref when the operations are over
+
+
+class MM:
+    def __init__(self, aspace=None):
+        self.aspace = aspace  # platform AddressSpace
+        self.users = 1  # tasks that share it
+        self.vmas = VMAList()
+        self.brk_start = self.brk = 0
+        self.mmap_top = TASK_LIMIT - (1 << 30)
+        self.total = 0  # bytes of all areas (RLIMIT_AS)
+        self.locked_future = False
+        self.pending = []  # Pending objects not yet acknowledged
+        self.queue = []  # Pending objects that wait for an overlapping one
+        self.exe = None  # vfs Path of the program, referenced
+        self.start_stack = self.arg_start = self.arg_end = self.env_start = self.env_end = 0
+        self.start_code = self.end_code = self.start_data = self.end_data = 0
+        self.auxv = b""
+        self.peak_total = 0
+        leaks.add("mm")
+
+    # -- life
+    def get(self) -> "MM":
+        self.users += 1
+        return self
+
+    def drop(self) -> None:
+        """A task leaves; with the last one the host process ends."""
+        self.users -= 1
+        if self.users:
+            return
+        for area in self.vmas:
+            area.drop()
+        self.vmas = VMAList()
+        if self.exe is not None:
+            self.exe.decref()
+            self.exe = None
+        if self.aspace is not None:
+            self.aspace.kill()
+        leaks.drop("mm")
+
+    def fork(self, aspace) -> "MM":
+        """The child's copy after the platform has forked the host process."""
+        new = MM(aspace)
+        areas = [a.part(a.start, a.end) for a in self.vmas if not a.flags & VMA.DONTFORK]
+        for area in areas:
+            area.flags &= ~VMA.LOCKED
+        new.vmas.areas = areas
+        new.vmas.starts = [a.start for a in areas]
+        for name in ("brk_start", "brk", "mmap_top", "total", "start_stack", "arg_start", "arg_end", "env_start",
+                     "env_end", "start_code", "end_code", "start_data", "end_data", "auxv", "peak_total"):  # fmt: skip
+            setattr(new, name, getattr(self, name))
+        if self.exe is not None:
+            new.exe = self.exe.incref()
+        return new
+
+    def fork_ops(self) -> list:
+        """What a forked child must do to its memory before it runs (MADV_DONTFORK, MADV_WIPEONFORK)."""
+        ops = []
+        for area in self.vmas:
+            if area.flags & VMA.DONTFORK:
+                ops.append((OP_MUNMAP, area.start, area.end - area.start))
+            elif area.flags & VMA.WIPEONFORK:
+                ops.append((OP_MMAP_ANON, area.start, area.end - area.start, area.prot, False))
+        return ops
+
+    # -- asking
+    def find(self, addr: int) -> "VMA | None":
+        return self.vmas.find(addr)
+
+    def futex_key(self, addr: int) -> tuple:
+        """Identity of the futex word at addr for FUTEX_* without PRIVATE: shared mappings are known by their
+        object and offset, everything else by this address space (futex(2))."""
+        area = self.vmas.find(addr)
+        if area is not None and area.shared:
+            backing = area.backing
+            inode = getattr(backing, "inode", None)
+            return (id(inode if inode is not None else backing), area.offset + addr - area.start)
+        return (id(self), addr)
+
+    # -- carrying out
+    def submit(self, task, start, end, ops, value=None, undo=None, then=None, fds=()) -> int:
+        """Carry out memory operations on [start, end) in the thread of `task`, which is in the kernel; the
+        guest then goes on with `value` (or `then(errno)` is called). Returns NO_RETURN."""
+        item = Pending(task, start, end, ops, value, undo, then, [f.incref() for f in fds])
+        for other in self.pending:
+            if other.start < end and start < other.end:
+                self.queue.append(item)
+                return NO_RETURN
+        self.begin(item)
+        return NO_RETURN
+
+    def begin(self, item) -> None:
+        task = item.task
+        acknowledged = self.users > 1 or item.then is not None or task.work or item.undo is not None or item.fds
+        if acknowledged:
+            self.pending.append(item)
+            task.thread.run_ops(item.ops)
+        else:
+            task.thread.run_ops(item.ops, item.value)
+            # A failure comes back as EV_OPS all the same; see ops_finished.
+
+    def ops_finished(self, task, done: int, errno: int) -> None:
+        """EV_OPS: the operations of `task` are over."""
+        item = next((p for p in self.pending if p.task is task), None)
+        if item is None:
+            task.kernel.back_to_guest(task, -errno if errno else 0)
+            return
+        self.pending.remove(item)
+        if errno and item.undo is not None:
+            item.undo()
+        for backing in item.fds:
+            backing.decref()
+        for waiting in tuple(self.queue):
+            if not any(p.start < waiting.end and waiting.start < p.end for p in self.pending):
+                self.queue.remove(waiting)
+                if not waiting.task.dead:
+                    self.begin(waiting)
+        if item.then is not None:
+            item.then(errno)
+        else:
+            task.kernel.back_to_guest(task, -errno if errno else item.value)
+
+    def forget(self, task) -> None:
+        """The task dies while operations of its are under way."""
+        self.pending = [p for p in self.pending if p.task is not task]
+        self.queue = [p for p in self.queue if p.task is not task]
+
+    # -- changing
+    def room(self, task, length: int, data: bool) -> bool:
+        """Would `length` more bytes stay within RLIMIT_AS (and RLIMIT_DATA)."""
+        if self.total + length > task.rlimit(RLIMIT_AS):
+            return False
+        if data and task.rlimit(RLIMIT_DATA) < 1 << 62:
+            used = sum(a.end - a.start for a in self.vmas if not a.shared and a.prot & PROT_WRITE and not a.flags & VMA.GROWSDOWN)
+            return used + length <= task.rlimit(RLIMIT_DATA)
+        return True
+
+    def map(self, area: VMA) -> None:
+        """Enter an area into the list in place of whatever was there."""
+        self.unmap(area.start, area.end)
+        self.total += area.end - area.start
+        self.peak_total = max(self.peak_total, self.total)
+        self.vmas.insert(area)
+
+    def unmap(self, start: int, end: int) -> None:
+        for area in self.vmas.within(start, end):
+            self.total -= min(end, area.end) - max(start, area.start)
+        self.vmas.cut(start, end)
+
+    def free_range(self, length: int, below: "int | None" = None) -> "int | None":
+        """Where a mapping without MAP_FIXED goes: the highest gap below the mmap base, or else above it."""
+        addr = self.vmas.gap_below(below or self.mmap_top, MMAP_MIN_ADDR, length)
+        if addr is None:
+            addr = self.vmas.gap_below(TASK_LIMIT, MMAP_MIN_ADDR, length)
+        return addr
+
+    def mmap(self, task, addr, length, prot, flags, file, offset):
+        """mmap(2) after the checks of its arguments; `file` is None for anonymous memory."""
+        fixed = flags & 0x100010
+        if fixed:
+            if addr & (PAGE - 1):
+                return -EINVAL
+            if addr + length > TASK_LIMIT:
+                return -ENOMEM
+            if addr < MMAP_MIN_ADDR:
+                return -EPERM
+            if flags & 0x100000 and self.vmas.within(addr, addr + length):
+                return -EEXIST
+        else:
+            hint = page_up(addr)
+            if hint and MMAP_MIN_ADDR <= hint and hint + length <= TASK_LIMIT and not self.vmas.within(hint, hint + length):
+                addr = hint
+            else:
+                below = 0x80000000 if flags & 0x40 else None
+                addr = self.free_range(length, below)
+                if addr is None:
+                    return -ENOMEM
+        shared = flags & MAP_TYPE in (MAP_SHARED, MAP_SHARED_VALIDATE)
+        if not self.room(task, length, not shared and bool(prot & PROT_WRITE)):
+            return -ENOMEM
+        if len(self.vmas) >= MAX_MAP_COUNT:
+            return -ENOMEM
+        bits = (VMA.NORESERVE if flags & 0x4000 else 0) | (VMA.GROWSDOWN if flags & 0x100 else 0)
+        if flags & 0x2000 or self.locked_future:
+            bits |= VMA.LOCKED
+        backing, may_write, fd = file, True, -1
+        if file is not None:
+            mapping = file.host_mapping(task, shared, bool(prot & PROT_WRITE))
+            if isinstance(mapping, int):
+                return mapping
+            fd, may_write = mapping
+            may_write = may_write or not shared
+        elif shared:
+            try:
+                fd = os.memfd_create("shared", os.MFD_CLOEXEC)
+                os.ftruncate(fd, length)
+            except OSError:
+                if fd >= 0:
+                    os.close(fd)
+                return -ENOMEM
+            backing = SharedAnon(fd, os.close)
+        if backing is None:
+            ops = [(OP_MMAP_ANON, addr, length, prot, bool(bits & VMA.NORESERVE))]
+        else:
+            ops = [(OP_MMAP_FD, addr, length, prot, shared, fd, offset)]
+        area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
+        self.map(area)
+        undo = None if backing is None else lambda: self.unmap(addr, addr + length)
+        return self.submit(task, addr, addr + length, ops, addr, undo, fds=(backing,) if backing is not None else ())
+
+    def munmap(self, task, addr, length):
+        end = addr + length
+        if not self.vmas.within(addr, end):
+            return 0
+        self.unmap(addr, end)
+        return self.submit(task, addr, end, [(OP_MUNMAP, addr, length)], 0)
+
+    def mprotect(self, task, addr, length, prot):
+        """Changes area by area, as Linux: those before a hole or a refused area stay changed."""
+        end = addr + length
+        vmas = self.vmas
+        at, error = addr, 0
+        for area in vmas.within(addr, end):
+            if area.start > at:
+                break
+            if prot & PROT_WRITE and not area.may_write:
+                error = -EACCES
+                break
+            at = min(area.end, end)
+        if at < end and not error:
+            error = -ENOMEM
+        if at > addr:
+            vmas.split(addr)
+            vmas.split(at)
+            for area in vmas.within(addr, at):
+                area.prot = prot
+            vmas.join(addr, at)
+            return self.submit(task, addr, at, [(OP_MPROTECT, addr, at - addr, prot)], error)
+        return error
+
+    def set_brk(self, task, new):
+        """brk(2): the new break, or the old one when it cannot be."""
+        if new < self.brk_start:
+            return self.brk
+        old_end, new_end = page_up(self.brk), page_up(new)
+        if new_end == old_end:
+            self.brk = new
+            return new
+        if new_end < old_end:
+            self.unmap(new_end, old_end)
+            self.brk = new
+            return self.submit(task, new_end, old_end, [(OP_MUNMAP, new_end, old_end - new_end)], new)
+        length = new_end - old_end
+        if new_end > self.mmap_top or self.vmas.within(old_end, new_end) or not self.room(task, length, True):
+            return self.brk
+        self.map(VMA(old_end, new_end, 3, name=b"[heap]"))
+        self.brk = new
+        return self.submit(task, old_end, new_end, [(OP_MMAP_ANON, old_end, length, 3, False)], new)
+
+    def mremap(self, task, old, old_len, new_len, flags, new_addr):
+        """mremap(2) after the checks of its arguments; lengths are page-rounded."""
+        maymove, fixed, dontunmap = flags & 1, flags & 2, flags & 4
+        area = self.vmas.find(old)
+        if area is None:
+            return -14  # EFAULT
+        if old_len == 0:
+            if not area.shared or not maymove:
+                return -EINVAL
+        elif old + old_len > area.end:
+            return -14
+        if dontunmap and (area.backing is not None or old_len != new_len):
+            return -EINVAL
+        if not fixed and not dontunmap and old_len:
+            if new_len == old_len:
+                return old
+            if new_len < old_len:
+                self.unmap(old + new_len, old + old_len)
+                return self.submit(task, old + new_len, old + old_len, [(OP_MUNMAP, old + new_len, old_len - new_len)], old)
+        if new_len > old_len:
+            if area.flags & VMA.LOCKED and task.rlimit(8) < 1 << 40 and new_len - old_len > task.rlimit(8):
+                return -EAGAIN
+            if not self.room(task, new_len - old_len, not area.shared and bool(area.prot & PROT_WRITE)):
+                return -ENOMEM
+            end = old + old_len
+            grown = old + new_len
+            if not fixed and not dontunmap and old_len and area.end == end and grown <= TASK_LIMIT and not self.vmas.within(end, grown):
+                return self.extend(task, area, end, grown, old)
+        if not maymove:
+            return -ENOMEM
+        if fixed:
+            self.unmap(new_addr, new_addr + new_len)
+            area = self.vmas.find(old)
+        else:
+            new_addr = self.free_range(new_len)
+            if new_addr is None:
+                return -ENOMEM
+        offset = area.offset + old - area.start if area.backing is not None else 0
+        moved = VMA(new_addr, new_addr + new_len, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags)
+        if old_len == 0:
+            ops = [(OP_MMAP_FD, new_addr, new_len, area.prot, True, self.host_fd(task, area), offset)]
+        else:
+            ops = []
+            if old_len > new_len:
+                ops.append((OP_MUNMAP, old + new_len, old_len - new_len))
+            ops.append((OP_MREMAP, old, min(old_len, new_len), new_len, new_addr))
+            if dontunmap:
+                ops.append((OP_MMAP_ANON, old, old_len, area.prot, False))
+            else:
+                self.unmap(old, old + old_len)
+        self.map(moved)
+        low, high = min(old, new_addr), max(old + old_len, new_addr + new_len)
+        return self.submit(task, low, high, ops, new_addr)
+
+    def extend(self, task, area, end, grown, value):
+        """Grow an area in place: the new part is mapped behind it."""
+        length = grown - end
+        if area.backing is None:
+            ops = [(OP_MMAP_ANON, end, length, area.prot, bool(area.flags & VMA.NORESERVE))]
+            offset = 0
+        else:
+            offset = area.offset + end - area.start
+            fd = self.host_fd(task, area)
+            if fd < 0:
+                return fd
+            ops = [(OP_MMAP_FD, end, length, area.prot, area.shared, fd, offset)]
+        self.map(VMA(end, grown, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags))
+        return self.submit(task, end, grown, ops, value, fds=(area.backing,) if area.backing is not None else ())
+
+    def host_fd(self, task, area) -> int:
+        """The host descriptor behind an area."""
+        if isinstance(area.backing, SharedAnon):
+            return area.backing.fd
+        mapping = area.backing.host_mapping(task, area.shared, bool(area.prot & PROT_WRITE))
+        return mapping if isinstance(mapping, int) else mapping[0]
