@@ -2,8 +2,8 @@
 
 import os
 
-from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EINVAL, ENOMEM, EPERM
-from sentry.core import leaks
+from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
+from sentry.core import leaks, log
 from sentry.core.result import NO_RETURN
 from sentry.mm.vma import PROT_WRITE, VMA, SharedAnon, VMAList
 from sentry.platform.base import (
@@ -29,9 +29,9 @@ def page_up(n: int) -> int:
 class Pending:
     """Memory operations under way in a thread: what they touch, what the call returns, how to undo."""
 
-    __slots__ = ("task", "start", "end", "ops", "value", "undo", "then", "fds")
+    __slots__ = ("task", "start", "end", "ops", "value", "undo", "then")
 
-    def __init__(self, task, start, end, ops, value, undo, then, fds):
+    def __init__(self, task, start, end, ops, value, undo, then):
         self.task = task
         self.start = start
         self.end = end
@@ -39,7 +39,6 @@ class Pending:
         self.value = value
         self.undo = undo  # called with no arguments when an operation failed
         self.then = then  # called as then(errno) instead of returning to the guest
-        self.fds = fds  # objects to decref when the operations are over
 
 
 class MM:
@@ -52,6 +51,7 @@ class MM:
         self.total = 0  # bytes of all areas (RLIMIT_AS)
         self.locked_future = False
         self.pending = []  # Pending objects not yet acknowledged
+        self.silent = None  # the Pending that a single-threaded guest carries out without acknowledgement
         self.queue = []  # Pending objects that wait for an overlapping one
         self.exe = None  # vfs Path of the program, referenced
         self.start_stack = self.arg_start = self.arg_end = self.env_start = self.env_end = 0
@@ -120,10 +120,10 @@ class MM:
         return (id(self), addr)
 
     # -- carrying out
-    def submit(self, task, start, end, ops, value=None, undo=None, then=None, fds=()) -> int:
+    def submit(self, task, start, end, ops, value=None, undo=None, then=None) -> int:
         """Carry out memory operations on [start, end) in the thread of `task`, which is in the kernel; the
         guest then goes on with `value` (or `then(errno)` is called). Returns NO_RETURN."""
-        item = Pending(task, start, end, ops, value, undo, then, [f.incref() for f in fds])
+        item = Pending(task, start, end, ops, value, undo, then)
         for other in self.pending:
             if other.start < end and start < other.end:
                 self.queue.append(item)
@@ -133,25 +133,24 @@ class MM:
 
     def begin(self, item) -> None:
         task = item.task
-        acknowledged = self.users > 1 or item.then is not None or task.work or item.undo is not None or item.fds
-        if acknowledged:
+        if self.users > 1 or item.then is not None or task.work:
             self.pending.append(item)
             task.thread.run_ops(item.ops)
-        else:
+        else:  # nobody else can meet half-done work, so only a failure needs to be heard of
+            self.silent = item
             task.thread.run_ops(item.ops, item.value)
-            # A failure comes back as EV_OPS all the same; see ops_finished.
 
     def ops_finished(self, task, done: int, errno: int) -> None:
         """EV_OPS: the operations of `task` are over."""
         item = next((p for p in self.pending if p.task is task), None)
         if item is None:
-            task.kernel.back_to_guest(task, -errno if errno else 0)
-            return
-        self.pending.remove(item)
-        if errno and item.undo is not None:
-            item.undo()
-        for backing in item.fds:
-            backing.decref()
+            item = self.silent
+        else:
+            self.pending.remove(item)
+        if errno:
+            log.info(f"memory operation {item.ops[done]} of task {task.tid} failed: errno {errno}")
+            if item.undo is not None:
+                item.undo()
         for waiting in tuple(self.queue):
             if not any(p.start < waiting.end and waiting.start < p.end for p in self.pending):
                 self.queue.remove(waiting)
@@ -247,8 +246,7 @@ class MM:
             ops = [(OP_MMAP_FD, addr, length, prot, shared, fd, offset)]
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
-        undo = None if backing is None else lambda: self.unmap(addr, addr + length)
-        return self.submit(task, addr, addr + length, ops, addr, undo, fds=(backing,) if backing is not None else ())
+        return self.submit(task, addr, addr + length, ops, addr, lambda: self.unmap(addr, addr + length))
 
     def munmap(self, task, addr, length):
         end = addr + length
@@ -304,12 +302,12 @@ class MM:
         maymove, fixed, dontunmap = flags & 1, flags & 2, flags & 4
         area = self.vmas.find(old)
         if area is None:
-            return -14  # EFAULT
+            return -EFAULT
         if old_len == 0:
             if not area.shared or not maymove:
                 return -EINVAL
         elif old + old_len > area.end:
-            return -14
+            return -EFAULT
         if dontunmap and (area.backing is not None or old_len != new_len):
             return -EINVAL
         if not fixed and not dontunmap and old_len:
@@ -366,7 +364,7 @@ class MM:
                 return fd
             ops = [(OP_MMAP_FD, end, length, area.prot, area.shared, fd, offset)]
         self.map(VMA(end, grown, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags))
-        return self.submit(task, end, grown, ops, value, fds=(area.backing,) if area.backing is not None else ())
+        return self.submit(task, end, grown, ops, value, lambda: self.unmap(end, grown))
 
     def host_fd(self, task, area) -> int:
         """The host descriptor behind an area."""
