@@ -1,0 +1,144 @@
+"""Laying out a new program: areas, memory operations, initial stack (fs/binfmt_elf.c:load_elf_binary).
+
+Nothing is done to the guest here: the result is a list of operations for a fresh address space.
+"""
+
+import os
+from struct import pack
+
+from sentry.abi.errno import E2BIG, ENOMEM
+from sentry.mm.elf import ET_DYN
+from sentry.mm.manager import MM, page_up
+from sentry.mm.vma import VMA
+from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
+
+PIE_BASE = 0x555555554000
+STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
+STACK_GAP = 1 << 20  # never mapped below the stack (mm/mmap.c:stack_guard_gap)
+
+AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
+AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_MINSIGSTKSZ = 23, 25, 26, 31, 51
+
+
+def random_pages(bits: int) -> int:
+    """A page-aligned random offset below 2**(bits + 12)."""
+    return (int.from_bytes(os.urandom(5), "little") & ((1 << bits) - 1)) << 12
+
+
+class Layout:
+    """A program ready to be put into a fresh address space: `mm`, `ops`, and the first registers."""
+
+    __slots__ = ("mm", "ops", "entry", "sp")
+
+    def __init__(self):
+        self.mm = MM()
+        self.ops = []
+        self.entry = self.sp = 0
+
+    def abandon(self):
+        self.mm.drop()
+
+    def segments(self, t, file, image, bias) -> int:
+        """Map the PT_LOAD segments of an image."""
+        mapping = file.host_mapping(t, False, False)
+        if isinstance(mapping, int):
+            return mapping
+        fd = mapping[0]
+        for seg in image.segments:
+            start = (bias + seg.vaddr) & -PAGE
+            file_end = bias + seg.vaddr + seg.filesz
+            end = page_up(bias + seg.vaddr + seg.memsz)
+            mapped = start
+            if seg.filesz:
+                mapped = page_up(file_end)
+                offset = seg.offset - (seg.vaddr & (PAGE - 1))
+                self.ops.append((OP_MMAP_FD, start, mapped - start, seg.prot, False, fd, offset))
+                self.mm.map(VMA(start, mapped, seg.prot, False, file, offset))
+                if seg.memsz > seg.filesz and seg.prot & 2 and mapped > file_end:
+                    self.ops.append((OP_ZERO, file_end, mapped - file_end))
+            if end > mapped:
+                self.ops.append((OP_MMAP_ANON, mapped, end - mapped, seg.prot, False))
+                self.mm.map(VMA(mapped, end, seg.prot))
+        return 0
+
+
+def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure, host) -> "Layout | int":
+    """Lay out `image` (and its interpreter) with its arguments. `host`: hardware facts for the auxiliary vector,
+    a dict with hwcap, hwcap2, minsigstksz (ints)."""
+    layout = Layout()
+    mm = layout.mm
+    soft = t.rlimit(3)
+    stack_size = page_up(min(max(soft, 1 << 17), STACK_MAX))
+    stack_top = TASK_LIMIT - PAGE - random_pages(22)
+    mm.mmap_top = stack_top - stack_size - STACK_GAP - random_pages(16)
+
+    bias = 0
+    if image.type == ET_DYN:
+        # A program with an interpreter goes to the PIE base; an interpreter run directly where mmap would put it.
+        base = PIE_BASE + random_pages(20)
+        bias = (base & -image.align) - image.low
+    elif image.low < 65536:
+        layout.abandon()
+        return -ENOMEM
+    error = layout.segments(t, file, image, bias)
+    base = 0
+    entry = image.entry + bias
+    if not error and interp is not None:
+        length = page_up(interp.high - interp.low)
+        base = (mm.free_range(length + interp.align) & -interp.align) - interp.low
+        error = layout.segments(t, interp_file, interp, base)
+        entry = interp.entry + base
+        if interp.type != ET_DYN:
+            entry, base = interp.entry, 0
+    if error:
+        layout.abandon()
+        return error
+    layout.entry = entry
+
+    mm.start_code = min(s.vaddr for s in image.segments) + bias
+    mm.end_code = max((s.vaddr + s.filesz for s in image.segments if s.prot & 4), default=image.low) + bias
+    mm.start_data = max(s.vaddr for s in image.segments) + bias
+    mm.end_data = max(s.vaddr + s.filesz for s in image.segments) + bias
+    mm.brk_start = mm.brk = page_up(image.high + bias) + random_pages(13)
+
+    stack_start = stack_top - stack_size
+    layout.ops.append((OP_MMAP_ANON, stack_start, stack_size, 3, True))
+    mm.map(VMA(stack_start, stack_top, 3, name=b"[stack]", flags=VMA.GROWSDOWN | VMA.NORESERVE))
+
+    # The strings at the top, then the vectors (System V ABI, "Initial Process Stack").
+    at = stack_top - 8
+    strings = []
+
+    def push(data):
+        nonlocal at
+        at -= len(data)
+        strings.append(data)
+        return at
+
+    fn = push(execfn + b"\0")
+    env_end = at
+    envs = [push(s + b"\0") for s in reversed(envp)][::-1]
+    mm.env_start, mm.env_end = at, env_end
+    args = [push(s + b"\0") for s in reversed(argv)][::-1]
+    mm.arg_start, mm.arg_end = at, mm.env_start
+    platform = push(b"x86_64\0")
+    random = push(os.urandom(16))
+    push(bytes(at & 15))
+    aux = [
+        (AT_MINSIGSTKSZ, host["minsigstksz"]), (AT_HWCAP, host["hwcap"]), (AT_PAGESZ, PAGE), (AT_CLKTCK, 100),
+        (AT_PHDR, image.phdr_vaddr + bias), (AT_PHENT, 56), (AT_PHNUM, image.phnum), (AT_BASE, base), (AT_FLAGS, 0),
+        (AT_ENTRY, image.entry + bias), (AT_UID, creds.uid), (AT_EUID, creds.euid), (AT_GID, creds.gid),
+        (AT_EGID, creds.egid), (AT_SECURE, int(secure)), (AT_RANDOM, random), (AT_HWCAP2, host["hwcap2"]),
+        (AT_EXECFN, fn), (AT_PLATFORM, platform), (0, 0),
+    ]  # fmt: skip
+    mm.auxv = b"".join(pack("<QQ", key, value) for key, value in aux)
+    vectors = pack(f"<Q{len(args)}QQ{len(envs)}QQ", len(args), *args, 0, *envs, 0) + mm.auxv
+    sp = (at - len(vectors)) & -16
+    if stack_top - sp > stack_size - (1 << 16):
+        layout.abandon()
+        return -E2BIG
+    data = vectors + bytes(at - sp - len(vectors)) + b"".join(reversed(strings))
+    layout.ops.append((OP_WRITE, sp, data))
+    layout.sp = mm.start_stack = sp
+    return layout
