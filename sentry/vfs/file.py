@@ -21,17 +21,20 @@ POLL_WRITABLE = POLLOUT | POLLWRNORM
 class File:
     """An open file description (open(2)). Reference-counted: descriptors, pinned calls, mappings, messages."""
 
-    __slots__ = ("flags", "pos", "path", "inode", "refs", "queue", "owner", "epolls", "__weakref__")
+    __slots__ = ("flags", "pos", "path", "inode", "refs", "queue", "owner", "epolls", "claim", "__weakref__")
 
     def __init__(self, flags: int, inode=None, path=None, queue=None):
         self.flags = flags  # access mode and status flags (O_CLOEXEC belongs to the descriptor)
         self.pos = 0
-        self.path = path  # vfs Path, or None for anonymous files; the File holds a reference on it
+        self.path = path  # vfs Path (pinned here), or None for anonymous files
+        if path is not None:
+            path.incref()
         self.inode = inode
         self.refs = 1
         self.queue = queue  # WaitQueue woken with poll bits, or None: always ready
         self.owner = None  # F_SETOWN
         self.epolls = None  # epoll items watching this file (fs/epoll.py)
+        self.claim = 0  # what it added to inode.writers
         leaks.add("file")
 
     def incref(self) -> "File":
@@ -45,6 +48,8 @@ class File:
             if self.epolls:
                 for item in tuple(self.epolls):
                     item.file_closed()
+            if self.claim:
+                self.inode.writers -= self.claim
             self.release()
             if self.path is not None:
                 self.path.decref()
@@ -57,7 +62,24 @@ class File:
     def can_write(self) -> bool:
         return self.flags & O_ACCMODE != O_RDONLY and not self.flags & O_PATH
 
+    def deny_writes(self) -> None:
+        """It is a program being executed: opening the inode for writing fails with ETXTBSY as long as this lives."""
+        self.claim = -1
+        self.inode.writers -= 1
+
+    def name(self, root=None) -> bytes:
+        """What /proc/pid/fd/N leads to, for a reader with that root (Path)."""
+        return self.path.text(root) if self.path is not None else self.anon_name()
+
     # -- to be overridden
+    def anon_name(self) -> bytes:
+        """Name of a file without path: b"pipe:[7]", b"socket:[8]", b"anon_inode:[eventfd]"."""
+        return b"anon_inode:[file]"
+
+    def opening(self) -> "WaitQueue | None":  # noqa: F821
+        """None: open. Else open(2) sleeps on this queue until the answer is None (FIFO without other end)."""
+        return None
+
     def release(self) -> None:
         """The last reference is gone."""
 
@@ -108,10 +130,8 @@ class File:
 
 
 
-
-
 class FdTable:
-    """Descriptor table, shared by CLONE_FILES (`users` counts the tasks)."""
+    """Descriptor table, shared by CLONE_FILES (`users` counts the tasks). It is also the owner of POSIX locks."""
 
     __slots__ = ("slots", "cloexec", "users", "lowest")
 
@@ -176,11 +196,25 @@ class FdTable:
                 file.refs += 1
         return new
 
+    def close(self, t, fd: int) -> int:
+        """close(2)."""
+        file = self.remove(fd)
+        if type(file) is int:
+            return file
+        return self.closed(t, file)
+
+    def closed(self, t, file: File) -> int:
+        """A descriptor of `file` has been taken out of the table: drop POSIX locks and the reference."""
+        inode = file.inode
+        if inode is not None and inode.locks is not None and not file.flags & O_PATH:
+            inode.locks.drop_owner(self)
+        error = file.flush(t)
+        file.decref()
+        return error
+
     def close_on_exec(self, t) -> None:
         for fd in sorted(self.cloexec):
-            file = self.remove(fd)
-            file.flush(t)
-            file.decref()
+            self.close(t, fd)
 
     def close_all(self, t) -> None:
         """The last user has gone."""
@@ -189,8 +223,7 @@ class FdTable:
         self.lowest = 0
         for file in slots:
             if file is not None:
-                file.flush(t)
-                file.decref()
+                self.closed(t, file)
 
     def items(self) -> "list[tuple[int, File]]":
         return [(fd, file) for fd, file in enumerate(self.slots) if file is not None]

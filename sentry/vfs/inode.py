@@ -4,10 +4,11 @@ Methods return a value or a negative errno; they do not check permissions, mount
 walk (`walk.py`) and the operations in `ops.py` have done so. Names are bytes. Times are ns since the epoch.
 """
 
-from stat import S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
 from time import time_ns
 
-from sentry.abi.errno import EINVAL, ENODATA, ENOENT, ENOTDIR, ENOTSUP, EPERM
+from sentry.abi.errno import EINVAL, ENODATA, ENODEV, ENOENT, ENOTDIR, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM
+from sentry.vfs import devices
 
 
 class FileSystem:
@@ -27,6 +28,8 @@ class FileSystem:
         self.root = None  # Inode
         self.source = b"none"
         self.options = b""  # file-system specific options of /proc/mounts
+        self.root_dentry = None  # made by the first mount
+        self.mounts = 0
 
     def statfs(self) -> "tuple":
         """(type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize) or -errno."""
@@ -35,11 +38,17 @@ class FileSystem:
     def sync(self) -> int:
         return 0
 
+    def unmounted(self) -> None:
+        """The last mount has gone and nothing is open: break the reference cycles."""
+        if self.root_dentry is not None:
+            self.root_dentry.forget()
+            self.root_dentry = None
+
 
 class Inode:
     """A file. In-memory file systems use the attributes as the truth; others refresh them in `getattr`."""
 
-    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "__weakref__")  # fmt: skip
+    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "writers", "__weakref__")  # fmt: skip
 
     def __init__(self, fs, ino, mode, uid=0, gid=0):
         self.fs = fs
@@ -53,6 +62,7 @@ class Inode:
         self.atime = self.mtime = self.ctime = self.btime = time_ns()
         self.locks = None  # file locks, vfs/locks.py
         self.watches = None  # inotify watches
+        self.writers = 0  # open files that may write; below 0: programs being executed
 
     # -- attributes
     def getattr(self) -> int:
@@ -97,6 +107,34 @@ class Inode:
     def removexattr(self, name: bytes) -> int:
         return -ENOTSUP
 
+    # -- content of regular files, as vfs/regular.py uses it
+    def read_at(self, pos: int, count: int) -> "bytes | int":
+        """Up to `count` bytes at `pos`; b"" at or after the end."""
+        return -EINVAL
+
+    def write_at(self, pos: int, data: bytes) -> int:
+        """Write all of `data` at `pos` (fewer only when space ran out); size and times move on."""
+        return -EINVAL
+
+    def map_fd(self, shared: bool, writable: bool) -> "int | tuple[int, bool]":
+        """See File.host_mapping."""
+        return -ENODEV
+
+    def allocate(self, mode: int, offset: int, length: int) -> int:
+        """fallocate(2); `mode` has been checked for nonsense."""
+        return -ENOTSUP
+
+    def seek_data(self, offset: int, hole: bool) -> int:
+        """SEEK_DATA / SEEK_HOLE; offset is below the size. Without knowledge of holes: all is data."""
+        return self.size if hole else offset
+
+    def sync(self, datasync: bool) -> int:
+        return 0
+
+    def touch_atime(self, now: int) -> None:
+        """The content has been read, and the mount's rules want the time kept."""
+        self.atime = now
+
     # -- directories (only called on directories)
     def lookup(self, name: bytes) -> "Inode | int":
         """The child, or -ENOENT."""
@@ -118,6 +156,10 @@ class Inode:
 
     def link(self, name: bytes, inode: "Inode") -> int:
         return -EPERM
+
+    def tmpfile(self, mode: int, uid: int, gid: int) -> "Inode | int":
+        """A regular file without a name (O_TMPFILE), which link may give one."""
+        return -EOPNOTSUPP
 
     def unlink(self, name: bytes, inode: "Inode") -> int:
         return -EPERM
@@ -145,15 +187,27 @@ class Inode:
 
     def open(self, t, path, flags: int) -> "File | int":  # noqa: F821
         """A new open file description for `path` (vfs Path of this inode). O_CREAT, O_EXCL, O_TRUNC and
-        permission have been handled."""
-        return -ENOENT
+        permission have been handled. File systems whose regular files have read_at/write_at and whose
+        directories have entries() use `regular.open_node`."""
+        return open_special(t, self, path, flags)
 
     def evict(self) -> None:
         """The last link and the last reference are gone: free what it holds."""
 
+    linkable = False  # O_TMPFILE without O_EXCL: link(2) works though nlink is 0
     is_dir = property(lambda self: S_ISDIR(self.mode))
     is_link = property(lambda self: S_ISLNK(self.mode))
     is_regular = property(lambda self: S_ISREG(self.mode))
+
+
+def open_special(t, inode, path, flags: int):
+    """Open a device, FIFO or socket node."""
+    kind = S_IFMT(inode.mode)
+    if kind == S_IFCHR or kind == S_IFBLK:
+        return devices.open_device(t, inode, path, flags, kind == S_IFBLK)
+    if kind == S_IFIFO:
+        return devices.open_fifo(t, inode, path, flags)
+    return -ENXIO
 
 
 class NoXattr:
