@@ -14,6 +14,7 @@ from sentry.mm import elf, loader
 from sentry.vfs import ops
 
 AT_FDCWD = -100
+SIGKILL = 9
 MAX_SCRIPTS = 5
 MAX_ARG_STRLEN = 131072
 ARG_LIMIT = 6 << 20  # three quarters of the default stack (fs/exec.c:bprm_stack_limits)
@@ -147,15 +148,24 @@ class Exec:
         """The other threads go first, then a fresh address space is asked for."""
         exit.kill_other_threads(self.task, self.alone)
 
-    def alone(self):
-        self.task.kernel.platform.new_aspace(self.got_aspace)
+    def alone(self, errno):
+        task = self.task
+        if errno:  # the process is ending, or another thread's exec came first
+            self.layout.abandon()
+            self.program.close()
+            task.kernel.back_to_guest(task, errno)
+            return
+        task.kernel.platform.new_aspace(self.got_aspace)
 
     def got_aspace(self, thread, errno):
         task = self.task
-        if task.dead:
+        if task.dead or task.dying:
             if thread is not None:
                 thread.aspace.kill()
-            self.finish()
+            self.layout.abandon()
+            self.program.close()
+            if not task.dead:
+                exit.exit_task(task)
             return
         if thread is None:
             log.error(f"exec of {self.program.path!r}: no address space: errno {errno}")
@@ -168,14 +178,7 @@ class Exec:
         task, layout = self.task, self.layout
         mm = layout.mm
         mm.aspace = thread.aspace
-        old_thread, old_mm = task.thread, task.mm
-        if old_mm is not None:
-            old_mm.forget(task)
-            exit.release_address_space(task)  # CLEARTID, robust list, vfork parent
-            old_thread.task = None
-            if old_mm.users > 1:
-                old_thread.exit()
-            old_mm.drop()
+        exit.leave_memory(task)
         thread.task = task
         task.thread = thread
         task.mm = mm
@@ -200,11 +203,10 @@ class Exec:
 
     def mapped(self, errno):
         task, thread, layout = self.task, self.task.thread, self.layout
-        self.finish()
+        self.program.close()
         if errno:
             log.warning(f"exec of {self.program.path!r}: memory could not be set up: errno {errno}")
-            exit.do_group_exit(task.tg, 9)
-            return
+            exit.group_exit(task.tg, SIGKILL)
         regs = thread.regs
         regs.rip, regs.rsp, regs.eflags = layout.entry, layout.sp, 0x202
         if task.work:
@@ -214,11 +216,9 @@ class Exec:
 
     def fail(self):
         self.layout.abandon()
-        self.finish()
-        exit.do_group_exit(self.task.tg, 9)
-
-    def finish(self):
         self.program.close()
+        exit.group_exit(self.task.tg, SIGKILL)
+        signals.user_return(self.task, None)
 
 
 def do_execve(t, dirfd, path, argv, envp, at_flags) -> int:

@@ -70,9 +70,9 @@ class MM:
         self.users -= 1
         if self.users:
             return
-        for area in self.vmas:
+        vmas, self.vmas = self.vmas, VMAList()
+        for area in vmas:
             area.drop()
-        self.vmas = VMAList()
         if self.exe is not None:
             self.exe.decref()
             self.exe = None
