@@ -31,6 +31,7 @@ class Kernel:
         self.groups = {}  # pid -> ThreadGroup, zombies too
         self.pgrps = {}  # pgid -> ProcessGroup, kernel/session.py
         self.sessions = {}
+        self.host = {"hwcap": 0, "hwcap2": 0, "minsigstksz": 2048}  # hardware facts, core/hostinfo.py
         self.init = None  # ThreadGroup of pid 1
         self.last_pid = 0
         self.boot_time = monotonic_ns()
