@@ -120,14 +120,14 @@ class Message:
 
     def __init_subclass__(cls):
         if cls.number in MESSAGES:
-            raise ValueError("message number taken twice: %s" % cls.__name__)
+            raise ValueError(f"message number taken twice: {cls.__name__}")
         cls.request = Codec("<II", cls.fields)
         cls.answer = Codec("<iI", cls.reply)
         MESSAGES[cls.number] = cls
 
 
 MESSAGES = {}  # number -> class
-_NODE = (("node", "%ds" % NODE.size),)
+_NODE = (("node", f"{NODE.size}s"),)
 
 
 class Hello(Message):
@@ -164,7 +164,7 @@ class Getattr(Message):
 
     number = 4
     fields = (("handle", "I"),)
-    reply = (("attr", "%ds" % ATTR.size),)
+    reply = (("attr", f"{ATTR.size}s"),)
 
 
 class Setattr(Message):

@@ -11,11 +11,10 @@ name is one component.  Ownership, mode and times are set exactly as given: umas
 permission checks are the caller's business.
 """
 
+import _socket
 import errno
 import os
 import struct
-
-import _socket
 
 from gofer import protocol as p
 
@@ -122,9 +121,9 @@ class GoferClient:
         self._sock.setsockopt(_SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
         reply = self._call(p.Hello, (p.VERSION, 0))
         if isinstance(reply, int):
-            raise GoferDead(self.dead or "greeting refused: %s" % os.strerror(-reply))
+            raise GoferDead(self.dead or f"greeting refused: {os.strerror(-reply)}")
         if reply[0] != p.VERSION:
-            self._give_up("speaks version %d" % reply[0])
+            self._give_up(f"speaks version {reply[0]}")
             raise GoferDead(self.dead)
         self.mounts = reply[2]
 
@@ -175,7 +174,7 @@ class GoferClient:
             for at in range(0, len(packed), 32768):
                 self._send(p.Close.request.encode(p.Close.number, 0, (packed[at : at + 32768],)))
         except OSError as e:
-            return self._give_up("send: %s" % e.strerror)
+            return self._give_up(f"send: {e.strerror}")
         return 0
 
     def getattr(self, handle):
@@ -386,7 +385,7 @@ class GoferClient:
         try:
             self._send(packet)
         except OSError as e:
-            return self._give_up("send: %s" % e.strerror)
+            return self._give_up(f"send: {e.strerror}")
         return sequence
 
     def _check(self, message, sequence, data):
@@ -409,7 +408,7 @@ class GoferClient:
         try:
             data = self._recv(p.MAX_MESSAGE + 1)
         except OSError as e:
-            return self._give_up("receive: %s" % e.strerror)
+            return self._give_up(f"receive: {e.strerror}")
         return self._check(message, sequence, data)
 
     def _call_status(self, message, values):
@@ -430,7 +429,7 @@ class GoferClient:
         try:
             data, ancillary, _, _ = self._receive(p.MAX_MESSAGE + 1, _RIGHTS_SPACE, _socket.MSG_CMSG_CLOEXEC)
         except OSError as e:
-            return self._give_up("receive: %s" % e.strerror)
+            return self._give_up(f"receive: {e.strerror}")
         fds = []
         for level, type, payload in ancillary:
             if level == _SOL_SOCKET and type == _SCM_RIGHTS:
