@@ -6,6 +6,7 @@ to the caller. After that the group is committed: a failure ends it with SIGKILL
 
 from stat import S_ISGID, S_ISUID, S_IXGRP
 
+from sentry.abi.fs import MS_NOSUID
 from sentry.abi.errno import E2BIG, ELIBBAD, ELOOP, ENOEXEC
 from sentry.core import log
 from sentry.core.result import NO_RETURN
@@ -98,7 +99,7 @@ def new_creds(t, file):
     old = t.creds
     new = old.copy()
     mode = file.inode.mode
-    suid_ok = not t.no_new_privs and file.path is not None and not file.path.nosuid()
+    suid_ok = not t.no_new_privs and file.path is not None and not file.path.mount.flags & MS_NOSUID
     if suid_ok and mode & S_ISUID:
         new.euid = file.inode.uid
     if suid_ok and mode & S_ISGID and mode & S_IXGRP:

@@ -15,6 +15,7 @@ from sentry.abi.errno import (
     EPERM,
     ENOSYS,
 )
+from sentry.abi.fs import MS_NOEXEC
 from sentry.core.creds import CAP_IPC_LOCK
 from sentry.core.syscall import PARTIAL, UNSUPPORTED, Fd, Flags, Int, Off, Ptr, Size, ULong, syscall
 from sentry.mm.manager import MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_TYPE, page_up
@@ -64,7 +65,7 @@ def sys_mmap(t, addr, length, prot, flags, fd, offset):
         return -EINVAL
     if mode == O_WRONLY:
         return -EACCES
-    if prot & 4 and file.path is not None and file.path.noexec():
+    if prot & 4 and file.path is not None and file.path.mount.flags & MS_NOEXEC:
         return -EPERM
     if file.inode is not None and file.inode.mode & 0o170000 == 0o20000 and file.inode.rdev == 0x105:
         return t.mm.mmap(t, addr, length, prot, flags | MAP_ANONYMOUS, None, 0)  # /dev/zero
