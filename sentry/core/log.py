@@ -7,8 +7,8 @@ import os
 import sys
 from time import time
 
-DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
-NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
+DEBUG, INFO, WARNING, ERROR, TRACE = 10, 20, 30, 40, 100
+NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error", TRACE: "strace"}
 
 _fd = 2
 _level = WARNING
@@ -71,3 +71,8 @@ def exception(context: str) -> None:
         frames.append(f"{code.co_filename.rsplit('/', 2)[-1]}:{tb.tb_lineno} {code.co_name}")
         tb = tb.tb_next
     log(ERROR, f"{context}: {kind.__name__}: {value} [{' < '.join(reversed(frames))}]")
+
+
+def trace(message: str) -> None:
+    """A line of the system call trace, whatever the level."""
+    log(TRACE, message)

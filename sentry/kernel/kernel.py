@@ -100,7 +100,7 @@ class Kernel:
             result = -ENOSYS
         else:
             result = self.guarded(task, row.call, task, thread.args)
-        if self.trace is not None:
+        if self.trace is not None and task.thread is thread:
             self.trace(task, nr, row, thread, result)
         if result != BLOCKED and result != NO_RETURN:
             self.back_to_guest(task, result)
@@ -125,7 +125,7 @@ class Kernel:
             wait.timer.cancel()
         wait.release(task)
         if self.trace is not None:
-            self.trace(task, task.in_call, None, task.thread, result)
+            self.trace(task, task.in_call, None, None, result)
         if result == BLOCKED or result == NO_RETURN:  # the call began another wait, or dealt with the thread
             return
         self.back_to_guest(task, result)

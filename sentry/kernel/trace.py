@@ -1,0 +1,65 @@
+"""strace-like log of system calls (`--strace`): one line a call, with its arguments and its result.
+
+Off it costs one test a call. The line is written when the result is known; a call that blocks gives a second
+line, "resumed". Strings and buffers are shown up to LIMIT bytes.
+"""
+
+from errno import errorcode
+
+from sentry.core import log
+from sentry.core.result import BLOCKED, NO_RETURN
+from sentry.platform.base import MemFault
+
+LIMIT = 64
+RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
+
+
+def quote(data: bytes, more: bool) -> str:
+    text = data.decode("latin-1").encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return f'"{text}"' + ("..." if more else "")
+
+
+def show(t, arg, value: int, raw) -> str:
+    """One argument by its kind in the call's row."""
+    if arg.width == "i32":
+        value &= 0xFFFFFFFF
+        value -= (value & 0x80000000) << 1
+        return str(value)
+    if arg.kind == "str" and value:
+        try:
+            data = t.read_cstr(value, LIMIT)
+        except MemFault:
+            return hex(value)
+        return quote(data, len(data) == LIMIT)
+    if arg.kind == "in" and arg.length is not None and value:
+        length = raw[arg.length]
+        try:
+            return quote(t.read(value, min(length, LIMIT)), length > LIMIT)
+        except MemFault:
+            return hex(value)
+    if arg.width == "i64":
+        return str(value - ((value & (1 << 63)) << 1))
+    return hex(value) if value > 9 else str(value)
+
+
+def outcome(result) -> str:
+    if result == BLOCKED:
+        return "(blocked)"
+    if result == NO_RETURN:
+        return "?"
+    if -4096 < result < 0:
+        return f"-1 {errorcode.get(-result) or RESTARTS.get(-result, -result)}"
+    return str(result) if 0 <= result < 1 << 20 else hex(result & 0xFFFFFFFFFFFFFFFF)
+
+
+def trace(t, nr, row, thread, result) -> None:
+    """Kernel.trace: `row` is None for an unknown call, and `thread` for the end of a blocked one."""
+    if thread is None:
+        log.trace(f"[{t.tid}] {t.comm.decode('latin-1')} <... resumed> = {outcome(result)}")
+        return
+    if row is None:
+        log.trace(f"[{t.tid}] {t.comm.decode('latin-1')} syscall_{nr}() = {outcome(result)}")
+        return
+    raw = thread.args
+    args = ", ".join(show(t, arg, raw[i], raw) for i, arg in enumerate(row.args))
+    log.trace(f"[{t.tid}] {t.comm.decode('latin-1')} {row.name}({args}) = {outcome(result)}")
