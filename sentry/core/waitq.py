@@ -62,6 +62,7 @@ class Wait:
 
     __slots__ = ("entries", "timer")
     restart = -ERESTARTSYS  # result when a signal interrupts; -EINTR for calls that never restart
+    killable = False  # True: signals wait until the call is over; only the end of the task interrupts it
     stop_restarts = True  # False: the call ends (with `restart`) even if the signal only stops the task
 
     def poll(self, t):

@@ -110,7 +110,7 @@ class Kernel:
         wait = task.wait
         result = self.guarded(task, wait.poll, task)
         if result == BLOCKED:
-            if not task.work:
+            if not task.work or (wait.killable and not task.dying):
                 return
             result = self.guarded(task, wait.interrupted, task)
         self.end_wait(task, result)

@@ -28,7 +28,8 @@ class ThreadGroup:
         "kernel", "pid", "leader", "tasks", "parent", "children", "pgrp", "session", "exit_signal",
         "sighand", "shared_pending", "rlimits", "child_queue", "exit_status", "group_exiting", "zombie",
         "stop_state", "itimers", "posix_timers", "utime_children", "stime_children", "start_time",
-        "oom_score_adj", "subreaper", "did_exec", "container", "data", "__weakref__",
+        "oom_score_adj", "subreaper", "did_exec", "container", "data", "parent_task", "exec_task", "exec_done",
+        "unreported_stop", "unreported_continue", "cpu_before", "exit_queue", "reaped", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, pid, parent=None):
@@ -57,6 +58,14 @@ class ThreadGroup:
         self.subreaper = False
         self.did_exec = False
         self.container = None  # kernel/container.py
+        self.parent_task = None  # the thread of `parent` that made this process (PR_SET_PDEATHSIG, __WNOTHREAD)
+        self.exec_task = None  # the thread whose exec is ending the others; kernel/exit.py
+        self.exec_done = None
+        self.unreported_stop = 0  # signal number of a stop that wait has not reported yet; kernel/wait.py
+        self.unreported_continue = False
+        self.cpu_before = (0, 0)  # user, system ns spent in host processes left by exec; kernel/cputime.py
+        self.exit_queue = None  # WaitQueue of pidfd pollers, made when first needed
+        self.reaped = False
         self.data = {}  # rarely used state of single features, keyed by their module
         leaks.add("process")
 
@@ -72,7 +81,7 @@ class Task:
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "sigmask", "saved_sigmask", "pending",
         "altstack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "exe", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
-        "ptracer", "sched", "exit_code", "data", "__weakref__",
+        "ptracer", "sched", "exit_code", "dying", "uts", "data", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, tid, tg, thread):
@@ -107,7 +116,9 @@ class Task:
         self.personality = 0
         self.ptracer = None
         self.sched = (0, 0)  # policy, priority
-        self.exit_code = 0
+        self.exit_code = 0  # wait(2) status word of this thread
+        self.dying = False  # must end before it would go back to guest code (SIGKILL, exit_group, exec); work is set
+        self.uts = None  # kernel.uts.UTS
         self.data = {}  # rarely used state of single features, keyed by their module
         leaks.add("task")
 
@@ -141,7 +152,7 @@ class Task:
         """Leave `wait` to finish the call later: woken through `queues` (WaitQueue objects, or WaitEntry
         objects whose owner is this task, put in place by the caller), or when `deadline` (CLOCK_MONOTONIC,
         ns) passes. Returns BLOCKED, or at once what `wait.interrupted` says if a signal is pending."""
-        if self.work:
+        if self.work and (self.dying or not wait.killable):
             result = wait.interrupted(self)
             for queue in queues:
                 if isinstance(queue, WaitEntry):
