@@ -7,6 +7,8 @@ directory. Names known not to exist are cached as None in `children`, without an
 
 from stat import S_ISDIR
 
+from sentry.abi.fs import MS_NOEXEC, MS_NOSUID
+
 NEGATIVE_MAX = 20000
 
 
@@ -108,6 +110,12 @@ class Path:
             mount.pins -= 1
             if mount.pins == 0 and mount.detached:
                 mount.finish()
+
+    def nosuid(self) -> bool:
+        return self.mount is not None and bool(self.mount.flags & MS_NOSUID)
+
+    def noexec(self) -> bool:
+        return self.mount is not None and bool(self.mount.flags & MS_NOEXEC)
 
     def same(self, other: "Path") -> bool:
         return self.dentry is other.dentry and self.mount is other.mount

@@ -48,7 +48,7 @@ class FileSystem:
 class Inode:
     """A file. In-memory file systems use the attributes as the truth; others refresh them in `getattr`."""
 
-    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "writers", "__weakref__")  # fmt: skip
+    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "writers", "linkable", "__weakref__")  # fmt: skip
 
     def __init__(self, fs, ino, mode, uid=0, gid=0):
         self.fs = fs
@@ -62,6 +62,7 @@ class Inode:
         self.atime = self.mtime = self.ctime = self.btime = time_ns()
         self.locks = None  # file locks, vfs/locks.py
         self.watches = None  # inotify watches
+        self.linkable = False  # made by O_TMPFILE without O_EXCL: link(2) works though nlink is 0
         self.writers = 0  # open files that may write; below 0: programs being executed
 
     # -- attributes
@@ -194,7 +195,6 @@ class Inode:
     def evict(self) -> None:
         """The last link and the last reference are gone: free what it holds."""
 
-    linkable = False  # O_TMPFILE without O_EXCL: link(2) works though nlink is 0
     is_dir = property(lambda self: S_ISDIR(self.mode))
     is_link = property(lambda self: S_ISLNK(self.mode))
     is_regular = property(lambda self: S_ISREG(self.mode))

@@ -255,6 +255,7 @@ def open_tmpfile(t, dirfd, path, flags, mode, walk_flags):
     inode = directory.tmpfile(mode & S_IALLUGO, t.creds.fsuid, gid)
     if type(inode) is int:
         return inode
+    inode.linkable = not flags & O_EXCL
     d = Dentry(where.dentry, b"#%d" % inode.ino, inode)
     d.dead = True
     return open_path(t, Path(where.mount, d), flags & ~TMPFILE_BIT & ~O_DIRECTORY, True)
