@@ -48,6 +48,9 @@ class Kernel:
                 self.last_pid = pid
                 return pid
 
+    def send_signal(self, task, signo: int) -> None:
+        signals.send(task, signo)
+
     # -- the dispatcher
     def run(self) -> None:
         """Serve the guests until `stopping` is set."""

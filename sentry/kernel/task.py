@@ -147,6 +147,13 @@ class Task:
         """Would a signal (or the end of the task) interrupt a sleep now?"""
         return self.work
 
+    def send_signal(self, signo: int) -> None:
+        """The kernel sends a signal to this thread (SIGPIPE, SIGXFSZ)."""
+        self.kernel.send_signal(self, signo)
+
+    def send_sigpipe(self) -> None:
+        self.kernel.send_signal(self, 13)
+
     # -- blocking
     def block(self, wait, *queues, deadline: "int | None" = None):
         """Leave `wait` to finish the call later: woken through `queues` (WaitQueue objects, or WaitEntry

@@ -243,7 +243,7 @@ class MM:
         if backing is None:
             ops = [(OP_MMAP_ANON, addr, length, prot, bool(bits & VMA.NORESERVE))]
         else:
-            ops = [(OP_MMAP_FD, addr, length, prot, shared, fd, offset)]
+            ops = [(OP_MMAP_FD, addr, length, prot, shared and may_write, fd, offset)]
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
         return self.submit(task, addr, addr + length, ops, addr, lambda: self.unmap(addr, addr + length))
@@ -362,7 +362,7 @@ class MM:
             fd = self.host_fd(task, area)
             if fd < 0:
                 return fd
-            ops = [(OP_MMAP_FD, end, length, area.prot, area.shared, fd, offset)]
+            ops = [(OP_MMAP_FD, end, length, area.prot, area.shared and area.may_write, fd, offset)]
         self.map(VMA(end, grown, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags))
         return self.submit(task, end, grown, ops, value, lambda: self.unmap(end, grown))
 

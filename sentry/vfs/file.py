@@ -121,7 +121,8 @@ class File:
 
     def host_mapping(self, t, shared: bool, writable: bool) -> "tuple[int, bool] | int":
         """For mmap: (host descriptor to map at the file's own offsets, may_write), or -ENODEV / -EACCES.
-        The descriptor stays the file's."""
+        The descriptor stays the file's. may_write False: a shared mapping is made MAP_PRIVATE on the host. It shows
+        the same content, as nothing is written through it, and mprotect cannot make it a way into the file."""
         return -ENODEV
 
     def fdinfo(self) -> bytes:
