@@ -1,0 +1,21 @@
+"""All system calls: importing this file registers them; `fill_marshalling` tells the platform's stub what to carry."""
+
+from sentry.core.syscall import TABLE
+from sentry.syscalls import (  # noqa: F401
+    sys_exec,
+    sys_mm,
+)
+
+
+def fill_marshalling(platform) -> None:
+    """Give the stub, for each call, the memory arguments it carries along: (kind, argument, length argument or
+    None, size or None). A platform without a stub has no `set_marshal`."""
+    set_marshal = getattr(platform, "set_marshal", None)
+    if set_marshal is None:
+        return
+    for row in TABLE:
+        if row is None:
+            continue
+        parts = [(a.kind, i, a.length, a.size) for i, a in enumerate(row.args) if a.kind is not None]
+        if parts:
+            set_marshal(row.nr, parts)
