@@ -337,7 +337,7 @@ class MM:
         offset = area.offset + old - area.start if area.backing is not None else 0
         moved = VMA(new_addr, new_addr + new_len, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags)
         if old_len == 0:
-            ops = [(OP_MMAP_FD, new_addr, new_len, area.prot, True, self.host_fd(task, area), offset)]
+            ops = [(OP_MMAP_FD, new_addr, new_len, area.prot, area.may_write, self.host_fd(task, area), offset)]
         else:
             ops = []
             if old_len > new_len:

@@ -96,6 +96,10 @@ class File:
         """Bytes written (may be fewer); -EAGAIN if it would block. O_APPEND is the file's business."""
         return -EINVAL
 
+    def io_deadline(self, writing: bool) -> "int | None":
+        """When a blocking read or write gives up with EAGAIN (CLOCK_MONOTONIC, ns): SO_RCVTIMEO, SO_SNDTIMEO."""
+        return None
+
     def seek(self, t, offset: int, whence: int) -> int:
         return -ESPIPE
 

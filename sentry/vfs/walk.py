@@ -15,6 +15,7 @@ from sentry.abi.fs import (
     MAY_EXEC,
     MS_NOSYMFOLLOW,
     NAME_MAX,
+    PATH_MAX,
     RESOLVE_BENEATH,
     RESOLVE_CACHED,
     RESOLVE_IN_ROOT,
@@ -148,6 +149,8 @@ def resolve(t, dirfd: int, path: bytes, flags: int = 0) -> "Path | int":
         if flags & WALK_DIRECTORY and start[1].children is None:
             return -ENOTDIR
         return Path(start[0], start[1])
+    if len(path) >= PATH_MAX:
+        return -ENAMETOOLONG
     start = start_of(t, dirfd, path, flags)
     if type(start) is int:
         return start
@@ -164,6 +167,8 @@ def parent(t, dirfd: int, path: bytes, flags: int = 0) -> "Last | int":
     """Walk to the directory of the last component; a symbolic link there is not followed."""
     if not path:
         return -ENOENT
+    if len(path) >= PATH_MAX:
+        return -ENAMETOOLONG
     start = start_of(t, dirfd, path, flags)
     if type(start) is int:
         return start

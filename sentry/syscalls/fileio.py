@@ -1,0 +1,237 @@
+"""Moving bytes between a File and guest memory: vectors, partial results, waiting.
+
+Used by the calls in sys_rw.py, and by whoever reads and writes Files on behalf of a guest.
+"""
+
+from sentry.abi.errno import EAGAIN, EFAULT, EINTR, EINVAL, EPIPE, ERESTARTSYS
+from sentry.abi.fs import S_IFIFO, S_IFMT, S_IFSOCK
+from sentry.core.result import BLOCKED
+from sentry.core.waitq import Wait, WaitEntry
+from sentry.vfs.file import (
+    O_NONBLOCK,
+    POLL_READABLE,
+    POLL_WRITABLE,
+    POLLERR,
+    POLLHUP,
+    POLLRDHUP,
+)
+
+CHUNK = 1 << 20  # at most this is copied at once
+MAX_RW_COUNT = 0x7FFFF000
+USER_END = 1 << 47
+IOV_MAX = 1024
+READ_EVENTS = POLL_READABLE | POLLHUP | POLLERR | POLLRDHUP
+WRITE_EVENTS = POLL_WRITABLE | POLLHUP | POLLERR
+
+
+def buffer(addr: int, count: int) -> "list | int":
+    """One buffer as a vector; -EFAULT for what can be no user memory (access_ok)."""
+    if addr + count > USER_END:
+        return -EFAULT
+    return [(addr, count if count < MAX_RW_COUNT else MAX_RW_COUNT)]
+
+
+def read_iov(t, addr: int, count: int) -> "list | int":
+    """The iovec array of readv(2): [(address, length)], the total cut to MAX_RW_COUNT; -EINVAL, -EFAULT."""
+    if count > IOV_MAX or count < 0:
+        return -EINVAL
+    raw = t.read(addr, 16 * count) if count else b""
+    out = []
+    total = 0
+    for at in range(0, 16 * count, 16):
+        base = int.from_bytes(raw[at : at + 8], "little")
+        length = int.from_bytes(raw[at + 8 : at + 16], "little")
+        if length >= 1 << 63:
+            return -EINVAL
+        if base + length > USER_END and length:
+            return -EFAULT
+        if total + length > MAX_RW_COUNT:
+            length = MAX_RW_COUNT - total
+        total += length
+        out.append((base, length))
+    return out
+
+
+def total_of(iov) -> int:
+    if len(iov) == 1:
+        return iov[0][1]
+    return sum(length for _, length in iov)
+
+
+def scatter(t, iov, skip: int, data) -> int:
+    """Write `data` into the vector after its first `skip` bytes; how much before a fault."""
+    if len(iov) == 1:
+        addr = iov[0][0] + skip
+        return t.write_upto(addr, data)
+    at = 0
+    for base, length in iov:
+        if skip >= length:
+            skip -= length
+            continue
+        part = data[at : at + length - skip]
+        if not part:
+            break
+        n = t.write_upto(base + skip, part)
+        at += n
+        if n < len(part):
+            break
+        skip = 0
+    return at
+
+
+def gather(t, iov, skip: int, limit: int) -> bytes:
+    """Up to `limit` bytes of the vector after its first `skip`; fewer if memory ends."""
+    if len(iov) == 1:
+        base, length = iov[0]
+        return t.read_upto(base + skip, min(length - skip, limit))
+    parts = []
+    for base, length in iov:
+        if skip >= length:
+            skip -= length
+            continue
+        want = min(length - skip, limit)
+        part = t.read_upto(base + skip, want)
+        parts.append(part)
+        limit -= len(part)
+        if len(part) < want or not limit:
+            break
+        skip = 0
+    return b"".join(parts)
+
+
+def stream(file) -> bool:
+    """Is it a pipe or socket, where reading nothing asks nothing?"""
+    inode = file.inode
+    return inode is not None and inode.mode & S_IFMT in (S_IFIFO, S_IFSOCK)
+
+
+class ReadWait(Wait):
+    """A read that waits for data. `iov`, `pos` as given; nothing has been read yet (a read ends with its first bytes)."""
+
+    __slots__ = ("file", "iov", "count", "pos", "restart")
+
+    def __init__(self, file, iov, count, pos):
+        self.file = file.incref()
+        self.iov = iov
+        self.count = count
+        self.pos = pos
+        self.restart = -ERESTARTSYS
+
+    def poll(self, t):
+        result = read_now(t, self.file, self.iov, self.count, self.pos)
+        return BLOCKED if result == -EAGAIN else result
+
+    def timeout(self, t):
+        return -EAGAIN
+
+    def release(self, t):
+        self.file.decref()
+
+
+class WriteWait(Wait):
+    """A write that waits for room; `done` bytes have gone."""
+
+    __slots__ = ("file", "iov", "count", "pos", "done", "restart")
+
+    def __init__(self, file, iov, count, pos, done):
+        self.file = file.incref()
+        self.iov = iov
+        self.count = count
+        self.pos = pos
+        self.done = done
+        self.restart = -ERESTARTSYS
+
+    def poll(self, t):
+        done, error = write_now(t, self.file, self.iov, self.count, self.pos, self.done)
+        self.done = done
+        if error == -EAGAIN:
+            return BLOCKED
+        return finish_write(t, done, error)
+
+    def timeout(self, t):
+        return self.done or -EAGAIN
+
+    def interrupted(self, t):
+        return self.done or self.restart
+
+    def release(self, t):
+        self.file.decref()
+
+
+def read_now(t, file, iov, count, pos) -> int:
+    """Read without waiting: a count, or -errno (-EAGAIN: would block)."""
+    done = 0
+    while True:
+        want = count - done if count - done < CHUNK else CHUNK
+        data = file.read(t, want, pos if pos is None else pos + done)
+        if type(data) is int:
+            return done or data
+        n = len(data)
+        if not n:
+            return done
+        copied = scatter(t, iov, done, data)
+        done += copied
+        if copied < n:
+            if pos is None and not stream(file) and file.pos >= n - copied:
+                file.pos -= n - copied
+            return done or -EFAULT
+        if n < CHUNK or done >= count:
+            return done
+
+
+def do_read(t, file, iov, pos, nowait: bool = False) -> int:
+    """read(2), readv(2) … into the vector; pos None: at the file's position."""
+    count = iov[0][1] if len(iov) == 1 else total_of(iov)
+    if not count and stream(file):
+        return 0
+    result = read_now(t, file, iov, count, pos)
+    if result != -EAGAIN or file.flags & O_NONBLOCK or file.queue is None or nowait:
+        return result
+    wait = ReadWait(file, iov, count, pos)
+    return start_wait(t, wait, file, READ_EVENTS, False)
+
+
+def start_wait(t, wait, file, events, writing):
+    deadline = file.io_deadline(writing)
+    if deadline is not None:
+        wait.restart = -EINTR
+    entry = WaitEntry(t, events)
+    file.queue.add(entry)
+    return t.block(wait, entry, deadline=deadline)
+
+
+def write_now(t, file, iov, count, pos, done):
+    """Write without waiting: (bytes done in all, 0 or the -errno that ended it)."""
+    while True:
+        want = count - done if count - done < CHUNK else CHUNK
+        data = gather(t, iov, done, want)
+        if len(data) < want:
+            if not data:
+                return done, -EFAULT
+        n = file.write(t, data, pos if pos is None else pos + done)
+        if n < 0:
+            return done, n
+        done += n
+        if done >= count or (not n and not data):
+            return done, 0
+        if n == 0:
+            return done, 0
+
+
+def finish_write(t, done: int, error: int) -> int:
+    if error == -EPIPE and not done:
+        t.send_sigpipe()
+    return done or error
+
+
+def do_write(t, file, iov, pos, nowait: bool = False) -> int:
+    """write(2), writev(2) … from the vector; pos None: at the file's position."""
+    count = iov[0][1] if len(iov) == 1 else total_of(iov)
+    done, error = write_now(t, file, iov, count, pos, 0)
+    if error != -EAGAIN or file.flags & O_NONBLOCK or file.queue is None or nowait:
+        if error == -EPIPE:
+            t.send_sigpipe()
+        return done or error
+    return start_wait(t, WriteWait(file, iov, count, pos, done), file, WRITE_EVENTS, True)
+
+
