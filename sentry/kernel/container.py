@@ -132,8 +132,8 @@ class Container:
         task.fs = FsContext(self.ns, root, root, user.get("umask", 0o022))
         tg.oom_score_adj = process.get("oomScoreAdj") or 0
         self.set_rlimits(tg, process)
-        signals.new_group(tg)
-        signals.new_task(task)
+        signals.init_group(tg)
+        signals.init_task(task)
         kernel.tasks[pid] = task
         kernel.groups[pid] = tg
         session.new_session(tg)

@@ -36,6 +36,9 @@ class Kernel:
         self.last_pid = 0
         self.boot_time = monotonic_ns()
         self.stopping = False
+        self.futexes = {}  # key -> waiters, kernel/futex.py
+        self.sig_queued = {}  # uid -> queued signals that count against RLIMIT_SIGPENDING
+        self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
 
     # -- pids

@@ -10,6 +10,7 @@ Where things are:
 The frames on the guest's stack are made in `signals_frame.py`.
 """
 
+from sentry.abi import siginfo
 from sentry.abi.errno import (
     EAGAIN,
     EINTR,
@@ -22,6 +23,7 @@ from sentry.abi.signal import (
     DEFAULT_CORE,
     DEFAULT_IGNORE,
     NSIG,
+    SA_NOCLDSTOP,
     SA_NODEFER,
     SA_RESETHAND,
     SA_RESTART,
@@ -29,6 +31,7 @@ from sentry.abi.signal import (
     SEGV_MAPERR,
     SIG_DFL,
     SIG_IGN,
+    SIGCHLD,
     SIGCONT,
     SIGKILL,
     SIGRTMIN,
@@ -37,14 +40,11 @@ from sentry.abi.signal import (
     STOP_SIGNALS,
     SYNCHRONOUS,
     UNBLOCKABLE,
-    SI_USER,
-    info_fault,
-    info_kernel,
-    info_user,
 )
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait, WaitQueue
-from sentry.kernel import exit, session, signals_frame, wait
+from sentry.kernel import exit, session, signals_frame
+from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.kernel.task import RLIMIT_SIGPENDING
 from sentry.platform.base import MemFault
 
@@ -113,7 +113,7 @@ class Pending:
         if not more:
             self.mask &= ~(1 << (signo - 1))
         if found is None:  # the queue was full when it came (kernel/signal.c:collect_signal)
-            return info_user(signo, 0, 0)
+            return siginfo.kill(signo, siginfo.SI_USER, 0, 0)
         self.queue.remove(found)
         uncharge(kernel, found.uid)
         if found.source is not None:
@@ -189,14 +189,14 @@ def uncharge(kernel, uid) -> None:
 # -- life cycle (called by clone, exec, exit) ------------------------------------------------------
 
 
-def new_group(tg, sighand=None) -> None:
+def init_group(tg, sighand=None) -> None:
     """A new process; `sighand`: the actions it gets (the caller has copied them, or counted one more user)."""
     tg.sighand = sighand if sighand is not None else SigHand()
     tg.shared_pending = Pending()
     tg.stop_state = StopState()
 
 
-def new_task(task) -> None:
+def init_task(task) -> None:
     task.pending = Pending()
 
 
@@ -227,12 +227,16 @@ def group_exit(tg) -> None:
     tg.sighand.users -= 1
 
 
+TASK_EXIT.append(task_exit)
+GROUP_EXIT.append(group_exit)
+
+
 # -- sending ---------------------------------------------------------------------------------------
 
 
 def send_from_outside(tg, signo: int) -> None:
     """A signal from whoever manages the container."""
-    send(tg, signo, info_user(signo, 0, 0), force=True)
+    send(tg, signo, siginfo.kill(signo, siginfo.SI_USER, 0, 0), force=True)
 
 
 def is_init(tg) -> bool:
@@ -283,7 +287,7 @@ def send(target, signo: int, info: "bytes | None" = None, *, force: bool = False
         return 0  # a standard signal is pending once
     kernel = tg.kernel
     if info is None:
-        info = info_kernel(signo)
+        info = siginfo.kernel(signo)
     if source is not None:
         pending.queue.append(QueuedSignal(signo, info, None, source))
     else:
@@ -293,7 +297,7 @@ def send(target, signo: int, info: "bytes | None" = None, *, force: bool = False
             pending.queue.append(QueuedSignal(signo, info, uid, None))
         else:
             code = int.from_bytes(info[8:12], "little", signed=True)
-            if signo >= SIGRTMIN and code != SI_USER:
+            if signo >= SIGRTMIN and code != siginfo.SI_USER:
                 return -EAGAIN
             if code >= 0:
                 # Kernel signals always get through with what they carry (override_rlimit).
@@ -408,7 +412,7 @@ def force(task, signo: int, info: "bytes | None" = None) -> None:
     pending = task.pending
     if not pending.mask & here:
         pending.mask |= here
-        pending.queue.append(QueuedSignal(signo, info if info is not None else info_kernel(signo), None, None))
+        pending.queue.append(QueuedSignal(signo, info if info is not None else siginfo.kernel(signo), None, None))
     task.work = True
 
 
@@ -508,7 +512,9 @@ def check_stopped(tg, without=None) -> None:
     if tasks and all(is_stopped_task(task) for task in tasks):
         state = tg.stop_state
         state.complete = True
-        wait.report_stop(tg, state.signo)
+        tg.unreported_stop = state.signo
+        tg.unreported_continue = False
+        tell_parent(tg, siginfo.CLD_STOPPED, state.signo)
 
 
 def continue_group(tg) -> None:
@@ -519,11 +525,24 @@ def continue_group(tg) -> None:
     complete = state.complete
     state.signo = 0
     state.complete = False
+    tg.unreported_stop = 0
     for task in tg.tasks:
         if is_stopped_task(task):
             wake_stopped(task)
     if complete:
-        wait.report_continue(tg)
+        tg.unreported_continue = True
+        tell_parent(tg, siginfo.CLD_CONTINUED, SIGCONT)
+
+
+def tell_parent(tg, code: int, status: int) -> None:
+    """SIGCHLD about a stop or continue (do_notify_parent_cldstop), and wake the parent's wait calls."""
+    parent = tg.parent
+    if parent is None or not parent.tasks:
+        return
+    handler, flags = disposition(parent, SIGCHLD)
+    if handler != SIG_IGN and not flags & SA_NOCLDSTOP:
+        send(parent, SIGCHLD, exit.child_info(tg, SIGCHLD, code, status))
+    parent.child_queue.wake()
 
 
 # -- delivery --------------------------------------------------------------------------------------
@@ -687,7 +706,7 @@ def fault(task, info) -> None:
     if signo == SIGSEGV and code in (SEGV_MAPERR, SEGV_ACCERR):
         # The host's areas are coarser than the guest's (reservations), so the code is ours to find.
         code = SEGV_ACCERR if task.mm.find(addr) is not None else SEGV_MAPERR
-    force(task, signo, info_fault(signo, code, addr))
+    force(task, signo, siginfo.fault(signo, code, addr))
     user_return(task, None)
 
 

@@ -3,6 +3,7 @@
 from struct import Struct
 from time import monotonic_ns
 
+from sentry.abi import siginfo
 from sentry.abi.errno import (
     E2BIG,
     EAGAIN,
@@ -14,26 +15,21 @@ from sentry.abi.errno import (
     ESRCH,
 )
 from sentry.abi.signal import (
-    INFO_SIZE,
+    MINSIGSTKSZ,
     NSIG,
     SA_ALL,
-    SI_TKILL,
-    SI_USER,
     SIG_DFL,
     SIG_IGN,
     SIGCONT,
     SIGSEGV,
     SS_AUTODISARM,
     SS_DISABLE,
-    MINSIGSTKSZ,
     UNBLOCKABLE,
-    info_head,
-    info_user,
 )
 from sentry.abi.time import get_timespec
 from sentry.core.creds import CAP_KILL
 from sentry.core.result import BLOCKED, NO_RETURN
-from sentry.core.syscall import Fd, InOutStruct, InStruct, Int, OutBuf, OutStruct, Ptr, Size, U32, syscall
+from sentry.core.syscall import U32, Fd, InStruct, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.core.waitq import Wait
 from sentry.kernel import signals, signals_frame
 from sentry.platform.base import MemFault
@@ -41,6 +37,7 @@ from sentry.platform.base import MemFault
 SIGACTION = Struct("<QQQQ")  # handler flags restorer mask
 MASK = Struct("<Q")
 STACK = Struct("<Qi4xQ")
+HEAD = Struct("<iii")  # signo errno code
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 
 
@@ -66,7 +63,7 @@ def check_and_send(t, tg, target, signo: int, info: bytes) -> int:
 @syscall("kill", 62, (Int, Int))
 def sys_kill(t, pid, signo):
     kernel = t.kernel
-    info = info_user(signo, t.tg.pid, t.creds.uid, SI_USER)
+    info = siginfo.kill(signo, siginfo.SI_USER, t.tg.pid, t.creds.uid)
     if pid > 0:
         tg = kernel.groups.get(pid)
         if tg is None:
@@ -98,14 +95,14 @@ def sys_kill(t, pid, signo):
 def sys_tkill(t, tid, signo):
     if tid <= 0:
         return -EINVAL
-    return send_to_thread(t, -1, tid, signo, info_user(signo, t.tg.pid, t.creds.uid, SI_TKILL))
+    return send_to_thread(t, -1, tid, signo, siginfo.kill(signo, siginfo.SI_TKILL, t.tg.pid, t.creds.uid))
 
 
 @syscall("tgkill", 234, (Int, Int, Int))
 def sys_tgkill(t, pid, tid, signo):
     if pid <= 0 or tid <= 0:
         return -EINVAL
-    return send_to_thread(t, pid, tid, signo, info_user(signo, t.tg.pid, t.creds.uid, SI_TKILL))
+    return send_to_thread(t, pid, tid, signo, siginfo.kill(signo, siginfo.SI_TKILL, t.tg.pid, t.creds.uid))
 
 
 def send_to_thread(t, pid, tid, signo, info) -> int:
@@ -118,17 +115,17 @@ def send_to_thread(t, pid, tid, signo, info) -> int:
 
 
 def read_info(t, addr: int, signo: int) -> "bytes | int":
-    """A siginfo given by the guest; the kernel knows its first 48 bytes (signalfd and handlers get those)."""
+    """A siginfo given by the guest; the kernel knows only its first 48 bytes (signal.c:post_copy_siginfo_from_user)."""
     data = t.read(addr, 128)
-    if any(data[INFO_SIZE:]):
+    if any(data[48:]):
         return -E2BIG
-    return signo.to_bytes(4, "little", signed=True) + data[4:INFO_SIZE]
+    return signo.to_bytes(4, "little", signed=True) + data[4:]
 
 
 def forged(t, info: bytes, tid: int) -> bool:
     """Only towards itself may a process use codes that the kernel or kill(2) would use."""
-    code = info_head(info)[2]
-    return (code >= 0 or code == SI_TKILL) and tid != t.tg.pid
+    code = HEAD.unpack_from(info)[2]
+    return (code >= 0 or code == siginfo.SI_TKILL) and tid != t.tg.pid
 
 
 @syscall("rt_sigqueueinfo", 129, (Int, Int, InStruct(128)))
@@ -151,8 +148,8 @@ def sys_rt_tgsigqueueinfo(t, pid, tid, signo, addr):
         return info
     if pid <= 0 or tid <= 0:
         return -EINVAL
-    code = info_head(info)[2]
-    if (code >= 0 or code == SI_TKILL) and tid != t.tid:
+    code = HEAD.unpack_from(info)[2]
+    if (code >= 0 or code == siginfo.SI_TKILL) and tid != t.tid:
         return -EPERM
     return send_to_thread(t, pid, tid, signo, info)
 
@@ -168,15 +165,15 @@ def sys_pidfd_send_signal(t, fd, signo, addr, flags):
     if tg is None:
         return -EBADF
     if addr:
-        info = read_info(t, addr, info_head(t.read(addr, 12))[0])
+        info = read_info(t, addr, HEAD.unpack(t.read(addr, 12))[0])
         if isinstance(info, int):
             return info
-        if info_head(info)[0] != signo:
+        if HEAD.unpack_from(info)[0] != signo:
             return -EINVAL
         if forged(t, info, tg.pid):
             return -EPERM
     else:
-        info = info_user(signo, t.tg.pid, t.creds.uid, SI_USER)
+        info = siginfo.kill(signo, siginfo.SI_USER, t.tg.pid, t.creds.uid)
     if flags & 4:  # PIDFD_SIGNAL_PROCESS_GROUP
         result = -ESRCH
         for member in tuple(tg.pgrp.members) if tg.pgrp is not None else ():
@@ -325,7 +322,7 @@ class TimedSignalWait(Wait):
         signo, info = taken
         signals.recalculate(t)
         if self.addr:
-            t.write(self.addr, info.ljust(128, b"\0"))
+            t.write(self.addr, info)
         return signo
 
     def timeout(self, t):

@@ -3,7 +3,9 @@
 from sentry.core.syscall import TABLE
 from sentry.syscalls import (  # noqa: F401
     sys_exec,
+    sys_futex,
     sys_mm,
+    sys_signal,
 )
 
 
