@@ -17,6 +17,8 @@ build: deps ## build the stub and the extensions (STOCKADE_DEV=1: quick, unoptim
 	@if [ -f native/Makefile ]; then echo "[stockade] building native/"; $(MAKE) --no-print-directory -C native; fi
 	@echo "[stockade] building extensions"
 	@$(PYTHON) setup.py -q build_ext --inplace
+	@$(PYTHON) sandbox/seccomp/compile.py
+	@$(PYTHON) -m compileall -q sandbox sentry gofer
 
 run: build ## run a busybox container in the sandbox and show whose kernel answers
 	@scripts/demo.sh

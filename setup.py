@@ -1,6 +1,6 @@
 """Builds stockade's extensions in place: `python setup.py build_ext --inplace`.
 
-One extension per .pyx file below sentry/ and gofer/, and one per module listed in COMPILED (plain
+One extension per .pyx file below sentry/, gofer/ and sandbox/, and one per module listed in COMPILED (plain
 Python that runs uncompiled as well). STOCKADE_DEV=1 builds without optimisation, for short
 turn-around; otherwise -O2, stripped. Everything is incremental; a change of mode rebuilds all.
 """
@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 # Pure-Python modules that are compiled too, by path. Measured hot ones only.
 COMPILED = []
 
-PACKAGES = ("sentry", "gofer")
+PACKAGES = ("sentry", "gofer", "sandbox")
 DEV = os.environ.get("STOCKADE_DEV") == "1"
 JOBS = len(os.sched_getaffinity(0))
 

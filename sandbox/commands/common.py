@@ -1,0 +1,103 @@
+"""Options and steps that several commands share."""
+
+import os
+
+from sandbox import attach, control, launch, log, oci, state
+from sandbox.args import Option
+from sandbox.errors import CliError, UsageError
+
+BUNDLE = Option("--bundle -b", "DIR", "the OCI bundle", default=".")
+CONSOLE_SOCKET = Option("--console-socket", "PATH", "send the terminal's master to this Unix socket")
+PID_FILE = Option("--pid-file", "FILE", "write the host process id of the sandbox to FILE")
+PRESERVE_FDS = Option("--preserve-fds", "N", "pass N further descriptors, from 3 on", default="0")
+IGNORED = [
+    Option("--no-pivot", None, "accepted and without effect (the root is never a host mount)"),
+    Option("--no-new-keyring", None, "accepted and without effect (keyrings are never shared)"),
+]
+
+
+def one_id(values, arguments, command) -> str:
+    """The single argument of commands that take a container id."""
+    if len(arguments) != 1:
+        raise UsageError("one container id is needed", command)
+    return arguments[0]
+
+
+def number(text, what) -> int:
+    if not text.isdigit():
+        raise UsageError(f"{what}: {text!r} is not a number")
+    return int(text)
+
+
+def bundle_of(values) -> "tuple[str, dict]":
+    """(absolute bundle directory, its checked configuration)."""
+    bundle = os.path.abspath(values.bundle)
+    return bundle, oci.load(bundle)
+
+
+def open_debug(settings, cid) -> None:
+    if settings.debug_log:
+        try:
+            log.open_debug(settings.debug_log, settings.command, cid)
+        except OSError as error:
+            raise CliError(f"--debug-log: {error.strerror}: {error.filename}") from None
+
+
+def create(settings, values, cid, bundle, spec, attached) -> launch.Sandbox:
+    open_debug(settings, cid)
+    extra = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
+    return launch.create(
+        settings, cid, bundle, spec, console_socket=values.console_socket, pid_file=values.pid_file,
+        attached=attached, pass_fds=extra,
+    )  # fmt: skip
+
+
+def start(container, client) -> None:
+    """Start the program of a created container; CliError, with the exit code 126 or 127 if it cannot be executed."""
+    container.require(state.CREATED)
+    client.call({"op": "start"})
+    container.data["status"] = state.RUNNING
+    container.save()
+
+
+def run_attached(settings, sandbox) -> int:
+    """Start the program of a new sandbox, stay until it ends, remove all. Its exit code."""
+    container = sandbox.container
+    signals = attach.Signals()
+    status = None
+    try:
+        waiter, commands = control.Client(container), control.Client(container)
+        waiter.send({"op": "wait", "pid": 0})
+        start(container, commands)
+        container.close()  # others may use it while it runs
+        status = attach.wait(commands, waiter, 0, signals, sandbox.terminal)
+        if status is not None:
+            launch.wait_readable(sandbox.sentry.pidfd, 5)
+    finally:
+        how = remove(settings, sandbox)
+    if status is None:
+        raise CliError(f"container {container.id!r}: its sandbox ended unexpectedly: {how}", 137)
+    return control.exit_code(status)
+
+
+def remove(settings, sandbox) -> str:
+    """The program is over, or could not begin: end what is left of the sandbox. How the Sentry ended, as words."""
+    container = sandbox.container
+    try:
+        if container.lock < 0:
+            container = state.Container.open(settings.root, container.id)
+        launch.destroy(container)
+    except CliError as error:
+        log.debug(str(error))  # somebody deleted it before us
+    how = sandbox.sentry.reap()
+    sandbox.sentry.release()
+    sandbox.gofer.kill()
+    return how
+
+
+def start_created(container) -> None:
+    client = control.Client(container)
+    try:
+        start(container, client)
+    finally:
+        client.close()

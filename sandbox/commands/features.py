@@ -1,0 +1,42 @@
+"""stockade features (OCI runtime-spec, features.md)"""
+
+from sandbox import OCI_VERSION, VERSION, oci
+from sandbox.errors import CliError
+from sentry.core import jsonlite
+
+USAGE = ""
+ABOUT = "Prints what this runtime supports, as the OCI runtime specification's features structure."
+OPTIONS = []
+INTERSPERSED = True
+
+MOUNT_OPTIONS = (
+    "async atime bind dev diratime dirsync exec mode noatime nodev nodiratime noexec norelatime nostrictatime nosuid "
+    "private rbind relatime ro rprivate rslave rw size slave strictatime suid sync"
+).split()
+
+
+def run(settings, values, arguments) -> int:
+    if arguments:
+        raise CliError(f"features takes no arguments, {arguments[0]!r} was given")
+    print(jsonlite.pretty(features()))
+    return 0
+
+
+def features() -> dict:
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": [],
+        "mountOptions": MOUNT_OPTIONS,
+        "linux": {
+            "namespaces": ["ipc", "mount", "network", "pid", "uts"],
+            "capabilities": ["CAP_" + name for name in oci.CAPABILITIES],
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "seccomp": {"enabled": False},
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": {"enabled": False},
+        },
+        "annotations": {"dev.stockade.version": VERSION, "dev.stockade.platforms": "systrap,ptrace"},
+        "potentiallyUnsafeConfigAnnotations": [],
+    }

@@ -1,0 +1,94 @@
+"""The commands' side of a sandbox's control socket (sentry/control.py has the protocol)."""
+
+import os
+
+import _socket
+
+from sandbox.errors import CliError, os_text
+from sentry.core import jsonlite
+
+PACKET_MAX = 60000
+ANSWER_MAX = 1 << 20
+
+
+def address(directory_fd) -> str:
+    """The socket's name in a state directory; short, whatever the directory's path (sun_path has 108 bytes)."""
+    return f"/proc/self/fd/{directory_fd}/control"
+
+
+def listen(container):
+    """The listening socket of a new container (state.Container)."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(address(container.lock))
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        raise CliError(f"control socket: {os_text(error)}") from None
+    return sock
+
+
+class Client:
+    """A connection to the Sentry of `container` (state.Container, open)."""
+
+    def __init__(self, container):
+        self.cid = container.id
+        self.sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        self.sock.settimeout(None)
+        try:
+            self.sock.connect(address(container.lock))
+        except OSError as error:
+            self.sock.close()
+            raise CliError(f"container {self.cid!r}: its sandbox does not answer: {os_text(error)}") from None
+
+    def send(self, request, fds=()) -> None:
+        """Send a request (dict) with descriptors."""
+        data = jsonlite.dumps(request).encode("utf-8", "surrogatepass")
+        fds = list(fds)
+        body = -1
+        try:
+            if len(data) > PACKET_MAX:
+                body = os.memfd_create("request", os.MFD_CLOEXEC)
+                os.write(body, data)
+                fds.insert(0, body)
+                data = jsonlite.dumps({"op": request["op"], "body": len(data)}).encode()
+            rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
+            self.sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else [])
+        except OSError as error:
+            raise CliError(f"container {self.cid!r}: its sandbox is gone: {os_text(error)}") from None
+        finally:
+            if body >= 0:
+                os.close(body)
+
+    def receive(self) -> "dict | None":
+        """The answer; None if the Sentry has ended. CliError if it says no."""
+        try:
+            data = self.sock.recv(ANSWER_MAX)
+        except ConnectionError:
+            data = b""
+        if not data:
+            return None
+        answer = jsonlite.loads(data)
+        if "error" in answer:
+            raise CliError(answer["error"], answer.get("code", 1))
+        return answer
+
+    def call(self, request, fds=()) -> dict:
+        """Request and answer; CliError also if the Sentry ends instead."""
+        self.send(request, fds)
+        answer = self.receive()
+        if answer is None:
+            raise CliError(f"container {self.cid!r}: its sandbox ended during the request")
+        return answer
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def exit_code(status) -> int:
+    """A wait(2) status as an exit code: 128 + signal for a signal's death."""
+    signal = status & 0x7F
+    return 128 + signal if signal else status >> 8 & 0xFF

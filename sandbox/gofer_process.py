@@ -1,0 +1,49 @@
+"""The gofer's process: from a clone of the command to a server of the container's files.
+
+It ends in an empty root with nothing open but its socket, the log, and one detached mount tree for the
+root and each bind mount.
+"""
+
+import os
+
+from gofer import protocol, server
+from sandbox import _host, confine, log
+from sentry.core.creds import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID
+
+# What serving files as root takes. They hold in the gofer's own user namespace only.
+CAPS = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_FOWNER | 1 << CAP_FSETID
+
+
+class Export:
+    """A directory or file to serve. path: host path; readonly: nothing may change; flags: protocol.MOUNT_*."""
+
+    __slots__ = ("path", "readonly", "flags")
+
+    def __init__(self, path, readonly, recursive=True, pseudo=False):
+        self.path = path
+        self.readonly = readonly
+        self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0)
+
+
+def body(parent, sock, exports, rootless, program) -> None:
+    """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
+    program: the seccomp filter. Ends the process when the Sentry closes the connection."""
+    confine.private_mounts()
+    # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
+    # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because
+    # the host's root (which we still are, without its capabilities) may write to /proc/sys.
+    mounts = [(_host.open_tree(export.path), export.readonly, export.flags) for export in exports]
+    descriptors = _host.open_tree("/proc/self/fd", recursive=False)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    confine.empty_root()
+    confine.detach_from_caller("stockade-gofer")
+    confine.become(0, 0, not rootless)
+    confine.limits()
+    confine.null_stdio(null)
+    _, debug = log.file_descriptors()
+    _host.close_except({0, 1, 2, sock.fileno(), parent.fileno(), descriptors, debug, *(fd for fd, _, _ in mounts)} - {-1})
+    confine.lock_down(CAPS, program)
+    parent.reach("ready")
+    parent.close()
+    server.serve(sock, mounts, descriptors)
+    os._exit(0)

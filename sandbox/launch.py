@@ -1,0 +1,299 @@
+"""Making a sandbox: state directory, gofer, Sentry, cgroups. Every step that can fail undoes the ones before."""
+
+import os
+from stat import S_ISDIR
+
+import _socket
+import select
+
+from sandbox import _host, cgroups, child, console, control, gofer_process, log, oci, sentry_process, state
+from sandbox.errors import CliError, os_text
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
+NOBODY = 65534
+
+
+class Undo:
+    """What has to be taken back if a later step fails: functions, last first."""
+
+    def __init__(self):
+        self.steps = []
+
+    def add(self, function, *args) -> None:
+        self.steps.append((function, args))
+
+    def run(self) -> None:
+        while self.steps:
+            function, args = self.steps.pop()
+            try:
+                function(*args)
+            except (OSError, CliError) as error:
+                log.warning(f"clean-up after a failure: {error}")
+
+
+def is_rootless(settings) -> bool:
+    if settings.rootless == "auto":
+        return os.geteuid() != 0
+    if settings.rootless == "false" and os.geteuid() != 0:
+        raise CliError("this needs root; as an ordinary user run with --rootless")
+    return settings.rootless == "true" and os.geteuid() != 0
+
+
+def filter_program(name) -> "bytes | None":
+    """A compiled seccomp filter (sandbox/seccomp/compile.py makes them at build time)."""
+    path = os.path.join(PROJECT, "build", "seccomp", name + ".bpf")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise CliError(f"seccomp filter: {os_text(error)}; is stockade built? (make build)") from None
+
+
+def overlay(settings, spec) -> bool:
+    """Do changes of the root stay in memory?"""
+    kind, _, medium = settings.overlay2.partition(":")
+    if settings.overlay2 == "none":
+        return bool(spec["root"].get("readonly"))
+    if kind not in ("root", "all") or medium.split(",")[0] not in ("memory", "self"):
+        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory or none)")
+    if medium.startswith("self"):
+        log.unsupported("--overlay2 medium self: memory is used")
+    return True
+
+
+def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
+    """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
+    exports = [gofer_process.Export(spec["root"]["path"], overlaid)]
+    mounts = []
+    for mount in spec.get("mounts") or []:
+        mount = dict(mount)
+        if mount["type"] == "bind":
+            options = mount.get("options") or []
+            readonly = "ro" in options or "rro" in options
+            path = oci.bind_source(mount, bundle)
+            mount["export"] = len(exports)
+            mount["directory"] = S_ISDIR(os.stat(path).st_mode)
+            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path)))
+        mounts.append(mount)
+    return exports, mounts
+
+
+def on_kernel_fs(path) -> bool:
+    """Is `path` in proc or sysfs (such a source is served read-only)?"""
+    path = path.rstrip("/") + "/"
+    return path.startswith(("/proc/", "/sys/"))
+
+
+class Sandbox:
+    """A sandbox that exists: what its creator needs further."""
+
+    def __init__(self, container, sentry, gofer, terminal):
+        self.container = container
+        self.sentry = sentry
+        self.gofer = gofer
+        self.terminal = terminal  # console.Terminal if we keep the master's end
+
+    def release(self) -> None:
+        """Leave it alone: it lives on without us."""
+        self.sentry.release()
+        self.gofer.release()
+
+
+def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), boot=None) -> Sandbox:
+    """Create container `cid` of the checked configuration `spec`, up to the state "created".
+
+    attached: the caller stays, and has the terminal if there is one. pass_fds: further descriptors for the program,
+    as (guest number, host descriptor). The state directory is locked on return. CliError; then nothing is left.
+    """
+    undo = Undo()
+    try:
+        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, boot)
+    except BaseException:
+        undo.run()
+        raise
+
+
+def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, boot) -> Sandbox:
+    rootless = is_rootless(settings)
+    overlaid = overlay(settings, spec)
+    exports, mounts = exports_of(spec, bundle, overlaid)
+    wants_terminal = bool(spec["process"].get("terminal"))
+    if wants_terminal and not attached and not console_socket:
+        raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
+    if console_socket and not wants_terminal:
+        raise CliError("--console-socket needs process.terminal to be true")
+    sentry_filter = filter_program(f"sentry-{settings.platform}")
+    gofer_filter = filter_program("gofer")
+    if settings.network != "none":
+        log.unsupported(f"--network {settings.network}: the container has the loopback interface only")
+
+    container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
+    undo.add(container.remove)
+    container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
+    container.set_process("cli", state.Process(os.getpid()))
+
+    terminal = console.open_terminal(spec["process"]) if wants_terminal else None
+    if terminal is not None:
+        undo.add(terminal.close)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    undo.add(ours.close)
+    undo.add(theirs.close)
+
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter))
+    undo.add(gofer.kill)
+    if rootless:
+        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
+    else:
+        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
+    gofer.go()
+
+    if boot is None:
+        from sentry import boot
+    config = boot.Config(cid, spec, settings.platform)
+    config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
+    config.gofer = ours.fileno()
+    config.strace = settings.strace
+    config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
+    config.log_json = settings.log_format == "json"
+    open_descriptors(undo, settings, container, config)
+    if terminal is not None:
+        config.stdio, config.terminal, config.size = {0: terminal.slave}, True, terminal.size()
+    else:
+        config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
+    config.stdio.update(pass_fds)
+    boot.prepare(config)
+
+    sentry = child.spawn("sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter))
+    undo.add(sentry.kill)
+    container.set_process("sentry", state.Process(sentry.pid))
+    container.set_process("gofer", state.Process(gofer.pid))
+    if rootless:
+        child.write_maps(sentry.pid, f"{sentry_process.ID} {os.geteuid()} 1\n", f"{sentry_process.ID} {os.getegid()} 1\n", False)
+    else:
+        uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
+        child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
+    if not settings.ignore_cgroups:
+        container.own["cgroups"] = cgroups.create(spec, cid, settings.systemd_cgroup)
+        undo.add(cgroups.remove, container.own["cgroups"])
+        cgroups.enter(container.own["cgroups"], gofer.pid)
+        cgroups.enter(container.own["cgroups"], sentry.pid)
+    container.save()
+    own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
+    sentry.go()
+    sentry.expect("seeded")
+    set_oom_score(sentry.pid, own_score)
+    sentry.go()
+    gofer.expect("ready")
+    gofer.go()
+    sentry.expect("ready")
+
+    if console_socket:
+        console.send_master(console_socket, terminal)
+    container.data.update(status=state.CREATED, pid=sentry.pid)
+    container.save()
+    if pid_file:
+        write_pid_file(pid_file, sentry.pid)
+        undo.add(unlink_quietly, pid_file)
+    sentry.go()
+    ours.close()
+    theirs.close()
+    if terminal is not None:
+        terminal.close_slave()
+        if console_socket:
+            terminal.close()
+            terminal = None
+    return Sandbox(container, sentry, gofer, terminal)
+
+
+def open_descriptors(undo, settings, container, config) -> None:
+    """Everything that the Sentry cannot open itself later."""
+    listener = control.listen(container)
+    undo.add(listener.close)
+    config.control = listener.detach()
+    undo.add(os.close, config.control)
+    config.exit = os.open(os.path.join(container.path, "exit"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    undo.add(os.close, config.exit)
+    log_fd, debug_fd = log.file_descriptors()
+    if settings.debug_log:
+        debug_fd = log.open_debug(settings.debug_log, "boot", container.id)
+        undo.add(os.close, debug_fd)
+    config.log = debug_fd if debug_fd >= 0 else log_fd
+
+
+def outside_id(kind, pid) -> int:
+    """The host id of a sandbox whose Sentry is `pid`: its own, where our user namespace has that many."""
+    wanted = KUID_BASE + pid
+    return wanted if child.has_id(kind, wanted) else NOBODY if child.has_id(kind, NOBODY) else 0
+
+
+def set_oom_score(pid, value) -> "int | None":
+    """Set oom_score_adj of a process (None: leave it). Returns the old one, to set it back."""
+    if value is None:
+        return None
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        with open(path, encoding="ascii") as file:
+            old = int(file.read())
+        child.write(path, str(value))
+        return old
+    except PermissionError as error:
+        log.warning(f"process.oomScoreAdj: {os_text(error)}")
+        return None
+    except OSError as error:
+        raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
+
+
+def write_pid_file(path, pid) -> None:
+    """Write the pid, visible as a whole or not at all."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        unlink_quietly(temporary)
+        raise CliError(f"pid file: {os_text(error)}") from None
+
+
+def unlink_quietly(path) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def is_open(fd) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def destroy(container) -> None:
+    """End the container's processes, remove its cgroups and its state. Guest processes end with the Sentry, which is
+    the first process of their pid namespace."""
+    for role in ("sentry", "gofer"):
+        process = container.process(role)
+        pidfd = process.pidfd()
+        if pidfd >= 0:
+            try:
+                _host.pidfd_send_signal(pidfd, child.SIGKILL)
+                wait_readable(pidfd, 10)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(pidfd)
+    cgroups.remove(container.own["cgroups"])
+    container.remove()
+
+
+def wait_readable(fd, seconds) -> bool:
+    """Wait until `fd` is readable (a pidfd: its process has ended)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -1,0 +1,136 @@
+"""Entry of the `stockade` command: global flags, choice of the command, errors, exit code.
+
+A command is a module in sandbox/commands with USAGE (one line after the command's name), ABOUT (text),
+OPTIONS (list of args.Option), INTERSPERSED (bool) and `run(settings, values, arguments) -> exit code`.
+Only the module of the command at hand is imported.
+"""
+
+import os
+import sys
+
+from sandbox import OCI_VERSION, VERSION, log
+from sandbox.args import Option, describe, parse
+from sandbox.errors import CliError, UsageError, os_text
+
+COMMANDS = (
+    ("run", "run", "create a container, start it and wait for its end"),
+    ("do", "do", "run a command with this machine's files below a private overlay"),
+    ("create", "create", "create a container from an OCI bundle"),
+    ("start", "start", "start the program of a created container"),
+    ("state", "state", "print a container's OCI state"),
+    ("exec", "exec_", "run a further program in a container"),
+    ("kill", "kill", "send a signal to a container"),
+    ("delete", "delete", "remove a container and all that belongs to it"),
+    ("list", "list_", "list the containers"),
+    ("ps", "ps", "list the processes of a container"),
+    ("spec", "spec", "write a config.json to start from"),
+    ("features", "features", "print what this runtime supports, as OCI JSON"),
+)
+
+PLATFORMS = ("systrap", "ptrace")
+
+OPTIONS = [
+    Option("--root", "DIR", "where the state of containers is kept [/run/stockade, or $XDG_RUNTIME_DIR/stockade]"),
+    Option("--log", "FILE", "append errors and warnings to FILE"),
+    Option("--log-format", "FORMAT", "text or json", default="text", choices=("text", "json")),
+    Option("--debug", None, "log details of what is done"),
+    Option("--debug-log", "FILE", "write the debug log to FILE; %ID% %COMMAND% %TIMESTAMP% are replaced, DIR/ is a directory"),
+    Option("--strace", None, "write the programs' system calls to the debug log"),
+    Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
+    Option("--network", "MODE", "none: loopback only (host and sandbox are yet to come)", default="none", choices=("none", "host", "sandbox")),
+    Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),
+    Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),
+    Option("--ignore-cgroups", None, "do not touch cgroups"),
+    Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
+    Option("--version -v", None, "print the version"),
+]  # fmt: skip
+
+
+def default_root() -> str:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() != 0 and runtime:
+        return os.path.join(runtime, "stockade")
+    return "/run/stockade"
+
+
+def help_text() -> str:
+    rows = "\n".join(f"  {name:<10} {about}" for name, _, about in COMMANDS)
+    return (
+        "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
+        f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"
+        "`stockade COMMAND --help` describes a command."
+    )
+
+
+def command_help(name, module) -> str:
+    text = f"usage: stockade [FLAGS] {name} {module.USAGE}\n\n{module.ABOUT}"
+    if module.OPTIONS:
+        text += f"\n\nflags:\n{describe(module.OPTIONS)}"
+    return text
+
+
+def load(name):
+    """The module of a command; UsageError."""
+    for command, module, _ in COMMANDS:
+        if command == name:
+            return getattr(__import__(f"sandbox.commands.{module}").commands, module)
+    raise UsageError(f"unknown command {name!r}")
+
+
+def dispatch(argv) -> int:
+    settings, rest = parse(OPTIONS, rootless_switch(argv), interspersed=False)
+    if settings.version:
+        print(f"stockade version {VERSION}\nspec: {OCI_VERSION}")
+        return 0
+    if settings.help or not rest or rest[0] == "help" and len(rest) == 1:
+        print(help_text())
+        return 0 if settings.help or rest else 1
+    name, arguments = rest[0], rest[1:]
+    if name == "help":
+        name, arguments = arguments[0], ["--help"]
+    settings.command = name
+    if settings.root is None:
+        settings.root = default_root()
+    settings.root = os.path.abspath(settings.root)
+    module = load(name)
+    try:
+        log.setup(settings.log, settings.log_format, settings.debug)
+    except OSError as error:
+        raise CliError(f"--log: {os_text(error)}") from None
+    values, positional = parse(module.OPTIONS, arguments, name, module.INTERSPERSED)
+    if values.help:
+        print(command_help(name, module))
+        return 0
+    return module.run(settings, values, positional)
+
+
+def rootless_switch(argv):
+    """`--rootless` alone means `--rootless=true` (as with other runtimes), `--rootless MODE` stays."""
+    out = list(argv)
+    for i, arg in enumerate(out):
+        if not arg.startswith("-"):
+            break
+        if arg == "--rootless" and (i + 1 == len(out) or out[i + 1] not in ("true", "false", "auto")):
+            out[i] = "--rootless=true"
+    return out
+
+
+def main(argv) -> None:
+    """Never returns; always ends by os._exit so that nothing runs at interpreter exit."""
+    code = 1
+    try:
+        code = dispatch(argv)
+        sys.stdout.flush()
+    except UsageError as error:
+        log.error(f"{error} (see `stockade {error.command + ' ' if error.command else ''}--help`)")
+        code = error.code
+    except CliError as error:
+        log.error(str(error))
+        code = error.code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:
+        log.error(os_text(error))
+    os._exit(code)

@@ -1,0 +1,268 @@
+"""Reading and checking an OCI bundle's config.json (runtime-spec, config.md).
+
+`load` returns a dict in which what the rest of stockade reads is present and has the right type, or raises
+CliError with the place of the first thing wrong. Unknown fields are ignored, as the specification asks.
+"""
+
+import os
+from stat import S_ISDIR
+
+from sandbox import log
+from sandbox.errors import CliError, os_text
+from sentry.core import jsonlite
+
+CONFIG_MAX = 16 << 20
+
+MOUNT_TYPES = ("bind", "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2")
+
+RLIMITS = (
+    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
+).split()
+
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
+    "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
+
+
+def load(bundle: str) -> dict:
+    """The checked configuration of the bundle directory `bundle`."""
+    path = os.path.join(bundle, "config.json")
+    spec = read_json(path)
+    try:
+        check(spec)
+        check_root(spec, bundle)
+    except CliError as error:
+        raise CliError(f"{path}: {error}", error.code) from None
+    return spec
+
+
+def read_json(path: str):
+    """The value of the JSON file `path`; CliError with line and column."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(CONFIG_MAX + 1)
+    except OSError as error:
+        raise CliError(os_text(error)) from None
+    if len(data) > CONFIG_MAX:
+        raise CliError(f"{path}: longer than {CONFIG_MAX >> 20} MiB")
+    try:
+        return jsonlite.loads(data)
+    except jsonlite.JsonError as error:
+        raise CliError(f"{path} is not JSON: {where(data) or error}") from None
+
+
+def where(data):
+    """The place of a syntax error, from the slow parser (its import costs 12 ms, so only now)."""
+    import json
+
+    try:
+        json.loads(data)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def get(obj, key, kind, place, required=False, default=None):
+    """obj[key] if it has type `kind`; the default where it is absent or null."""
+    value = obj.get(key)
+    if value is None:
+        if required:
+            raise CliError(f"{place}{key} is missing")
+        return default
+    if not isinstance(value, kind) or kind is int and isinstance(value, bool):
+        raise CliError(f"{place}{key} must be {KINDS[kind]}, not {jsonlite.dumps(value)[:60]}")
+    return value
+
+
+def strings(obj, key, place, required=False):
+    """A list of strings without NUL."""
+    values = get(obj, key, list, place, required, [])
+    for i, value in enumerate(values):
+        if not isinstance(value, str) or "\0" in value:
+            raise CliError(f"{place}{key}[{i}] must be a string without NUL")
+    return values
+
+
+def check(spec) -> None:
+    """Raise CliError unless `spec` is a usable configuration; fills in the defaults that are read later."""
+    if not isinstance(spec, dict):
+        raise CliError("not an object")
+    version = get(spec, "ociVersion", str, "", True)
+    if version.split(".")[0] != "1":
+        raise CliError(f"ociVersion {version!r} is not supported (1.x is)")
+    root = get(spec, "root", dict, "", True)
+    get(root, "path", str, "root.", True)
+    get(root, "readonly", bool, "root.")
+    check_process(get(spec, "process", dict, "", True))
+    get(spec, "hostname", str, "")
+    get(spec, "domainname", str, "")
+    annotations = get(spec, "annotations", dict, "", default={})
+    for key, value in annotations.items():
+        if not isinstance(value, str):
+            raise CliError(f"annotations[{key!r}] must be a string")
+    for i, mount in enumerate(get(spec, "mounts", list, "", default=[])):
+        check_mount(mount, f"mounts[{i}]")
+    check_linux(get(spec, "linux", dict, "", default={}))
+    if any(get(spec, "hooks", dict, "", default={}).values()):
+        log.unsupported("hooks")
+
+
+def check_process(process, place="process.") -> None:
+    """`process` of config.json, or the file of `exec --process`."""
+    if not isinstance(process, dict):
+        raise CliError(f"{place.rstrip('.')} must be an object")
+    args = strings(process, "args", place, True)
+    if not args:
+        raise CliError(f"{place}args is empty")
+    cwd = get(process, "cwd", str, place, True)
+    if not cwd.startswith("/"):
+        raise CliError(f"{place}cwd {cwd!r} is not an absolute path")
+    strings(process, "env", place)
+    get(process, "terminal", bool, place)
+    get(process, "noNewPrivileges", bool, place)
+    size = get(process, "consoleSize", dict, place, default={})
+    for key in ("height", "width"):
+        ranged(get(size, key, int, f"{place}consoleSize."), f"{place}consoleSize.{key}", 0xFFFF)
+    user = get(process, "user", dict, place, default={})
+    for key in ("uid", "gid", "umask"):
+        ranged(get(user, key, int, f"{place}user."), f"{place}user.{key}", 0xFFFFFFFE)
+    for i, gid in enumerate(get(user, "additionalGids", list, f"{place}user.", default=[])):
+        if not isinstance(gid, int):
+            raise CliError(f"{place}user.additionalGids[{i}] must be a number")
+        ranged(gid, f"{place}user.additionalGids[{i}]", 0xFFFFFFFE)
+    ranged(get(process, "oomScoreAdj", int, place), f"{place}oomScoreAdj", 1000, -1000)
+    for i, limit in enumerate(get(process, "rlimits", list, place, default=[])):
+        here = f"{place}rlimits[{i}]."
+        if not isinstance(limit, dict):
+            raise CliError(f"{here.rstrip('.')} must be an object")
+        kind = get(limit, "type", str, here, True)
+        if not kind.startswith("RLIMIT_") or kind[7:] not in RLIMITS:
+            raise CliError(f"{here}type {kind!r} is unknown")
+        soft, hard = (ranged(get(limit, key, int, here, True), here + key, 2**64 - 1) for key in ("soft", "hard"))
+        if soft > hard:
+            raise CliError(f"{here}soft is above hard")
+    sets = get(process, "capabilities", dict, place, default={})
+    for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
+        for name in strings(sets, kind, f"{place}capabilities."):
+            if name[4:] not in CAPABILITIES or not name.startswith("CAP_"):
+                log.warning(f"{place}capabilities.{kind}: {name} is unknown and ignored")
+    for key in ("apparmorProfile", "selinuxLabel"):
+        if get(process, key, str, place):
+            log.unsupported(f"{place}{key}")
+
+
+def ranged(value, place, high, low=0):
+    if value is not None and not low <= value <= high:
+        raise CliError(f"{place} {value} is out of range")
+    return value
+
+
+def check_mount(mount, place) -> None:
+    if not isinstance(mount, dict):
+        raise CliError(f"{place} must be an object")
+    destination = get(mount, "destination", str, place + ".", True)
+    if not destination.startswith("/"):
+        raise CliError(f"{place}.destination {destination!r} is not an absolute path")
+    options = strings(mount, "options", place + ".")
+    kind = get(mount, "type", str, place + ".", default="")
+    if is_bind(mount):
+        source = get(mount, "source", str, place + ".", True)
+        mount["type"] = "bind"
+        if not source:
+            raise CliError(f"{place}.source is empty")
+    elif kind not in MOUNT_TYPES:
+        raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
+    for option in options:
+        if option in ("shared", "rshared"):
+            raise CliError(f"{place} ({destination}): option {option} would show mounts to the host; it is refused")
+
+
+def is_bind(mount) -> bool:
+    options = mount.get("options") or []
+    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
+
+
+def check_linux(linux) -> None:
+    path = get(linux, "cgroupsPath", str, "linux.", default="")
+    if ".." in path.split("/"):
+        raise CliError(f"linux.cgroupsPath {path!r} has '..' in it")
+    strings(linux, "maskedPaths", "linux.")
+    strings(linux, "readonlyPaths", "linux.")
+    for key, value in get(linux, "sysctl", dict, "linux.", default={}).items():
+        if not isinstance(value, str):
+            raise CliError(f"linux.sysctl[{key!r}] must be a string")
+    resources = get(linux, "resources", dict, "linux.", default={})
+    for key in ("memory", "cpu", "pids"):
+        get(resources, key, dict, "linux.resources.")
+    for key in ("uidMappings", "gidMappings"):
+        if get(linux, key, list, "linux."):
+            log.unsupported(f"linux.{key}")
+    if get(linux, "seccomp", dict, "linux."):
+        log.info("linux.seccomp is not loaded: the host kernel never sees the container's system calls")
+
+
+def check_root(spec, bundle) -> None:
+    """Make root.path absolute; it must be a directory."""
+    path = os.path.join(bundle, spec["root"]["path"])
+    try:
+        if not S_ISDIR(os.stat(path).st_mode):
+            raise CliError(f"root.path {path} is not a directory")
+    except OSError as error:
+        raise CliError(f"root.path: {os_text(error)}") from None
+    spec["root"]["path"] = os.path.realpath(path)
+
+
+def bind_source(mount, bundle) -> str:
+    """The absolute host path of a bind mount; CliError if it is not there."""
+    source = os.path.join(bundle, mount["source"])
+    try:
+        os.stat(source)
+    except OSError as error:
+        raise CliError(f"mount {mount['destination']}: {os_text(error)}") from None
+    return os.path.realpath(source)
+
+
+def example(rootless=False) -> dict:
+    """The configuration that `stockade spec` writes: a shell with a terminal, few capabilities."""
+    caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+    spec = {
+        "ociVersion": "1.1.0",
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {kind: list(caps) for kind in ("bounding", "effective", "permitted")},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": False},
+        "hostname": "stockade",
+        "mounts": default_mounts(),
+        "linux": {
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    }
+    if rootless:
+        spec["linux"]["namespaces"].append({"type": "user"})
+    return spec
+
+
+def default_mounts() -> list:
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777"]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    ]  # fmt: skip

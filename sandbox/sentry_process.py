@@ -1,0 +1,41 @@
+"""The Sentry's process: from a clone of the command to a confined kernel.
+
+The order matters. Final user first, because the platform's first process, which every guest descends from, must
+have the same one; then that process starts, while programs may still be executed and descriptors opened; then
+root, descriptors, capabilities and the seccomp filter go, and only after that does the Sentry read a byte that
+a guest or the gofer wrote.
+"""
+
+import os
+
+from sandbox import _host, confine
+from sentry import seal
+from sentry.core import log
+
+ID = 65534  # our only user and group id, inside; an unprivileged id of the sandbox's own outside
+LOWEST = 20  # our own descriptors live above: low numbers are for nobody, so that a stray use of 0 to 2 is harmless
+
+
+def body(parent, config, boot, rootless, program) -> None:
+    """What child.spawn runs. config: boot.Config; boot: the module sentry.boot (or a test's stand-in); program: the
+    seccomp filter (bytes or None). Ends the process with the container's exit code."""
+    confine.private_mounts()
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    confine.empty_root()
+    confine.detach_from_caller("stockade-sentry")
+    confine.become(ID, ID, not rootless)
+    confine.limits()
+    config.claim_descriptors(confine.move_up, LOWEST)
+    confine.null_stdio(null)
+    log.setup(config.log if config.log >= 0 else 2, config.log_level, config.log_json)
+    keep = config.descriptors() | {0, 1, 2, parent.fileno()}
+    _host.close_except(keep)
+    platform = boot.start_platform(config)
+    parent.reach("seeded")  # the parent may now make our OOM score better than our guests'
+    seal.seal()
+    confine.lock_down(0, program)
+    sandbox = boot.Sandbox(config, platform, parent.fail)
+    parent.reach("ready")
+    parent.close()
+    code = sandbox.run()
+    os._exit(code)

@@ -1,0 +1,45 @@
+"""What the command that makes a sandbox tells the Sentry: plain values and descriptors, nothing else."""
+
+
+class Config:
+    """Descriptors are ints, -1 where there is none. `stdio` maps the first program's descriptor numbers to ours."""
+
+    __slots__ = (
+        "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
+        "log_json", "strace", "stdio", "terminal", "size", "stub", "host",
+    )  # fmt: skip
+
+    def __init__(self, cid, spec, platform):
+        self.cid = cid
+        self.spec = spec  # the checked OCI configuration
+        self.platform = platform  # "systrap" or "ptrace"
+        self.mounts = []  # mounts of the configuration; binds have "export", their number at the gofer
+        self.overlay = True  # changes of the root stay in memory
+        self.rootfs = ""  # host path of the root, shown nowhere but in the log
+        self.gofer = -1  # connection
+        self.control = -1  # listening socket
+        self.exit = -1  # file for the exit code
+        self.log = -1
+        self.log_level = 30  # core.log
+        self.log_json = False
+        self.strace = False
+        self.stdio = {}
+        self.terminal = False  # stdio is {0: the slave of a host pty in raw mode}
+        self.size = (0, 0)  # of the terminal: rows, columns
+        self.stub = -1  # the guest processes' first executable
+        self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
+
+    SINGLE = ("gofer", "control", "exit", "log", "stub")
+
+    def descriptors(self) -> "set[int]":
+        """Every descriptor that the Sentry needs."""
+        return {getattr(self, name) for name in self.SINGLE} - {-1} | set(self.stdio.values())
+
+    def claim_descriptors(self, move_up, lowest: int) -> None:
+        """Move them all out of the low numbers: move_up(fd, lowest) -> new fd."""
+        moved = {}
+        for fd in sorted(self.descriptors()):
+            moved[fd] = move_up(fd, lowest)
+        for name in self.SINGLE:
+            setattr(self, name, moved.get(getattr(self, name), -1))
+        self.stdio = {number: moved[fd] for number, fd in self.stdio.items()}

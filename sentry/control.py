@@ -1,0 +1,240 @@
+"""The control socket: how commands outside reach the containers of this sandbox.
+
+A SOCK_SEQPACKET Unix socket in the container's state directory, which only its owner can enter; the listening
+descriptor was handed to the Sentry before it was confined. One request is one packet, a JSON object, with
+descriptors by SCM_RIGHTS where the request needs some:
+
+    {"op": "start"}                                      run the program that was prepared
+    {"op": "exec", "process": {…}, "stdio": [0, 1, 2]}   descriptors in the order of the guest's numbers;
+         "terminal": true                                one descriptor: the slave of a host pty in raw mode
+    {"op": "kill", "signal": N, "pid": N, "all": bool}   no pid: the first process
+    {"op": "ps"}                                         {"processes": [...]}
+    {"op": "state"}                                      {"status": "created" | "running" | "stopped"}
+    {"op": "wait", "pid": N}                             answered when that process ends: {"status": wait(2) status}
+    {"op": "resize", "pid": N, "rows": N, "columns": N}
+
+A request too long for a packet is sent as {"op": …, "body": LENGTH} with a memory file as first descriptor, whose
+JSON object is merged in. Answers are {"ok": true, …} or {"error": TEXT, "code": exit code}. Everything runs
+on the dispatcher; no request may take long or block.
+"""
+
+import os
+
+import _socket
+
+from sentry.core import jsonlite, log
+
+EPOLLIN, EPOLLHUP = 1, 16
+REQUEST_MAX = 65536
+BODY_MAX = 4 << 20
+FDS_MAX = 64
+CONNECTIONS_MAX = 256
+
+
+class ControlError(Exception):
+    """A request that fails. code: the exit code that the command should end with (int)."""
+
+    def __init__(self, message, code=1):
+        super().__init__(message)
+        self.code = code
+
+
+class Connection:
+    __slots__ = ("server", "sock", "waiting")
+
+    def __init__(self, server, sock):
+        self.server = server
+        self.sock = sock
+        self.waiting = False  # an answer is still to come, from `reply`
+
+    def ready(self, fd, events):
+        """Platform callback: a request has arrived, or the peer has gone."""
+        try:
+            data, ancillary, flags, _ = self.sock.recvmsg(REQUEST_MAX + 1, _socket.CMSG_SPACE(4 * FDS_MAX), 0)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary, flags = b"", (), 0
+        fds = received(ancillary)
+        if not data:
+            close_all(fds)
+            self.close()
+            return
+        try:
+            answer = self.serve(data, fds, flags)
+        except ControlError as error:
+            answer = {"error": str(error), "code": error.code}
+        except Exception:
+            log.exception("control request")
+            answer = {"error": "internal error in the sandbox (see its debug log)", "code": 1}
+        finally:
+            close_all(fds)
+        if answer is not None:
+            self.reply(answer)
+
+    def serve(self, data, fds, flags):
+        """The answer (dict) to a request, or None if it comes later. Takes what it uses out of `fds`."""
+        if self.waiting:
+            raise ControlError("a request is still being waited for on this connection")
+        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC) or len(data) > REQUEST_MAX:
+            raise ControlError("the request is too long")
+        request = parse(data)
+        if "body" in request:
+            request.update(parse(read_body(field(request, "body", int), fds)))
+        operation = self.server.operations.get(request.get("op"))
+        if operation is None:
+            raise ControlError(f"unknown control request {str(request.get('op'))[:40]!r}")
+        return operation(self, request, fds)
+
+    def reply(self, answer) -> None:
+        self.waiting = False
+        if self.sock is None:
+            return
+        try:
+            self.sock.send(jsonlite.dumps(answer).encode("utf-8", "backslashreplace"))
+        except OSError:
+            self.close()  # the command did not wait for its answer
+
+    def close(self) -> None:
+        if self.sock is not None:
+            self.server.platform.unwatch(self.sock.fileno())
+            self.sock.close()
+            self.sock = None
+            self.server.connections.discard(self)
+
+
+class Server:
+    """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
+
+    target: has methods named as the operations (start, exec, kill, ps, state, wait, resize), each called with keyword
+    arguments; they return a dict (or None for {"ok": true}) and raise ControlError. `wait` gets a callback.
+    """
+
+    def __init__(self, platform, listener, target):
+        self.platform = platform
+        self.target = target
+        self.connections = set()
+        self.listener = _socket.socket(fileno=listener)
+        self.listener.setblocking(False)
+        self.operations = {
+            "start": self.start, "exec": self.exec, "kill": self.kill, "ps": self.ps, "state": self.state,
+            "wait": self.wait, "resize": self.resize,
+        }  # fmt: skip
+        platform.watch(listener, EPOLLIN, self.incoming)
+
+    def incoming(self, fd, events):
+        try:
+            number, _ = self.listener._accept()
+        except OSError:  # EAGAIN, or the peer gave up
+            return
+        sock = _socket.socket(fileno=number)
+        if len(self.connections) >= CONNECTIONS_MAX:
+            sock.close()
+            return
+        sock.setblocking(False)
+        connection = Connection(self, sock)
+        self.connections.add(connection)
+        self.platform.watch(number, EPOLLIN, connection.ready)
+
+    def close(self) -> None:
+        for connection in tuple(self.connections):
+            connection.close()
+        self.platform.unwatch(self.listener.fileno())
+        self.listener.close()
+
+    # -- operations: check the request, call the target
+    def start(self, connection, request, fds):
+        return done(self.target.start())
+
+    def exec(self, connection, request, fds):
+        process = field(request, "process", dict)
+        terminal = field(request, "terminal", bool, False)
+        numbers = field(request, "stdio", list, [])
+        if len(numbers) != len(fds) or not all(isinstance(n, int) and 0 <= n < 1024 for n in numbers):
+            raise ControlError("exec: the descriptors do not fit the request")
+        if terminal and len(fds) != 1:
+            raise ControlError("exec: a terminal is one descriptor")
+        size = field(request, "size", list, [0, 0])
+        files = dict(zip(numbers, fds))
+        fds.clear()  # they are the target's now, also when it fails
+        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size))
+
+    def kill(self, connection, request, fds):
+        return done(self.target.kill(
+            signo=field(request, "signal", int), pid=field(request, "pid", int, 0), everyone=field(request, "all", bool, False)
+        ))  # fmt: skip
+
+    def ps(self, connection, request, fds):
+        return done(self.target.ps())
+
+    def state(self, connection, request, fds):
+        return done(self.target.state())
+
+    def wait(self, connection, request, fds):
+        connection.waiting = True
+
+        def ended(status):
+            connection.reply({"ok": True, "status": status})
+
+        try:
+            self.target.wait(pid=field(request, "pid", int, 0), callback=ended)
+        except BaseException:
+            connection.waiting = False
+            raise
+        return None
+
+    def resize(self, connection, request, fds):
+        rows, columns = field(request, "rows", int), field(request, "columns", int)
+        if not (0 <= rows < 65536 and 0 <= columns < 65536):
+            raise ControlError("resize: out of range")
+        return done(self.target.resize(pid=field(request, "pid", int, 0), rows=rows, columns=columns))
+
+
+def done(answer):
+    return {"ok": True, **(answer or {})}
+
+
+def field(request, key, kind, default=None):
+    """request[key] of that type; `default` if it is not there and a default is given."""
+    value = request.get(key, default)
+    if not isinstance(value, kind) or kind is int and isinstance(value, bool):
+        raise ControlError(f"control request: bad or missing field {key!r}")
+    return value
+
+
+def parse(data) -> dict:
+    try:
+        request = jsonlite.loads(data)
+    except jsonlite.JsonError as error:
+        raise ControlError(f"control request: {error}") from None
+    if not isinstance(request, dict):
+        raise ControlError("control request: not an object")
+    return request
+
+
+def read_body(length, fds) -> bytes:
+    if not fds or not 0 < length <= BODY_MAX:
+        raise ControlError("control request: bad body")
+    fd = fds.pop(0)
+    try:
+        return os.pread(fd, length, 0)
+    except OSError as error:
+        raise ControlError(f"control request: body: errno {error.errno}") from None
+    finally:
+        os.close(fd)
+
+
+def received(ancillary) -> "list[int]":
+    """Descriptors of a message's control data."""
+    fds = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data) - len(data) % 4, 4)]
+    return fds
+
+
+def close_all(fds) -> None:
+    for fd in fds:
+        os.close(fd)
+    if isinstance(fds, list):
+        fds.clear()

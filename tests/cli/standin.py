@@ -1,0 +1,131 @@
+"""A stand-in for sentry.boot: a "kernel" without guests, for tests of all that is around one.
+
+What its program does is the first argument of the container: `exit` N, `sleep`, `die` N (of signal N), `cat` (standard
+input to output), `crash` (the Sentry), `missing` and `denied` (cannot be executed).
+"""
+
+import os
+import select
+import sys
+import time
+
+from sentry.boot_config import Config  # noqa: F401
+from sentry.control import ControlError, Server
+from sentry.core import jsonlite
+from sentry.fs.gofer_client import GoferClient
+
+
+class Loop:
+    """The part of a platform that the control server uses."""
+
+    def __init__(self):
+        self.epoll = select.epoll()
+        self.callbacks = {}
+
+    def watch(self, fd, events, callback):
+        self.callbacks[fd] = callback
+        self.epoll.register(fd, events)
+
+    def unwatch(self, fd):
+        del self.callbacks[fd]
+        self.epoll.unregister(fd)
+
+    def wait(self):
+        for fd, events in self.epoll.poll(5):
+            if fd in self.callbacks:
+                self.callbacks[fd](fd, events)
+
+
+def prepare(config):
+    config.host = None
+
+
+def start_platform(config):
+    return Loop()
+
+
+class Sandbox:
+    def __init__(self, config, platform, fail):
+        self.config = config
+        self.platform = platform
+        self.args = config.spec["process"]["args"]
+        self.gofer = GoferClient(config.gofer)
+        root = self.gofer.attach(0)
+        if isinstance(root, int):
+            fail(f"root: errno {-root}")
+        self.status = None
+        self.started = False
+        self.waiters = []
+        self.server = Server(platform, config.control, self)
+        platform.watch(config.gofer, select.EPOLLIN, self.gofer_gone)
+        if self.args[0] == "late":
+            fail("asked to fail", 3)
+
+    def gofer_gone(self, fd, events):
+        self.end(9)
+
+    def run(self):
+        while self.status is None:
+            self.platform.wait()
+        code = 128 + self.status if self.status & 0x7F else self.status >> 8
+        os.write(self.config.exit, b"%d\n" % code)
+        for callback in self.waiters:
+            callback(self.status)
+        return code
+
+    def end(self, status):
+        self.status = status
+
+    def start(self):
+        kind = self.args[0]
+        if kind == "missing":
+            raise ControlError('exec: "missing": executable file not found', 127)
+        if kind == "denied":
+            raise ControlError('exec: "denied": permission denied', 126)
+        if kind == "crash":
+            os.mkdir("/x")  # not in the seccomp list
+        self.started = True
+        if kind == "exit":
+            self.end(int(self.args[1]) << 8)
+        elif kind == "die":
+            self.end(int(self.args[1]))
+        elif kind == "cat":
+            fd = self.config.stdio[0]
+            while data := os.read(fd, 4096):
+                os.write(self.config.stdio.get(1, fd), data)
+                if data.endswith(b"\n.\n"):
+                    break
+            self.end(0)
+        elif kind == "report":
+            os.write(self.config.stdio[1], jsonlite.dumps({"now": time.time(), "modules": sorted(sys.modules)}).encode())
+            self.end(0)
+
+    def exec(self, process, files, terminal, size):
+        for fd in files.values():
+            os.close(fd)
+        if process["args"][0] == "missing":
+            raise ControlError('exec: "missing": executable file not found', 127)
+        return {"pid": 7}
+
+    def kill(self, signo, pid, everyone):
+        if pid not in (0, 1):
+            raise ControlError(f"no process {pid}")
+        if signo:
+            self.end(signo)
+
+    def ps(self):
+        return {"processes": [{"uid": 0, "pid": 1, "ppid": 0, "threads": 1, "cmd": self.args[0]}]}
+
+    def state(self):
+        return {"status": "running" if self.started else "created"}
+
+    def wait(self, pid, callback):
+        if pid == 7:
+            callback(3 << 8)
+        else:
+            self.waiters.append(callback)
+
+    def resize(self, pid, rows, columns):
+        pass
+
+
