@@ -1,13 +1,16 @@
 """A real gofer in a forked process, over real directories."""
 
 import _socket
+import errno
 import os
 import resource
 import select
 import signal
 
+import pyseccomp
 import pytest
 
+from gofer import seccomp_list
 from gofer.server import serve
 from sentry.fs.gofer_client import GoferClient
 
@@ -19,8 +22,28 @@ def pair():
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
+def seccomp_filter():
+    """The gofer's own list, as a filter to be loaded."""
+    program = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
+    for call, conditions, _ in seccomp_list.ROWS:
+        program.add_rule(pyseccomp.ALLOW, call, *(argument(*c) for c in conditions or ()))
+    for call, _ in seccomp_list.PROBES:
+        program.add_rule(pyseccomp.ERRNO(errno.EPERM), call)
+    return program
+
+
+def argument(index, operator, value, mask=None):
+    """One condition of a row as pyseccomp wants it."""
+    if operator == "MASKED_EQ":
+        return pyseccomp.Arg(index, pyseccomp.MASKED_EQ, mask, value)
+    return pyseccomp.Arg(index, getattr(pyseccomp, operator), value)
+
+
+FILTER = seccomp_filter()
+
+
 class Gofer:
-    """A server process and how to talk to it.
+    """A server process, behind its seccomp list, and how to talk to it.
 
     mounts: list of (path, read-only, MOUNT_* flags).  client: a GoferClient, unless raw: then sock is our end.
     uid: the server's, root's if 0.
@@ -38,7 +61,9 @@ class Gofer:
                 if uid:
                     os.setresgid(uid, uid, uid)
                     os.setresuid(uid, uid, uid)
-                serve(theirs, fds)
+                proc = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+                FILTER.load()
+                serve(theirs, fds, proc)
                 status = 0
             finally:
                 os._exit(status)
