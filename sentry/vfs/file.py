@@ -48,8 +48,11 @@ class File:
             if self.epolls:
                 for item in tuple(self.epolls):
                     item.file_closed()
+            inode = self.inode
+            if inode is not None and inode.locks is not None:
+                inode.locks.drop_owner(self)
             if self.claim:
-                self.inode.writers -= self.claim
+                inode.writers -= self.claim
             self.release()
             if self.path is not None:
                 self.path.decref()
@@ -109,6 +112,10 @@ class File:
 
     def ioctl(self, t, cmd: int, arg: int) -> int:
         return -ENOTTY
+
+    def pipe_size(self, t, size: "int | None") -> int:
+        """fcntl F_SETPIPE_SZ, or F_GETPIPE_SZ for None. -EBADF: no pipe."""
+        return -EBADF
 
     def getdents(self, t, space: int) -> "bytes | int":
         """linux_dirent64 records of at most `space` bytes; b"" at the end; -EINVAL if not one fits."""

@@ -132,6 +132,13 @@ class Inode:
     def sync(self, datasync: bool) -> int:
         return 0
 
+    def add_seals(self, seals: int) -> int:
+        """F_ADD_SEALS (memfd_create(2))."""
+        return -EINVAL
+
+    def get_seals(self) -> int:
+        return -EINVAL
+
     def touch_atime(self, now: int) -> None:
         """The content has been read, and the mount's rules want the time kept."""
         self.atime = now
