@@ -2,10 +2,19 @@
 
 from sentry.core.syscall import TABLE
 from sentry.syscalls import (  # noqa: F401
+    sys_attr,
+    sys_dir,
     sys_exec,
+    sys_fd,
     sys_futex,
+    sys_lock,
     sys_mm,
+    sys_open,
+    sys_rw,
     sys_signal,
+    sys_stat,
+    sys_sync,
+    sys_xattr,
 )
 
 
