@@ -1,0 +1,143 @@
+"""The differential suite: each guest program of tests/guests runs natively and in the sandbox, on each
+platform, and must print the same lines. Natively it runs in fresh namespaces with its own /tmp, so
+that both sides have the same surroundings (tools/run.c does the rest)."""
+
+import difflib
+import functools
+import glob
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT, rootfs
+
+GUESTS = os.path.join(ROOT, "tests", "guests")
+BUILT = os.path.join(ROOT, "build", "guests")
+TIMEOUT = 100
+
+PROGRAMS = sorted(os.path.basename(path)[:-2] for path in glob.glob(f"{GUESTS}/*.c"))
+
+# Programs about files run on the overlay root too, and in a directory of the host that the gofer serves.
+FILE_PROGRAMS = ("files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
+
+
+def guest_config(root, work, command, mounts=()):
+    """An OCI configuration (dict) that runs `command` with all capabilities and a proc, dev and /tmp."""
+    capabilities = [
+        line.split()[0]
+        for line in """CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
+        CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK
+        CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_PACCT CAP_SYS_ADMIN CAP_SYS_BOOT
+        CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_MKNOD CAP_LEASE CAP_AUDIT_WRITE
+        CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND
+        CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE""".split()
+    ]
+    sets = ("bounding", "effective", "permitted")
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": command,
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"],
+            "cwd": "/",
+            "capabilities": {name: capabilities for name in sets},
+        },
+        "root": {"path": root, "readonly": False},
+        "hostname": "guest",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["mode=1777"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
+            {"destination": "/guests", "type": "bind", "source": BUILT, "options": ["bind", "ro"]},
+            *mounts,
+        ],
+        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]},
+    }
+
+
+@functools.cache
+def native(program):
+    """What the program prints natively (list of lines)."""
+    script = (
+        "mount -t tmpfs -o mode=1777 tmpfs /tmp && mount -t tmpfs -o mode=1777 shm /dev/shm && "
+        "hostname guest && mkdir /tmp/guests && mount --bind $1 /tmp/guests && "
+        "exec /tmp/guests/run /tmp/work /tmp/guests/$2"
+    )
+    done = subprocess.run(
+        ["unshare", "-fpmuin", "--mount-proc", "--propagation", "private", "--kill-child"]
+        + ["sh", "-c", script, "sh", BUILT, program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT,
+    )
+    return done.stdout.decode(errors="replace").splitlines()
+
+
+def sandboxed(stockade, tmp_path, program, work, mounts=()):
+    """What it prints in the sandbox (list of lines), in the working directory `work`."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    config = guest_config(rootfs("busybox"), work, ["/guests/run", work, f"/guests/{program}"], mounts)
+    (bundle / "config.json").write_text(json.dumps(config))
+    name = re.sub(r"\W", "-", f"{tmp_path.name}-{program}")
+    output = tmp_path / "output"
+    with open(output, "wb") as file:
+        process = stockade.popen(
+            "run", "--bundle", str(bundle), name, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            file.write(f"(no end after {TIMEOUT} s)\n".encode())
+            stockade("kill", name, "KILL", timeout=20)
+            stockade("delete", "--force", name, timeout=20)
+            process.kill()
+            process.wait()
+    return output.read_text(errors="replace").splitlines()
+
+
+def compare(expected, got):
+    """Fails with the differing lines, each with where it stands."""
+    if expected == got:
+        return
+    rows = list(difflib.unified_diff(expected, got, "native", "sandbox", n=1, lineterm=""))
+    pytest.fail(f"{len(rows)} lines of difference\n" + "\n".join(rows[:60]), pytrace=False)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_native_is_sound(program):
+    """Every condition of the programs holds on Linux itself, and a second run prints the same."""
+    lines = native(program)
+    assert lines and lines[-1] == "program: exited 0", lines[-3:]
+    assert not [line for line in lines if line.endswith(": NO") or "never reached" in line]
+    native.cache_clear()
+    compare(lines, native(program))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_same_as_native(stockade, tmp_path, program):
+    compare(native(program), sandboxed(stockade, tmp_path, program, "/tmp/work"))
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name in FILE_PROGRAMS])
+def test_same_on_overlay(stockade, tmp_path, program):
+    compare(native(program), sandboxed(stockade, tmp_path, program, "/work"))
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name in FILE_PROGRAMS])
+def test_same_on_bind_mount(stockade, tmp_path, program):
+    """A directory of a host tmpfs, through the gofer (the host's other file systems differ among themselves)."""
+    host = f"/dev/shm/stockade-test-{os.getpid()}-{program}"
+    os.mkdir(host)
+    try:
+        mount = {"destination": "/volume", "type": "bind", "source": host, "options": ["bind", "rw"]}
+        compare(native(program), sandboxed(stockade, tmp_path, program, "/volume/work", [mount]))
+    finally:
+        subprocess.run(["rm", "-rf", host], check=True)
