@@ -46,10 +46,10 @@ class Gofer:
     """A server process, behind its seccomp list, and how to talk to it.
 
     mounts: list of (path, read-only, MOUNT_* flags).  client: a GoferClient, unless raw: then sock is our end.
-    uid: the server's, root's if 0.
+    uid: the server's, root's if 0.  sabotage: called in the server's process before it serves.
     """
 
-    def __init__(self, mounts, raw=False, uid=0):
+    def __init__(self, mounts, raw=False, uid=0, sabotage=None):
         self.sock, theirs = pair()
         self.pid = os.fork()
         if not self.pid:
@@ -61,6 +61,8 @@ class Gofer:
                 if uid:
                     os.setresgid(uid, uid, uid)
                     os.setresuid(uid, uid, uid)
+                if sabotage:
+                    sabotage()
                 proc = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
                 FILTER.load()
                 serve(theirs, fds, proc)

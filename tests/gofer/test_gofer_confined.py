@@ -40,6 +40,8 @@ def test_rows_have_reasons_and_are_not_repeated():
 
 def test_nothing_is_open_but_what_is_served(full_tree):
     """A directory for each handle and mount, the socket, and the standard descriptors that pytest had."""
-    links = [os.readlink(f"/proc/{full_tree.gofer.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{full_tree.gofer.pid}/fd")]
+    links = [
+        os.readlink(f"/proc/{full_tree.gofer.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{full_tree.gofer.pid}/fd")
+    ]
     assert links.count(str(full_tree.host)) == 2  # the mount and the root's handle
     assert os.readlink(f"/proc/{full_tree.gofer.pid}/cwd") == f"/proc/{full_tree.gofer.pid}/fd"

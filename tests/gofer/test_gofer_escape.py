@@ -8,6 +8,7 @@ import time
 
 import pytest
 from gofer._host import rename
+from gofer_trees import needs_root
 
 from gofer import protocol as p
 
@@ -142,31 +143,41 @@ def test_directory_swapped_for_a_symlink_while_walking(full_tree, racing):
     assert sorted(os.listdir(outside)) == ["inner", "secret"]
 
 
-def test_new_object_swapped_for_another(tree, racing):
-    """mkdir, then its owner changes: between the two another object must not be given away."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    victim = tree.host / "victim"
-    victim.write_text("root's")
-    name = os.fsencode(tree.host / "new")
+@needs_root
+@pytest.mark.parametrize("other", ["another link of a file", "another's file", "another type"])
+def test_new_object_swapped_for_another(make_gofer, tmp_path, other):
+    """mknod, then owner and mode are set: if another object has taken the name in between, it keeps its own."""
+    victim = tmp_path / "victim"
+    if other == "another type":
+        victim.mkdir()
+    else:
+        os.mkfifo(victim, 0o644)
+    if other == "another's file":
+        os.chown(victim, 7, 7)
+    os.chmod(victim, 0o644)
+    was = os.stat(victim)
+    mknod = os.mknod
 
-    def swap():
-        try:
-            os.unlink(name)
-            os.link(victim, name)
-        except OSError:
-            pass
-        time.sleep(0)
+    def mknod_and_swap(name, mode, dir_fd):
+        mknod(name, mode, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        if other == "another link of a file":
+            os.link(b"victim", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            rename(dir_fd, b"victim", dir_fd, name, 0)
 
-    racing(swap)
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        result = tree.client.mknod(tree.root, b"new", 0o10666, 1234, 1234)
-        if not isinstance(result, int):
-            tree.client.close([result[0]])
-        tree.client.unlink(tree.root, b"new")
-    s = os.stat(victim)
-    assert (s.st_uid, s.st_mode & 0o777) == (0, 0o644)
+    def sabotage():
+        os.mknod = mknod_and_swap
+
+    client = make_gofer([(tmp_path, False, 0)], sabotage=sabotage).client
+    root, _, _ = client.attach(0)
+    result = client.mknod(root, b"new", 0o10666, 1234, 1234)
+    now = os.stat(tmp_path / "new")
+    assert (now.st_ino, now.st_mode, now.st_uid, now.st_gid) == (was.st_ino, was.st_mode, was.st_uid, was.st_gid)
+    if other == "another type":
+        assert result == -errno.ESTALE
+    else:
+        assert (result[1].uid, result[1].mode) == (was.st_uid, was.st_mode)  # no lie about it
 
 
 def renameat2(a, b):
