@@ -200,9 +200,9 @@ class TmpfsRegular(TmpfsInode):
     def write_at(self, pos, data):
         count = len(data)
         end = pos + count
-        if self.fd < 0 and end > SMALL:
+        if self.fd < 0 and (end > SMALL or pos // PAGE > pages(len(self.data))):
             error = self.to_memfd()
-            if error < 0:
+            if error < 0 and end > SMALL:
                 return error
         if self.fd >= 0:
             return self.write_memfd(pos, data)

@@ -111,7 +111,9 @@ def sys_fchown(t, fd, uid, gid):
 
 
 def set_times(t, where: Path, times) -> int:
-    """times: None (both now), or (atime, mtime), each ns, UTIME_NOW negative mark or None to leave (vfs_utimes)."""
+    """times: None (both now), or (atime, mtime), each ns, -1 (now) or None (leave it); or -errno (vfs_utimes)."""
+    if type(times) is int:
+        return times
     error = want_write(where.mount)
     if error:
         return error
@@ -168,8 +170,9 @@ def sys_utimensat(t, dirfd, path, times_addr, flags):
             return 0
         for value in nanos:
             if value not in (UTIME_NOW, UTIME_OMIT) and not 0 <= value < SECOND:
-                return -EINVAL
-        times = (utime_value(signed(raw[:8]), nanos[0]), utime_value(signed(raw[16:24]), nanos[1]))
+                times = -EINVAL  # only after the file has been found
+        if times is None:
+            times = (utime_value(signed(raw[:8]), nanos[0]), utime_value(signed(raw[16:24]), nanos[1]))
     if not path and dirfd != AT_FDCWD:
         if flags:
             return -EINVAL

@@ -258,7 +258,7 @@ def open_tmpfile(t, dirfd, path, flags, mode, walk_flags):
     inode.linkable = not flags & O_EXCL
     d = Dentry(where.dentry, b"#%d" % inode.ino, inode)
     d.dead = True
-    return open_path(t, Path(where.mount, d), flags & ~TMPFILE_BIT & ~O_DIRECTORY, True)
+    return open_path(t, Path(where.mount, d), flags, True)
 
 
 def open_exec(t, dirfd: int, path: bytes, at_flags: int = 0) -> "File | int":

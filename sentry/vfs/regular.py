@@ -33,8 +33,8 @@ SIGXFSZ = 25
 DIRENT = Struct("<QqHB")
 
 
-def open_node(t, inode, path, flags: int) -> "File | int":
-    """The usual Inode.open."""
+def open_node(inode, t, path, flags: int) -> "File | int":
+    """The usual Inode.open (`open = open_node` in a class)."""
     kind = inode.mode & S_IFMT
     if kind == S_IFREG:
         return RegularFile(flags, inode, path)

@@ -1,0 +1,266 @@
+"""Random sequences of file operations give the same answers as on the host's tmpfs."""
+
+import os
+import random
+import shutil
+import struct
+import tempfile
+
+import pytest
+
+from sentry.core.creds import Creds
+from tests.vfs.fake import FakeTask
+from tests.vfs.native import NativeTask, in_child
+
+NAMES = [b"a", b"b", b"c", b"d", b"d/e", b"d/f", b"g", b"g/h", b"d/e/i", b"l", b"l/x", b".", b"..", b"d/..", b"a/", b"d/",
+         b"g/../d/e", b"l/", b"", b"x" * 256, b"d/.", b"n/n", b"k", b"k/a", b"a/b"]  # fmt: skip
+FLAGS = [0, 1, 2, 0o100, 0o102, 0o301, 0o1001, 0o1101, 0o2101, 0o2002, 0o200000, 0o400000, 0o10000000, 0o10400000, 0o20200002,
+         0o200100, 0o102 | 0o400000, 0o10200000, 0o1000]  # fmt: skip
+AT = -100
+
+
+class Model:
+    """One side of the comparison: performs operations and describes what came out."""
+
+    def __init__(self, task):
+        self.task = task
+        self.fds = [None] * 6
+        self.punched = False
+
+    def run(self, op):
+        name, args = op[0], op[1:]
+        return getattr(self, "op_" + name)(*args)
+
+    def call(self, *args):
+        return self.task.call(*args)
+
+    def fd(self, slot):
+        return 99 if self.fds[slot] is None else self.fds[slot]
+
+    def keep(self, slot, fd):
+        if fd >= 0:
+            if self.fds[slot] is not None:
+                self.call("close", self.fds[slot])
+            self.fds[slot] = fd
+            return "fd"
+        return fd
+
+    def op_open(self, slot, path, flags, mode):
+        return self.keep(slot, self.call("openat", AT, path, flags, mode))
+
+    def op_close(self, slot):
+        if self.fds[slot] is None:
+            return None
+        fd, self.fds[slot] = self.fds[slot], None
+        return self.call("close", fd)
+
+    def op_dup(self, slot, other):
+        if self.fds[slot] is None:
+            return None
+        return self.keep(other, self.call("dup", self.fd(slot))) if slot != other else None
+
+    def op_read(self, slot, n):
+        buf = bytearray(n)
+        return self.call("read", self.fd(slot), buf, n), bytes(buf)
+
+    def op_pread(self, slot, n, pos):
+        buf = bytearray(n)
+        return self.call("pread64", self.fd(slot), buf, n, pos), bytes(buf)
+
+    def op_write(self, slot, data):
+        return self.call("write", self.fd(slot), bytearray(data), len(data))
+
+    def op_pwrite(self, slot, data, pos):
+        return self.call("pwrite64", self.fd(slot), bytearray(data), len(data), pos)
+
+    def op_lseek(self, slot, off, whence):
+        return self.call("lseek", self.fd(slot), off, whence)
+
+    def op_getfl(self, slot):
+        return self.call("fcntl", self.fd(slot), 3, 0)
+
+    def op_ftruncate(self, slot, size):
+        return self.call("ftruncate", self.fd(slot), size)
+
+    def op_fallocate(self, slot, mode, off, length):
+        self.punched = self.punched or mode & 2
+        return self.call("fallocate", self.fd(slot), mode, off, length)
+
+    def op_fchdir(self, slot):
+        return self.call("fchdir", self.fd(slot))
+
+    def op_plain(self, name, *args):
+        return self.call(name, *args)
+
+    def shown(self, raw):
+        dev, ino, nlink, mode, uid, gid, _, rdev, size, blksize, blocks = struct.unpack_from("<QQQIIIIQqqq", raw)
+        if mode & 0o170000 == 0o040000:
+            size = blocks = 0
+        if self.punched:
+            blocks = 0  # a punched hole reads as zeros but keeps its memory
+        return nlink, oct(mode), uid, gid, rdev, size, blksize, blocks
+
+    def op_stat(self, path, flags):
+        buf = bytearray(144)
+        r = self.call("newfstatat", AT, path, buf, flags)
+        return r, r == 0 and self.shown(buf)
+
+    def op_fstat(self, slot):
+        buf = bytearray(144)
+        r = self.call("fstat", self.fd(slot), buf)
+        return r, r == 0 and self.shown(buf)
+
+    def op_readlink(self, path):
+        buf = bytearray(64)
+        return self.call("readlink", path, buf, 64), bytes(buf)
+
+    def op_list(self, path):
+        fd = self.call("openat", AT, path, 0o200000, 0)
+        if fd < 0:
+            return fd
+        names = []
+        while True:
+            buf = bytearray(200)
+            n = self.call("getdents64", fd, buf, 200)
+            if n <= 0:
+                break
+            at = 0
+            while at < n:
+                _, _, length, kind = struct.unpack_from("<QqHB", buf, at)
+                names.append((bytes(buf[at + 19 : at + length]).split(b"\0")[0], kind))
+                at += length
+        self.call("close", fd)
+        return n, sorted(names)
+
+    def op_getxattr(self, path, name):
+        buf = bytearray(16)
+        return self.call("getxattr", path, name, buf, 16), bytes(buf)
+
+    def op_setxattr(self, path, name, value, flags):
+        return self.call("setxattr", path, name, bytearray(value), len(value), flags)
+
+    def op_utime(self, path, a, m, flags):
+        buf = bytearray(struct.pack("<qqqq", *a, *m))
+        r = self.call("utimensat", AT, path, buf, flags)
+        out = bytearray(144)
+        s = self.call("newfstatat", AT, path, out, 0x100)
+        times = struct.unpack_from("<qqqq", out, 72)
+        if a[1] < 1 << 29 and r == 0 and s == 0:
+            return r, times[:2] if times[0] < 1 << 29 else None, times[2:] if times[2] < 1 << 29 else None
+        return r, None
+
+    def op_cwd(self, top):
+        buf = bytearray(400)
+        n = self.call("getcwd", buf, 400)
+        return n if n < 0 else bytes(buf[: n - 1]).replace(top, b"", 1) or b"/"
+
+
+def random_op(rnd, root):
+    path = lambda: rnd.choice(NAMES)  # noqa: E731
+    slot = lambda: rnd.randrange(6)  # noqa: E731
+    mode = lambda: rnd.choice([0o644, 0o600, 0o777, 0o755, 0, 0o4755, 0o2755, 0o1777, 0o444, 0o2644])  # noqa: E731
+    data = lambda: bytes(rnd.randrange(97, 123) for _ in range(rnd.choice([0, 1, 5, 100, 5000])))  # noqa: E731
+    offset = lambda: rnd.choice([0, 1, 3, 50, 4096, 5000, 100000, 400000])  # noqa: E731
+    owner = lambda: rnd.choice([0, 1000, 1001, 0xFFFFFFFF])  # noqa: E731
+    choices = [
+        lambda: ("open", slot(), path(), rnd.choice(FLAGS), mode()),
+        lambda: ("open", slot(), path(), rnd.choice(FLAGS), mode()),
+        lambda: ("close", slot()),
+        lambda: ("dup", slot(), slot()),
+        lambda: ("read", slot(), rnd.choice([0, 1, 10, 6000])),
+        lambda: ("pread", slot(), rnd.choice([0, 1, 10, 6000]), offset()),
+        lambda: ("write", slot(), data()),
+        lambda: ("pwrite", slot(), data(), offset()),
+        lambda: ("lseek", slot(), rnd.choice([-5, 0, 7, 5000]), rnd.choice([0, 1, 2, 5])),
+        lambda: ("getfl", slot()),
+        lambda: ("ftruncate", slot(), rnd.choice([-1, 0, 5, 5000, 300000])),
+        lambda: ("fallocate", slot(), rnd.choice([0, 1, 3, 2]), rnd.choice([0, 100, 5000]), rnd.choice([0, 1, 9000])),
+        lambda: ("plain", "truncate", path(), rnd.choice([-1, 0, 5, 5000])),
+        lambda: ("plain", "mkdir", path(), mode()),
+        lambda: ("plain", "mkdir", path(), mode()),
+        lambda: ("plain", "rmdir", path()),
+        lambda: ("plain", "unlink", path()),
+        lambda: ("plain", "unlinkat", AT, path(), rnd.choice([0, 0x200, 1])),
+        lambda: ("plain", "rename", path(), path()),
+        lambda: ("plain", "renameat2", AT, path(), AT, path(), rnd.choice([0, 1, 2, 3, 8])),
+        lambda: ("plain", "link", path(), path()),
+        lambda: ("plain", "linkat", AT, path(), AT, path(), rnd.choice([0, 0x400, 1])),
+        lambda: ("plain", "symlink", rnd.choice([b"a", b"d", b"../d", b"l", b"nope", b"k", b"d/e/", b"", b"."]), path()),
+        lambda: ("plain", "mknod", path(), rnd.choice([0o010644, 0o100600, 0o140600, 0o040755, 0o060600, 0o777, 0o150000]), 0x103),
+        lambda: ("plain", "chmod", path(), mode()),
+        lambda: ("plain", "fchmodat2", AT, path(), mode(), 0x100),
+        lambda: ("plain", "fchownat", AT, path(), owner(), owner(), rnd.choice([0, 0x100])),
+        lambda: ("plain", "access", path(), rnd.choice([0, 1, 2, 4, 7, 8])),
+        lambda: ("plain", "umask", rnd.choice([0, 0o22, 0o77])),
+        lambda: ("plain", "chdir", rnd.choice([b"d", b"g", b"l", b"a", b"nope", b"."])) if rnd.random() < 0.1 else ("stat", path(), 0),
+        lambda: ("plain", "flock", rnd.randrange(90, 99), 1),
+        lambda: ("stat", path(), rnd.choice([0, 0x100, 1])),
+        lambda: ("fstat", slot()),
+        lambda: ("readlink", path()),
+        lambda: ("list", path()),
+        lambda: ("setxattr", path(), rnd.choice([b"user.a", b"user.b", b"bogus", b"user.", b"trusted.x"]), data()[:12], rnd.choice([0, 1, 2])),
+        lambda: ("getxattr", path(), rnd.choice([b"user.a", b"user.b", b"bogus", b"trusted.x"])),
+        lambda: ("plain", "removexattr", path(), rnd.choice([b"user.a", b"user.b"])),
+        lambda: ("utime", path(), rnd.choice([(5, 7), (9, (1 << 30) - 2), (0, (1 << 30) - 1), (1, 1 << 31)]), (100, 9), rnd.choice([0, 0x100])),
+        lambda: ("fchdir", slot()) if rnd.random() < 0.1 else ("fstat", slot()),
+    ]
+    return rnd.choice(choices)()
+
+
+def sequence(seed, length, root):
+    rnd = random.Random(seed)
+    ops = [("plain", "chdir", b"top")]
+    for _ in range(length):
+        ops.append(random_op(rnd, root))
+        if rnd.random() < 0.02:
+            ops.append(("back",))
+    return ops
+
+
+def perform(model, ops, home):
+    out = []
+    for op in ops:
+        if op[0] == "back":
+            out.append((op, model.call("chdir", home)))
+        else:
+            out.append((op, model.run(op)))
+    return out
+
+
+def tmpfs_dir():
+    return tempfile.mkdtemp(dir="/dev/shm")
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("seed", range(int(os.environ.get("STOCKADE_SEEDS", "12"))))
+def test_random_sequences(seed, uid):
+    if uid != os.getuid() and os.getuid() != 0:
+        pytest.skip("needs root to take another user id")
+    ops = sequence(seed, 400, uid == 0)
+    base = tmpfs_dir()
+    home = os.path.join(base, "top")
+
+    def native():
+        os.mkdir(home)
+        os.chmod(base, 0o755)
+        os.chown(home, uid, uid)
+        os.chdir(base)
+        os.umask(0o22)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        return perform(Model(NativeTask()), ops, os.fsencode(home))
+
+    try:
+        expected = in_child(native)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    task = FakeTask()
+    task.call("mkdir", b"/top", 0o755)
+    task.call("chown", b"/top", uid, uid)
+    if uid:
+        task.creds = Creds(uid, uid, caps=0)
+    actual = perform(Model(task), ops, b"/top")
+    assert isinstance(expected, list), expected
+    for i, (want, got) in enumerate(zip(expected, actual)):
+        assert got == want, f"step {i}, after {ops[max(0, i - 6) : i]}"
