@@ -40,8 +40,9 @@ class Found:
 
 
 class ChildWait(Wait):
-    """A wait for children. `which`/`wanted`: P_* and number (P_PIDFD: the ThreadGroup). `deliver(t, found)`:
-    function that writes the answer, found None for WNOHANG without a report; returns the call's result."""
+    """A wait for children. `which`/`wanted`: P_* and number (P_PIDFD: the ThreadGroup). `deliver(t, found,
+    arguments)` writes the answer and returns the call's result; `found` is a Found, None for WNOHANG without a
+    report, or -errno."""
 
     __slots__ = ("which", "wanted", "options", "deliver", "arguments")
 
@@ -54,10 +55,10 @@ class ChildWait(Wait):
 
     def poll(self, t):
         found = find(t, self.which, self.wanted, self.options)
-        if found == BLOCKED and self.options & WNOHANG:
-            return self.deliver(t, None, self.arguments)
-        if type(found) is int:
-            return found
+        if found == BLOCKED:
+            if not self.options & WNOHANG:
+                return BLOCKED
+            found = None
         return self.deliver(t, found, self.arguments)
 
 

@@ -1,0 +1,131 @@
+"""Numbers of tasks, process groups and sessions: getpid gettid getppid getpgid setpgid getpgrp setsid getsid
+set_tid_address set_robust_list get_robust_list."""
+
+from struct import pack
+
+from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
+from sentry.core.creds import CAP_SYS_PTRACE
+from sentry.core.syscall import Int, OutStruct, Ptr, Size, syscall
+from sentry.kernel import session
+
+
+@syscall("getpid", 39)
+def sys_getpid(t):
+    return t.tg.pid
+
+
+@syscall("gettid", 186)
+def sys_gettid(t):
+    return t.tid
+
+
+@syscall("getppid", 110)
+def sys_getppid(t):
+    return t.tg.kin_ppid
+
+
+@syscall("getpgrp", 111)
+def sys_getpgrp(t):
+    return t.tg.pgrp.pgid
+
+
+def process_of(t, pid):
+    """The process of thread `pid` (0: the caller's), zombies too; None if there is none."""
+    if pid == 0:
+        return t.tg
+    task = t.kernel.tasks.get(pid)
+    return task.tg if task is not None else None
+
+
+@syscall("getpgid", 121, (Int,))
+def sys_getpgid(t, pid):
+    tg = process_of(t, pid)
+    return -ESRCH if tg is None or tg.pgrp is None else tg.pgrp.pgid
+
+
+@syscall("getsid", 124, (Int,))
+def sys_getsid(t, pid):
+    tg = process_of(t, pid)
+    return -ESRCH if tg is None or tg.session is None else tg.session.sid
+
+
+@syscall("setpgid", 109, (Int, Int))
+def sys_setpgid(t, pid, pgid):
+    # kernel/sys.c:setpgid
+    me, kernel = t.tg, t.kernel
+    pid = pid or me.pid
+    pgid = pgid or pid
+    if pgid < 0:
+        return -EINVAL
+    tg = kernel.groups.get(pid)
+    if tg is None:
+        return -EINVAL if pid in kernel.tasks else -ESRCH
+    if tg.parent is me:
+        if tg.session is not me.session:
+            return -EPERM
+        if tg.did_exec:
+            return -EACCES
+    elif tg is not me:
+        return -ESRCH
+    if tg.session is not None and tg.session.leader is tg:
+        return -EPERM
+    if pgid == pid:
+        group = kernel.pgrps.get(pid)
+        if group is None:
+            group = session.new_group(kernel, pid, me.session)
+    else:
+        group = kernel.pgrps.get(pgid)
+        if group is None or group.session is not me.session:
+            return -EPERM
+    if group is not tg.pgrp:
+        session.enter_group(tg, group)
+    return 0
+
+
+@syscall("setsid", 112)
+def sys_setsid(t):
+    tg = t.tg
+    if tg.session.leader is tg or tg.pid in t.kernel.pgrps:
+        return -EPERM
+    session.new_session(tg)
+    return tg.pid
+
+
+@syscall("set_tid_address", 218, (Ptr,))
+def sys_set_tid_address(t, addr):
+    t.clear_child_tid = addr
+    return t.tid
+
+
+@syscall("set_robust_list", 273, (Ptr, Size))
+def sys_set_robust_list(t, head, length):
+    if length != 24:
+        return -EINVAL
+    t.robust_list = (head, length)
+    return 0
+
+
+@syscall("get_robust_list", 274, (Int, OutStruct(8), OutStruct(8)))
+def sys_get_robust_list(t, pid, head_ptr, len_ptr):
+    task = t
+    if pid:
+        task = t.kernel.tasks.get(pid)
+        if task is None:
+            return -ESRCH
+        if not may_read(t, task):
+            return -EPERM
+    t.write(len_ptr, pack("<Q", 24))
+    t.write(head_ptr, pack("<Q", task.robust_list[0]))
+    return 0
+
+
+def may_read(t, target) -> bool:
+    """PTRACE_MODE_READ with real credentials (ptrace(2), "access mode checking")."""
+    if t.tg is target.tg:
+        return True
+    mine, theirs = t.creds, target.creds
+    if mine.capable(CAP_SYS_PTRACE):
+        return True
+    same = (mine.uid,) * 3 == (theirs.uid, theirs.euid, theirs.suid)
+    same = same and (mine.gid,) * 3 == (theirs.gid, theirs.egid, theirs.sgid)
+    return same and target.dumpable == 1 and not theirs.permitted & ~mine.permitted
