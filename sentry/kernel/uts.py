@@ -1,9 +1,14 @@
-"""UTS namespace: what uname(2) calls nodename and domainname."""
+"""UTS namespace: what uname(2) calls nodename and domainname; and the names that are the same everywhere."""
+
+SYSNAME = b"Linux"
+RELEASE = b"6.12.0-stockade"  # the version whose behaviour is the model
+VERSION = b"#1 SMP PREEMPT_DYNAMIC stockade"
+MACHINE = b"x86_64"
 
 
 class UTS:
     __slots__ = ("hostname", "domainname", "ino")
-    next_ino = 0xEFFFFFE0  # PROC_UTS_INIT_INO is 0xEFFFFFFE; later ones count down
+    next_ino = 0xEFFFFFFF  # PROC_UTS_INIT_INO of the first, later ones count down from there
 
     def __init__(self, hostname=b"localhost", domainname=b"(none)"):
         self.hostname = hostname

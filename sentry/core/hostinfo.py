@@ -1,0 +1,120 @@
+"""Facts about the host that the kernel shows to guests or needs itself, captured once, before the filter closes.
+
+`capture()` returns a dict:
+    cpus           list of the CPU numbers that the sandbox may use
+    cpuinfo        list of dicts (key -> value, str), one for each of them, from /proc/cpuinfo
+    topology       {cpu: {file name: text}} of /sys/devices/system/cpu/cpuN/topology
+    cache          {cpu: [{file name: text}, …]} of …/cpuN/cache/indexM
+    mem_total      bytes
+    hugepage_size  bytes; `thp_size`: of transparent huge pages
+    meminfo_fd     descriptor of /proc/meminfo to be read again with pread, or -1
+    hwcap, hwcap2, minsigstksz   of the auxiliary vector (getauxval(3))
+    release        of the host kernel, for the log only
+"""
+
+import os
+from struct import iter_unpack
+
+AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ = 16, 26, 51
+TOPOLOGY = (
+    "physical_package_id", "core_id", "die_id", "cluster_id", "core_cpus", "core_cpus_list", "thread_siblings",
+    "thread_siblings_list", "core_siblings", "core_siblings_list", "package_cpus", "package_cpus_list", "die_cpus",
+    "die_cpus_list",
+)  # fmt: skip
+CACHE = ("level", "type", "size", "coherency_line_size", "ways_of_associativity", "number_of_sets", "shared_cpu_list",
+         "shared_cpu_map", "id", "physical_line_partition")  # fmt: skip
+
+
+def read_text(path: str) -> str:
+    """The file's content, "" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def parse_cpuinfo(text: str, cpus) -> list:
+    """The blocks of /proc/cpuinfo for the CPUs in `cpus`, renumbering nothing."""
+    found = {}
+    for block in text.split("\n\n"):
+        fields = {}
+        for line in block.splitlines():
+            key, colon, value = line.partition(":")
+            if colon:
+                fields[key.strip()] = value.strip()
+        if fields.get("processor", "").isdigit():
+            found[int(fields["processor"])] = fields
+    return [found.get(cpu, {"processor": str(cpu)}) for cpu in cpus]
+
+
+def files_of(folder: str, names) -> dict:
+    texts = {}
+    for name in names:
+        text = read_text(f"{folder}/{name}").strip()
+        if text:
+            texts[name] = text
+    return texts
+
+
+def capture() -> dict:
+    cpus = sorted(os.sched_getaffinity(0))
+    host = {"cpus": cpus, "release": os.uname().release}
+    host["cpuinfo"] = parse_cpuinfo(read_text("/proc/cpuinfo"), cpus)
+    base = "/sys/devices/system/cpu/cpu"
+    host["topology"] = {cpu: files_of(f"{base}{cpu}/topology", TOPOLOGY) for cpu in cpus}
+    host["cache"] = {}
+    for cpu in cpus:
+        levels = []
+        while len(levels) < 8:
+            texts = files_of(f"{base}{cpu}/cache/index{len(levels)}", CACHE)
+            if not texts:
+                break
+            levels.append(texts)
+        host["cache"][cpu] = levels
+    meminfo = {}
+    for line in read_text("/proc/meminfo").splitlines():
+        key, _, rest = line.partition(":")
+        value = rest.split()
+        if value and value[0].isdigit():
+            meminfo[key] = int(value[0]) * 1024
+    host["mem_total"] = meminfo.get("MemTotal", 1 << 30)
+    host["hugepage_size"] = meminfo.get("Hugepagesize", 2 << 20)
+    thp = read_text("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").strip()
+    host["thp_size"] = int(thp) if thp.isdigit() else 2 << 20
+    try:
+        host["meminfo_fd"] = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        host["meminfo_fd"] = -1
+    auxv = auxiliary_vector()
+    host["hwcap"] = auxv.get(AT_HWCAP, 0)
+    host["hwcap2"] = auxv.get(AT_HWCAP2, 0)
+    host["minsigstksz"] = auxv.get(AT_MINSIGSTKSZ, 2048)
+    return host
+
+
+def auxiliary_vector() -> dict:
+    try:
+        with open("/proc/self/auxv", "rb") as file:
+            data = file.read()
+    except OSError:
+        return {}
+    return dict(iter_unpack("<QQ", data[: len(data) & -16]))
+
+
+def read_meminfo(host) -> dict:
+    """Current /proc/meminfo of the host: name -> KiB (hugepage counts as they are)."""
+    fd = host.get("meminfo_fd", -1)
+    if fd < 0:
+        return {}
+    try:
+        text = os.pread(fd, 16384, 0).decode("ascii", "replace")
+    except OSError:
+        return {}
+    values = {}
+    for line in text.splitlines():
+        key, _, rest = line.partition(":")
+        value = rest.split()
+        if value and value[0].isdigit():
+            values[key] = int(value[0])
+    return values
