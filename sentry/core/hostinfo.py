@@ -24,6 +24,13 @@ TOPOLOGY = (
 CACHE = ("level", "type", "size", "coherency_line_size", "ways_of_associativity", "number_of_sets", "shared_cpu_list",
          "shared_cpu_map", "id", "physical_line_partition")  # fmt: skip
 
+# What a kernel without captured facts (unit tests) assumes.
+MINIMAL = {
+    "cpus": [0], "cpuinfo": [{"processor": "0"}], "topology": {0: {}}, "cache": {0: []}, "mem_total": 1 << 30,
+    "hugepage_size": 2 << 20, "thp_size": 2 << 20, "meminfo_fd": -1, "hwcap": 0, "hwcap2": 0, "minsigstksz": 2048,
+    "release": "",
+}  # fmt: skip
+
 
 def read_text(path: str) -> str:
     """The file's content, "" if it cannot be read."""

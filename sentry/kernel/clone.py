@@ -253,7 +253,6 @@ def new_task(parent, args, tid, thread) -> Task:
     child.personality = parent.personality
     child.no_new_privs = parent.no_new_privs
     child.dumpable = parent.dumpable
-    child.exe = parent.exe
     child.uts = parent.uts.copy() if flags & CLONE_NEWUTS else parent.uts
     for key in INHERITED_DATA:
         if key in parent.data:
@@ -319,6 +318,7 @@ def enter_tables(parent, child, args) -> None:
         child.fs = parent.fs.copy()
         if flags & CLONE_NEWNS:
             child.fs.unshare_mounts()
+    kernel.forks += 1
     kernel.tasks[child.tid] = child
     tg.tasks.append(child)
     if not flags & CLONE_THREAD:
@@ -326,6 +326,8 @@ def enter_tables(parent, child, args) -> None:
         kernel.groups[tg.pid] = tg
         if tg.parent is not None:
             tg.parent.children.append(tg)
+        if tg.container is not None:
+            tg.container.members.add(tg)
         session.enter_group(tg, parent.tg.pgrp)
     if tg.group_exiting or tg.exec_task is not None:  # began to end while the host made the thread
         child.dying = child.work = True

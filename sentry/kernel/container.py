@@ -13,6 +13,7 @@ from sentry.core.creds import Creds
 from sentry.kernel import exec as execution
 from sentry.kernel import exit, session, signals
 from sentry.kernel.task import Task, ThreadGroup
+from sentry.kernel.uts import UTS
 from sentry.mm import loader
 from sentry.vfs import ops, walk
 from sentry.vfs.context import FsContext
@@ -100,6 +101,7 @@ class Container:
         self.id = cid
         self.ns = ns
         self.spec = spec
+        self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
@@ -126,6 +128,7 @@ class Container:
                 table.set(fd, file, False)
         task.files = table
         task.creds = make_creds(process)
+        task.uts = self.uts
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()

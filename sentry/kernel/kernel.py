@@ -4,7 +4,7 @@ from collections import deque
 from time import monotonic_ns
 
 from sentry.abi.errno import EFAULT, EIO, ENOSYS
-from sentry.core import log
+from sentry.core import hostinfo, log
 from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
@@ -31,10 +31,12 @@ class Kernel:
         self.groups = {}  # pid -> ThreadGroup, zombies too
         self.pgrps = {}  # pgid -> ProcessGroup, kernel/session.py
         self.sessions = {}
-        self.host = {"hwcap": 0, "hwcap2": 0, "minsigstksz": 2048}  # hardware facts, core/hostinfo.py
+        self.host = hostinfo.MINIMAL  # hardware facts; the real ones come from hostinfo.capture()
         self.init = None  # ThreadGroup of pid 1
         self.last_pid = 0
         self.boot_time = monotonic_ns()
+        self.load = None  # kernel/loadavg.py
+        self.forks = 0  # processes and threads made since the start
         self.stopping = False
         self.futexes = {}  # key -> waiters, kernel/futex.py
         self.sig_queued = {}  # uid -> queued signals that count against RLIMIT_SIGPENDING

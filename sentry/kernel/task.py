@@ -80,7 +80,7 @@ class Task:
     __slots__ = (
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "sigmask", "saved_sigmask", "pending",
         "altstack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
-        "vfork_done", "exe", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
+        "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
         "ptracer", "sched", "exit_code", "dying", "uts", "data", "__weakref__",
     )  # fmt: skip
 

@@ -1,11 +1,8 @@
 """Numbers of tasks, process groups and sessions: getpid gettid getppid getpgid setpgid getpgrp setsid getsid
-set_tid_address set_robust_list get_robust_list."""
-
-from struct import pack
+set_tid_address."""
 
 from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
-from sentry.core.creds import CAP_SYS_PTRACE
-from sentry.core.syscall import Int, OutStruct, Ptr, Size, syscall
+from sentry.core.syscall import Int, Ptr, syscall
 from sentry.kernel import session
 
 
@@ -95,37 +92,3 @@ def sys_setsid(t):
 def sys_set_tid_address(t, addr):
     t.clear_child_tid = addr
     return t.tid
-
-
-@syscall("set_robust_list", 273, (Ptr, Size))
-def sys_set_robust_list(t, head, length):
-    if length != 24:
-        return -EINVAL
-    t.robust_list = (head, length)
-    return 0
-
-
-@syscall("get_robust_list", 274, (Int, OutStruct(8), OutStruct(8)))
-def sys_get_robust_list(t, pid, head_ptr, len_ptr):
-    task = t
-    if pid:
-        task = t.kernel.tasks.get(pid)
-        if task is None:
-            return -ESRCH
-        if not may_read(t, task):
-            return -EPERM
-    t.write(len_ptr, pack("<Q", 24))
-    t.write(head_ptr, pack("<Q", task.robust_list[0]))
-    return 0
-
-
-def may_read(t, target) -> bool:
-    """PTRACE_MODE_READ with real credentials (ptrace(2), "access mode checking")."""
-    if t.tg is target.tg:
-        return True
-    mine, theirs = t.creds, target.creds
-    if mine.capable(CAP_SYS_PTRACE):
-        return True
-    same = (mine.uid,) * 3 == (theirs.uid, theirs.euid, theirs.suid)
-    same = same and (mine.gid,) * 3 == (theirs.gid, theirs.egid, theirs.sgid)
-    return same and target.dumpable == 1 and not theirs.permitted & ~mine.permitted

@@ -3,17 +3,26 @@
 from sentry.core.syscall import TABLE
 from sentry.syscalls import (  # noqa: F401
     sys_attr,
+    sys_creds,
     sys_dir,
     sys_exec,
     sys_fd,
     sys_futex,
+    sys_ids,
+    sys_info,
+    sys_limits,
     sys_lock,
     sys_mm,
     sys_open,
+    sys_prctl,
+    sys_process,
     sys_rw,
+    sys_sched,
     sys_signal,
     sys_stat,
     sys_sync,
+    sys_unsupported,
+    sys_wait,
     sys_xattr,
 )
 
