@@ -26,7 +26,7 @@ from sentry.abi.fs import (
 from sentry.core.syscall import Fd, Flags, InStruct, Int, Long, Mode, Off, Str, U32, syscall
 from sentry.vfs import notify, ops, walk
 from sentry.vfs.dentry import Dentry, Path
-from sentry.vfs.file import O_APPEND, O_PATH
+from sentry.vfs.file import O_PATH
 from sentry.vfs.perm import inode_permission, owner_or_capable, want_write
 from sentry.vfs.regular import MAX_SIZE, size_limit
 
@@ -287,8 +287,6 @@ def sys_fallocate(t, fd, mode, offset, length):
         return -EINVAL
     if not file.can_write:
         return -EBADF
-    if change and file.flags & O_APPEND and mode & ~FALLOC_KEEP_SIZE:
-        return -EPERM
     kind = file.inode.mode & S_IFMT if file.inode is not None else 0
     if kind == S_IFIFO:
         return -ESPIPE

@@ -168,10 +168,9 @@ def open_create(t, dirfd, path, flags, mode, walk_flags):
         if type(last) is int:
             return last
         if not last.normal:
-            return -EISDIR
+            return -EEXIST if flags & O_EXCL else -EISDIR
         if last.slashes:
             return -EISDIR
-        error = 0
         if last.dir.children is None:
             return -ENOTDIR
         d = last.lookup()

@@ -78,6 +78,8 @@ class Last:
 
 def lookup_child(d: Dentry, name: bytes, child=MISSING) -> "Dentry | None | int":
     """Ask the file system for `name`; `child` is what the cache says (MISSING: nothing)."""
+    if d.dead:
+        return None
     if len(name) > NAME_MAX:
         return -ENAMETOOLONG
     if child is not MISSING and child is not None and child.mounted:
@@ -88,7 +90,7 @@ def lookup_child(d: Dentry, name: bytes, child=MISSING) -> "Dentry | None | int"
             return inode
         if d.inode.fs.revalidate:
             d.drop(name)
-        elif not d.dead:
+        else:
             d.known_missing(name)
         return None
     if child is not MISSING and child is not None:
@@ -99,8 +101,6 @@ def lookup_child(d: Dentry, name: bytes, child=MISSING) -> "Dentry | None | int"
             child.inode = inode
             return child
         child.dead = True
-    if d.dead:
-        return Dentry(d, name, inode)
     return d.add(name, inode)
 
 

@@ -9,6 +9,7 @@ import tempfile
 import pytest
 
 from sentry.core.creds import Creds
+from sentry.vfs import ops, walk
 from tests.vfs.fake import FakeTask
 from tests.vfs.native import NativeTask, in_child
 
@@ -186,7 +187,7 @@ def random_op(rnd, root):
         lambda: ("plain", "link", path(), path()),
         lambda: ("plain", "linkat", AT, path(), AT, path(), rnd.choice([0, 0x400, 1])),
         lambda: ("plain", "symlink", rnd.choice([b"a", b"d", b"../d", b"l", b"nope", b"k", b"d/e/", b"", b"."]), path()),
-        lambda: ("plain", "mknod", path(), rnd.choice([0o010644, 0o100600, 0o140600, 0o040755, 0o060600, 0o777, 0o150000]), 0x103),
+        lambda: ("plain", "mknod", path(), rnd.choice([0o020644, 0o100600, 0o140600, 0o040755, 0o060600, 0o777, 0o150000]), 0xF04D),
         lambda: ("plain", "chmod", path(), mode()),
         lambda: ("plain", "fchmodat2", AT, path(), mode(), 0x100),
         lambda: ("plain", "fchownat", AT, path(), owner(), owner(), rnd.choice([0, 0x100])),
@@ -227,6 +228,14 @@ def perform(model, ops, home):
     return out
 
 
+@pytest.fixture(autouse=True)
+def host_protections(monkeypatch):
+    """The fs.protected_* settings of this host."""
+    for module, name in ((walk, "symlinks"), (ops, "hardlinks"), (ops, "regular"), (ops, "fifos")):
+        with open("/proc/sys/fs/protected_" + name) as f:
+            monkeypatch.setattr(module, "protected_" + name, int(f.read()))
+
+
 def tmpfs_dir():
     return tempfile.mkdtemp(dir="/dev/shm")
 
@@ -234,9 +243,9 @@ def tmpfs_dir():
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("STOCKADE_SEEDS", "12"))))
 def test_random_sequences(seed, uid):
-    if uid != os.getuid() and os.getuid() != 0:
-        pytest.skip("needs root to take another user id")
-    ops = sequence(seed, 400, uid == 0)
+    if os.getuid() != 0:
+        pytest.skip("needs root, to take other user ids and a root directory of its own")
+    steps = sequence(seed, 400, uid == 0)
     base = tmpfs_dir()
     home = os.path.join(base, "top")
 
@@ -244,12 +253,13 @@ def test_random_sequences(seed, uid):
         os.mkdir(home)
         os.chmod(base, 0o755)
         os.chown(home, uid, uid)
-        os.chdir(base)
+        os.chroot(base)
+        os.chdir("/")
         os.umask(0o22)
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        return perform(Model(NativeTask()), ops, os.fsencode(home))
+        return perform(Model(NativeTask()), steps, b"/top")
 
     try:
         expected = in_child(native)
@@ -260,7 +270,7 @@ def test_random_sequences(seed, uid):
     task.call("chown", b"/top", uid, uid)
     if uid:
         task.creds = Creds(uid, uid, caps=0)
-    actual = perform(Model(task), ops, b"/top")
+    actual = perform(Model(task), steps, b"/top")
     assert isinstance(expected, list), expected
     for i, (want, got) in enumerate(zip(expected, actual)):
-        assert got == want, f"step {i}, after {ops[max(0, i - 6) : i]}"
+        assert got == want, f"step {i}, after {steps[max(0, i - 6) : i]}"
