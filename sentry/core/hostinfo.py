@@ -3,8 +3,7 @@
 `capture()` returns a dict:
     cpus           list of the CPU numbers that the sandbox may use
     cpuinfo        list of dicts (key -> value, str), one for each of them, from /proc/cpuinfo
-    topology       {cpu: {file name: text}} of /sys/devices/system/cpu/cpuN/topology
-    cache          {cpu: [{file name: text}, …]} of …/cpuN/cache/indexM
+    cache          list of dicts (file name -> text): /sys/devices/system/cpu/cpuN/cache/indexM of the first CPU
     mem_total      bytes
     hugepage_size  bytes; `thp_size`: of transparent huge pages
     meminfo_fd     descriptor of /proc/meminfo to be read again with pread, or -1
@@ -16,17 +15,11 @@ import os
 from struct import iter_unpack
 
 AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ = 16, 26, 51
-TOPOLOGY = (
-    "physical_package_id", "core_id", "die_id", "cluster_id", "core_cpus", "core_cpus_list", "thread_siblings",
-    "thread_siblings_list", "core_siblings", "core_siblings_list", "package_cpus", "package_cpus_list", "die_cpus",
-    "die_cpus_list",
-)  # fmt: skip
-CACHE = ("level", "type", "size", "coherency_line_size", "ways_of_associativity", "number_of_sets", "shared_cpu_list",
-         "shared_cpu_map", "id", "physical_line_partition")  # fmt: skip
+CACHE = ("level", "type", "size", "coherency_line_size", "ways_of_associativity", "number_of_sets", "shared_cpu_list")
 
 # What a kernel without captured facts (unit tests) assumes.
 MINIMAL = {
-    "cpus": [0], "cpuinfo": [{"processor": "0"}], "topology": {0: {}}, "cache": {0: []}, "mem_total": 1 << 30,
+    "cpus": [0], "cpuinfo": [{"processor": "0"}], "cache": [], "mem_total": 1 << 30,
     "hugepage_size": 2 << 20, "thp_size": 2 << 20, "meminfo_fd": -1, "hwcap": 0, "hwcap2": 0, "minsigstksz": 2048,
     "release": "",
 }  # fmt: skip
@@ -68,17 +61,8 @@ def capture() -> dict:
     cpus = sorted(os.sched_getaffinity(0))
     host = {"cpus": cpus, "release": os.uname().release}
     host["cpuinfo"] = parse_cpuinfo(read_text("/proc/cpuinfo"), cpus)
-    base = "/sys/devices/system/cpu/cpu"
-    host["topology"] = {cpu: files_of(f"{base}{cpu}/topology", TOPOLOGY) for cpu in cpus}
-    host["cache"] = {}
-    for cpu in cpus:
-        levels = []
-        while len(levels) < 8:
-            texts = files_of(f"{base}{cpu}/cache/index{len(levels)}", CACHE)
-            if not texts:
-                break
-            levels.append(texts)
-        host["cache"][cpu] = levels
+    base = f"/sys/devices/system/cpu/cpu{cpus[0]}/cache/index"
+    host["cache"] = [texts for level in range(4) if (texts := files_of(f"{base}{level}", CACHE))]
     meminfo = {}
     for line in read_text("/proc/meminfo").splitlines():
         key, _, rest = line.partition(":")

@@ -3,7 +3,6 @@
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, EOPNOTSUPP, EPERM
-from sentry.abi.signal import SIGCHLD
 from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
@@ -202,7 +201,7 @@ class Cloning:
         return fd
 
     def start_child(self, child) -> None:
-        args, thread = self.args, child.thread
+        args = self.args
         ops = [] if args.flags & CLONE_VM else self.task.mm.fork_ops()
         if ops:  # MADV_DONTFORK, MADV_WIPEONFORK
             child.mm.submit(child, 0, 1 << 63, ops, then=self.ops_done)

@@ -17,7 +17,7 @@ from sentry.core.creds import (
     CAP_SETPCAP,
     CAP_SETUID,
 )
-from sentry.core.syscall import Int, OutStruct, Ptr, U32, syscall
+from sentry.core.syscall import U32, Int, OutStruct, Ptr, syscall
 
 NONE = 0xFFFFFFFF  # "leave it" in setre*id and setres*id, invalid elsewhere
 SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS = 1 << 2, 1 << 4

@@ -7,7 +7,7 @@ from time import monotonic_ns
 from sentry.abi.errno import EAGAIN, EFAULT, EINVAL, EPERM
 from sentry.core import hostinfo
 from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYSLOG
-from sentry.core.syscall import PARTIAL, Int, OutBuf, OutStruct, Ptr, Size, U32, syscall
+from sentry.core.syscall import PARTIAL, U32, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.kernel import cputime
 from sentry.kernel.loadavg import load_averages
 from sentry.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION

@@ -4,7 +4,7 @@ from struct import pack, unpack
 
 from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
 from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE
-from sentry.core.syscall import PARTIAL, InStruct, Int, OutStruct, U32, syscall
+from sentry.core.syscall import PARTIAL, U32, InStruct, Int, OutStruct, syscall
 from sentry.kernel.clone import INHERITED_DATA
 from sentry.kernel.task import RLIMIT_NICE, RLIMIT_NOFILE
 

@@ -6,7 +6,7 @@ from sentry.abi.errno import E2BIG, EINVAL, EPERM, ESRCH
 from sentry.abi.signal import NSIG, SIGCHLD
 from sentry.core import creds as caps
 from sentry.core.result import NO_RETURN
-from sentry.core.syscall import PARTIAL, Int, Ptr, Size, U32, ULong, syscall
+from sentry.core.syscall import PARTIAL, U32, Int, Ptr, Size, ULong, syscall
 from sentry.kernel import exit
 from sentry.kernel.clone import (
     CLONE_CLEAR_SIGHAND,

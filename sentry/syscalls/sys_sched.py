@@ -4,7 +4,7 @@ from struct import pack, unpack
 
 from sentry.abi.errno import E2BIG, EINVAL, EPERM, ESRCH
 from sentry.core.creds import CAP_SYS_NICE
-from sentry.core.syscall import PARTIAL, Int, OutStruct, Ptr, U32, syscall
+from sentry.core.syscall import PARTIAL, U32, Int, OutStruct, Ptr, syscall
 from sentry.kernel.clone import INHERITED_DATA
 from sentry.kernel.task import RLIMIT_RTPRIO
 from sentry.syscalls.sys_limits import can_nice, may_schedule
