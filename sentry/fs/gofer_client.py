@@ -57,17 +57,28 @@ class Attr:
 
 
 class Entry:
-    """One directory entry: name, ino and type (DT_*) of the directory itself, attr (Attr, or None when the
-    object was gone by then), cookie: where readdir goes on behind it."""
+    """One directory entry: name, ino and type (DT_*) of the directory itself, cookie: where readdir goes on behind it."""
 
-    __slots__ = ("name", "ino", "type", "attr", "cookie")
+    __slots__ = ("name", "ino", "type", "cookie", "_attr")
 
     def __init__(self, name, ino, type, attr, cookie):
+        """attr: protocol.ATTR, packed, or None."""
         self.name = name
         self.ino = ino
         self.type = type
-        self.attr = attr
         self.cookie = cookie
+        self._attr = attr
+
+    @property
+    def attr(self):
+        """Attr; None when the object was gone by then.  Decoded at each use: most listings need none."""
+        packed = self._attr
+        if packed is None:
+            return None
+        try:
+            return Attr(p.ATTR.unpack(packed))
+        except ValueError:
+            return None
 
 
 class Walked:
@@ -192,20 +203,19 @@ class GoferClient:
         entries = []
         at = 0
         unpack = p.DIRENT.unpack_from
-        unpack_attr = p.ATTR.unpack_from
         head = p.DIRENT.size
         fixed = head + p.ATTR.size
         try:
             while at < len(data):
                 cookie, ino, type, known, length = unpack(data, at)
-                attr = Attr(unpack_attr(data, at + head)) if known else None
+                attr = data[at + head : at + fixed] if known else None
                 at += fixed
                 name = data[at : at + length]
                 at += length
                 if at > len(data) or not _good_name(name):
                     return self._give_up("malformed directory entry")
                 entries.append(Entry(name, ino, type, attr, cookie))
-        except (struct.error, ValueError):
+        except struct.error:
             return self._give_up("malformed directory")
         return entries
 

@@ -311,3 +311,11 @@ def test_imports():
     )
     heavy = {"re", "enum", "typing", "socket", "logging", "dataclasses", "argparse", "subprocess", "contextlib"}
     assert not heavy & set(out.stdout.split())
+
+
+def test_entry_with_impossible_attributes(liar):
+    """The entry is there, its attributes are not."""
+    bad = bytearray(ENTRY)
+    struct.pack_into("<q", bad, p.DIRENT.size + 32, -1)
+    entries = liar.reply(CALLS["readdir"], struct.pack("<I", len(bad)) + bytes(bad))
+    assert (entries[0].name, entries[0].attr) == (b"name", None)
