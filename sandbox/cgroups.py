@@ -23,7 +23,9 @@ def mounts() -> "tuple[str | None, dict[str, str]]":
         for line in file:
             left, _, right = line.partition(" - ")
             kind, _, options = right.split(" ", 2)
-            place = left.split(" ")[4].encode().decode("unicode_escape")
+            place = left.split(" ")[4]
+            if "\\" in place:
+                place = place.encode("utf-8", "surrogateescape").decode("unicode_escape")
             if kind == "cgroup2":
                 unified = place
             elif kind == "cgroup":
@@ -54,50 +56,59 @@ def path_of(spec, cid, systemd) -> "str | None":
     return path or None
 
 
-def create(spec, cid, systemd) -> "list[str]":
-    """Make the cgroups that the configuration names and set its limits. Returns their directories."""
+class Plan:
+    """Which cgroups a container gets. leaves: [(controller or "" for v2, mount point, directory)]; directories: the
+    leaves, and those above them that are not there yet, parents first."""
+
+    def __init__(self, leaves, resources, limited):
+        self.leaves = leaves
+        self.resources = resources
+        self.limited = limited
+        self.directories = []
+        for _, top, leaf in leaves:
+            new = [leaf]
+            while (leaf := os.path.dirname(leaf)) != top and not os.path.isdir(leaf):
+                new.append(leaf)
+            self.directories += [directory for directory in reversed(new) if directory not in self.directories]
+
+
+def plan(spec, cid, systemd) -> "Plan | None":
+    """The cgroups that the configuration asks for, or None."""
     wanted = path_of(spec, cid, systemd)
     resources = (spec.get("linux") or {}).get("resources") or {}
     limited = any(resources.get(key) for key in ("memory", "cpu", "pids"))
     if wanted is None:
         if not limited:
-            return []
+            return None
         wanted = f"stockade/{cid}"
     unified, v1 = mounts()
-    made = []
+    tops = v1 or ({"": unified} if unified else {})
+    own = {} if wanted.startswith("/") else own_paths()
+    leaves = []
+    for controller, top in sorted(tops.items()):
+        base = top + own.get(controller, "").rstrip("/")
+        leaves.append((controller, top, os.path.join(base, wanted.lstrip("/"))))
+    return Plan(leaves, resources, limited)
+
+
+def create(plan) -> bool:
+    """Make the cgroups and set their limits. False: it is not permitted, and no limit needs them. CliError."""
     try:
-        if v1:
-            own = own_paths()
-            for controller, place in sorted(v1.items()):
-                base = place if wanted.startswith("/") else place + own.get(controller, "/").rstrip("/")
-                directory = os.path.join(base, wanted.lstrip("/"))
-                if directory not in made:
-                    make(directory)
-                    made.append(directory)
-                    if controller == "cpuset":
-                        inherit_cpuset(place, directory)
-                limit_v1(controller, directory, resources)
-        elif unified:
-            base = unified if wanted.startswith("/") else unified + own_paths().get("", "/").rstrip("/")
-            directory = os.path.join(base, wanted.lstrip("/"))
-            make(directory)
-            made.append(directory)
-            enable_v2(unified, directory)
-            limit_v2(directory, resources)
+        for controller, top, leaf in plan.leaves:
+            os.makedirs(leaf, 0o755, exist_ok=True)
+            if not controller:
+                enable_v2(top, leaf)
+                limit_v2(leaf, plan.resources)
+                continue
+            if controller == "cpuset":
+                inherit_cpuset(top, leaf)
+            limit_v1(controller, leaf, plan.resources)
     except OSError as error:
-        remove(made)
-        if error.errno in (EACCES, EPERM, EROFS) and not limited:
+        if error.errno in (EACCES, EPERM, EROFS) and not plan.limited:
             log.warning(f"running without cgroups: {os_text(error)}")
-            return []
+            return False
         raise CliError(f"cgroup: {os_text(error)}") from None
-    except CliError:
-        remove(made)
-        raise
-    return made
-
-
-def make(directory) -> None:
-    os.makedirs(directory, 0o755, exist_ok=True)
+    return True
 
 
 def inherit_cpuset(top, directory) -> None:
@@ -197,36 +208,32 @@ def limit_v2(directory, resources) -> None:
         put("pids.max", amount(pids))
 
 
-def enter(directories, pid) -> None:
+def enter(plan, pid) -> None:
     """Move process `pid` into the cgroups."""
-    for directory in directories:
+    for leaf in {leaf for _, _, leaf in plan.leaves}:
         try:
-            write(os.path.join(directory, "cgroup.procs"), str(pid))
+            write(os.path.join(leaf, "cgroup.procs"), str(pid))
         except OSError as error:
             raise CliError(f"cgroup: {os_text(error)}") from None
 
 
-def pids(directories) -> "list[int]":
-    """Host processes in the cgroups."""
-    for directory in directories:
-        try:
-            return [int(line) for line in read(os.path.join(directory, "cgroup.procs")).split()]
-        except FileNotFoundError:
-            pass
-    return []
-
-
 def remove(directories) -> None:
-    """Remove the cgroups; what is gone already is no error."""
-    for directory in directories:
+    """Remove cgroups, the last of the list first; what is gone already, and what others use too, is no error."""
+    for directory in reversed(directories):
         for attempt in range(REMOVE_TRIES):
             try:
                 os.rmdir(directory)
             except FileNotFoundError:
                 pass
             except OSError as error:
+                if error.errno == EBUSY and has_children(directory):
+                    break
                 if error.errno == EBUSY and attempt + 1 < REMOVE_TRIES:
                     sleep(0.005)
                     continue
                 log.warning(f"cgroup left behind: {os_text(error)}")
             break
+
+
+def has_children(directory) -> bool:
+    return any(entry.is_dir(follow_symlinks=False) for entry in os.scandir(directory))

@@ -173,12 +173,14 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
-    if not settings.ignore_cgroups:
-        container.own["cgroups"] = cgroups.create(spec, cid, settings.systemd_cgroup)
-        undo.add(cgroups.remove, container.own["cgroups"])
-        cgroups.enter(container.own["cgroups"], gofer.pid)
-        cgroups.enter(container.own["cgroups"], sentry.pid)
-    container.save()
+    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
+    container.own["cgroups"] = plan.directories if plan else []
+    container.save()  # from here on `delete --force` finds everything if we are killed
+    if plan:
+        undo.add(cgroups.remove, plan.directories)
+        if cgroups.create(plan):
+            cgroups.enter(plan, gofer.pid)
+            cgroups.enter(plan, sentry.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
     sentry.expect("seeded")

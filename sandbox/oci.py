@@ -61,8 +61,10 @@ def where(data):
     import json
 
     try:
-        json.loads(data)
-    except ValueError as error:
+        json.loads(str(data, "utf-8"))
+    except UnicodeDecodeError:
+        return None
+    except (ValueError, RecursionError) as error:
         return str(error)
     return None
 

@@ -53,6 +53,8 @@ class Process:
 
     def pidfd(self) -> int:
         """A pidfd of the process, or -1 if it is gone. The caller closes it."""
+        if self.pid <= 0:
+            return -1
         try:
             fd = os.pidfd_open(self.pid)
         except ProcessLookupError:

@@ -1,7 +1,7 @@
 """A stand-in for sentry.boot: a "kernel" without guests, for tests of all that is around one.
 
 What its program does is the first argument of the container: `exit` N, `sleep`, `die` N (of signal N), `cat` (standard
-input to output), `crash` (the Sentry), `missing` and `denied` (cannot be executed).
+input to output), `crash` (the Sentry), `slow` (to create), `late` (fails to be created), `missing` and `denied` (cannot be executed).
 """
 
 import os
@@ -58,6 +58,8 @@ class Sandbox:
         self.waiters = []
         self.server = Server(platform, config.control, self)
         platform.watch(config.gofer, select.EPOLLIN, self.gofer_gone)
+        if self.args[0] == "slow":
+            time.sleep(0.2)
         if self.args[0] == "late":
             fail("asked to fail", 3)
 

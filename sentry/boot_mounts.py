@@ -1,0 +1,179 @@
+"""The mount tree of a new container, from its OCI configuration (config.md, "Mounts"; config-linux.md, "Default
+Filesystems", "Default Devices").
+
+The root is the gofer's, with a tmpfs over it unless changes shall reach the host. Everything below happens inside the
+Sentry, as an actor with all capabilities whose root is the container's: symbolic links in destinations cannot leave it.
+"""
+
+from sentry.abi.errno import EEXIST, ENOENT, errorcode
+from sentry.abi.fs import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+    S_IFCHR,
+    S_IFDIR,
+    makedev,
+)
+from sentry.core import log
+from sentry.fs.gofer import GoferFS
+from sentry.fs.overlay import OverlayFS
+from sentry.fs.tmpfs import TmpfsFS
+from sentry.vfs import ops, walk
+from sentry.vfs.context import Actor
+from sentry.vfs.file import O_CREAT, O_EXCL, O_WRONLY
+from sentry.vfs.mount import FILE_SYSTEMS, Mount, MountNamespace
+
+AT_FDCWD = -100
+
+# option -> (bits to set, bits to clear)
+FLAGS = {
+    "ro": (MS_RDONLY, 0), "rw": (0, MS_RDONLY), "rro": (MS_RDONLY, 0), "nosuid": (MS_NOSUID, 0), "suid": (0, MS_NOSUID),
+    "nodev": (MS_NODEV, 0), "dev": (0, MS_NODEV), "noexec": (MS_NOEXEC, 0), "exec": (0, MS_NOEXEC),
+    "noatime": (MS_NOATIME, MS_RELATIME), "atime": (0, MS_NOATIME), "nodiratime": (MS_NODIRATIME, 0),
+    "diratime": (0, MS_NODIRATIME), "relatime": (MS_RELATIME, 0), "norelatime": (0, MS_RELATIME),
+    "strictatime": (0, MS_RELATIME | MS_NOATIME), "nostrictatime": (MS_RELATIME, 0),
+}  # fmt: skip
+# Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
+SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
+          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
+
+DEVICES = (
+    (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
+)  # fmt: skip
+LINKS = (
+    (b"fd", b"/proc/self/fd"), (b"stdin", b"/proc/self/fd/0"), (b"stdout", b"/proc/self/fd/1"),
+    (b"stderr", b"/proc/self/fd/2"), (b"ptmx", b"pts/ptmx"),
+)  # fmt: skip
+
+
+class MountError(Exception):
+    """The tree cannot be built; the text says which mount and why."""
+
+
+def failed(what, errno) -> MountError:
+    return MountError(f"{what}: {errorcode.get(-errno, -errno)}")
+
+
+def build(config, client) -> MountNamespace:
+    """config: boot_config.Config. client: GoferClient, or None if no file comes from the host. MountError."""
+    ns = MountNamespace(Mount(root_fs(config, client)))
+    actor = Actor(ns)
+    try:
+        for entry in config.mounts:
+            add(ns, actor, entry, client)
+        add_devices(actor)
+        linux = config.spec.get("linux") or {}
+        for path in linux.get("readonlyPaths") or ():
+            make_readonly(ns, actor, path.encode())
+        for path in linux.get("maskedPaths") or ():
+            mask(ns, actor, path.encode())
+        if config.spec["root"].get("readonly"):
+            ns.root.flags |= MS_RDONLY
+    finally:
+        actor.fs.release()
+    return ns
+
+
+def root_fs(config, client):
+    lower = GoferFS.attach(client, 0, shared=not config.overlay)
+    if isinstance(lower, int):
+        raise failed("root", lower)
+    return OverlayFS(lower, TmpfsFS(0o755)) if config.overlay else lower
+
+
+def parse_options(options) -> "tuple[int, bytes]":
+    """(mount flags, what is left for the file system)."""
+    flags, data = MS_RELATIME, []
+    for option in options or ():
+        if option in FLAGS:
+            add_bits, remove_bits = FLAGS[option]
+            flags = flags & ~remove_bits | add_bits
+        elif option not in SILENT:
+            data.append(option)
+    return flags, ",".join(data).encode()
+
+
+def add(ns, actor, entry, client) -> None:
+    """Mount one entry of the configuration."""
+    destination, kind = entry["destination"], entry["type"]
+    flags, data = parse_options(entry.get("options"))
+    source = (entry.get("source") or kind).encode("utf-8", "surrogateescape")
+    if kind == "bind":
+        fs = GoferFS.attach(client, entry["export"], shared=True)
+        directory = entry["directory"]
+        source = b"none"
+    else:
+        if kind in ("cgroup", "cgroup2") and kind.encode() not in FILE_SYSTEMS:
+            log.once(kind, log.INFO, f"mount {destination}: {kind} is not served, an empty directory is shown")
+            kind, data, flags = "tmpfs", b"mode=755,size=0", flags | MS_RDONLY
+        factory = FILE_SYSTEMS.get(kind.encode())
+        if factory is None:
+            raise MountError(f"mount {destination}: file system type {kind!r} is not supported")
+        fs = factory[0](actor, source, data)
+        directory = True
+    if isinstance(fs, int):
+        raise failed(f"mount {destination}", fs)
+    place = mount_point(actor, destination.encode("utf-8", "surrogateescape"), directory)
+    if isinstance(place, int):
+        raise failed(f"mount {destination}: mount point", place)
+    mount = ns.mount(fs, place, flags, source)
+    if isinstance(mount, int):
+        raise failed(f"mount {destination}", mount)
+
+
+def mount_point(actor, path, directory):
+    """The place to mount on; made if it is not there, with the directories above it. Path or -errno."""
+    place = walk.resolve(actor, AT_FDCWD, path)
+    if place != -ENOENT:
+        return place
+    parts = [part for part in path.split(b"/") if part]
+    for depth in range(1, len(parts) + directory):
+        result = ops.mkdir(actor, AT_FDCWD, b"/" + b"/".join(parts[:depth]), 0o755)
+        if result not in (0, -EEXIST):
+            return result
+    if not directory:
+        file = ops.open(actor, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0o644)
+        if isinstance(file, int):
+            return file
+        file.decref()
+    return walk.resolve(actor, AT_FDCWD, path)
+
+
+def add_devices(actor) -> None:
+    """The devices and links of /dev that every container has. What the image or a mount has there stays."""
+    result = ops.mkdir(actor, AT_FDCWD, b"/dev", 0o755)
+    if result not in (0, -EEXIST):
+        log.warning(f"/dev: {errorcode.get(-result)}")
+        return
+    for name, major, minor in DEVICES:
+        result = ops.mknod(actor, AT_FDCWD, b"/dev/" + name, S_IFCHR | 0o666, makedev(major, minor))
+        if result not in (0, -EEXIST):
+            log.warning(f"/dev/{name.decode()}: {errorcode.get(-result)}")
+    for name, target in LINKS:
+        result = ops.symlink(actor, target, AT_FDCWD, b"/dev/" + name)
+        if result not in (0, -EEXIST):
+            log.warning(f"/dev/{name.decode()}: {errorcode.get(-result)}")
+
+
+def make_readonly(ns, actor, path) -> None:
+    """A read-only view of `path` over itself; nothing if it does not exist."""
+    place = walk.resolve(actor, AT_FDCWD, path)
+    if not isinstance(place, int):
+        ns.bind(place, place, True, place.mount.flags | MS_RDONLY)
+
+
+def mask(ns, actor, path) -> None:
+    """Hide `path`: an empty directory or /dev/null over it; nothing if it does not exist."""
+    place = walk.resolve(actor, AT_FDCWD, path)
+    if isinstance(place, int):
+        return
+    if place.inode.mode & S_IFDIR == S_IFDIR:
+        ns.mount(TmpfsFS(0o755), place, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, b"tmpfs")
+        return
+    null = walk.resolve(actor, AT_FDCWD, b"/dev/null")
+    if not isinstance(null, int):
+        ns.bind(null, place, False, null.mount.flags)

@@ -1,0 +1,90 @@
+"""What the CLI's tests share."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+STANDIN = os.path.join(HERE, "stockade_standin.py")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+class Cli:
+    """Runs the command with a state directory of its own."""
+
+    def __init__(self, program, state, flags=()):
+        self.program = program
+        self.state = str(state)
+        self.flags = list(flags)
+
+    def argv(self, *arguments):
+        return [self.program, "--root", self.state, *self.flags, *map(str, arguments)]
+
+    def __call__(self, *arguments, timeout=30, **options):
+        """CompletedProcess with text. Output goes through files: a created container keeps the other end of a pipe."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            result = subprocess.run(self.argv(*arguments), stdout=out, stderr=err, timeout=timeout, **options)
+            out.seek(0)
+            err.seek(0)
+            result.stdout, result.stderr = out.read(), err.read()
+        return result
+
+    def popen(self, *arguments, **options):
+        return subprocess.Popen(self.argv(*arguments), **options)
+
+    def state_of(self, cid):
+        return json.loads(self("state", cid).stdout)
+
+    def wait_status(self, cid, status, seconds=5):
+        """Poll until the container has that status."""
+        end = time.monotonic() + seconds
+        while True:
+            result = self("state", cid)
+            now = json.loads(result.stdout)["status"] if result.returncode == 0 else result.stderr
+            if now == status:
+                return
+            assert time.monotonic() < end, f"{cid} is {now}, not {status}"
+            time.sleep(0.02)
+
+
+def stockade_processes():
+    """{pid: comm} of every process that looks like one of ours."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/comm") as file:
+                    comm = file.read().strip()
+                with open(f"/proc/{name}/stat") as file:
+                    state = file.read().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if comm.startswith("stockade-") and state != "Z":
+                found[int(name)] = comm
+    return found
+
+
+def cgroup_directories():
+    found = set()
+    for top, directories, _ in os.walk("/sys/fs/cgroup"):
+        found.update(os.path.join(top, name) for name in directories if "stockade" in name)
+        if top.count("/") > 8:
+            directories.clear()
+    return found
+
+
+def snapshot(state):
+    with open("/proc/self/mountinfo") as file:
+        mounts = sorted(line.split(" - ")[0].split(" ", 1)[1] for line in file)
+    return {
+        "processes": stockade_processes(),
+        "mounts": mounts,
+        "cgroups": cgroup_directories(),
+        "state": sorted(os.listdir(state)) if os.path.isdir(state) else [],
+    }
