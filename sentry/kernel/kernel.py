@@ -8,6 +8,7 @@ from sentry.core import hostinfo, log
 from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
+from sentry.core.waitq import WaitQueue
 from sentry.kernel import signals
 from sentry.platform.base import (
     EV_DEAD,
@@ -39,6 +40,7 @@ class Kernel:
         self.forks = 0  # processes and threads made since the start
         self.stopping = False
         self.futexes = {}  # key -> waiters, kernel/futex.py
+        self.signalfds = WaitQueue()  # readers and pollers of signalfds: woken whenever a signal is sent
         self.sig_queued = {}  # uid -> queued signals that count against RLIMIT_SIGPENDING
         self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
         self.trace = None  # strace-like tracer: called with (task, row, args, result)

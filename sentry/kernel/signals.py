@@ -42,7 +42,7 @@ from sentry.abi.signal import (
     UNBLOCKABLE,
 )
 from sentry.core.result import BLOCKED
-from sentry.core.waitq import Wait, WaitQueue
+from sentry.core.waitq import Wait
 from sentry.kernel import exit, session, signals_frame
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.kernel.task import RLIMIT_SIGPENDING
@@ -56,12 +56,11 @@ DEFAULT_ACTION = (SIG_DFL, 0, 0, 0)
 class SigHand:
     """The actions of a process: (handler, flags, restorer, mask) for each signal."""
 
-    __slots__ = ("actions", "users", "queue")
+    __slots__ = ("actions", "users")
 
     def __init__(self):
         self.actions = [DEFAULT_ACTION] * (NSIG + 1)
         self.users = 1  # thread groups that share it (CLONE_SIGHAND without CLONE_THREAD)
-        self.queue = WaitQueue()  # signalfd readers and pollers: woken when a signal is queued
 
     def copy(self) -> "SigHand":
         """For fork."""
@@ -303,8 +302,8 @@ def send(target, signo: int, info: "bytes | None" = None, *, force: bool = False
                 # Kernel signals always get through with what they carry (override_rlimit).
                 pending.queue.append(QueuedSignal(signo, info, None, None))
     pending.mask |= here
-    if tg.sighand.queue:
-        tg.sighand.queue.wake()
+    if kernel.signalfds.entries:
+        kernel.signalfds.wake()
     complete_signal(tg, task, main, signo)
     return 0
 
