@@ -396,26 +396,33 @@ class TmpfsDir(TmpfsInode):
     def entries(self):
         return [(name, inode.ino, inode.mode) for name, inode in self.names.items()]
 
-    def insert(self, name, inode) -> None:
-        self.names[name] = inode
-        self.size += ENTRY_COST
+    def has(self, name) -> bool:
+        return name in self.names
+
+    def empty(self) -> bool:
+        return not self.names
+
+    def changed_size(self, by: int, inode) -> None:
+        """A name has been added (1) or removed (-1)."""
+        self.size += by * ENTRY_COST
         self.mtime = self.ctime = time_ns()
         if inode.mode & S_IFMT == S_IFDIR:
-            self.nlink += 1
+            self.nlink += by
+
+    def insert(self, name, inode) -> None:
+        self.names[name] = inode
+        self.changed_size(1, inode)
 
     def take(self, name, inode) -> None:
         del self.names[name]
-        self.size -= ENTRY_COST
-        self.mtime = self.ctime = time_ns()
-        if inode.mode & S_IFMT == S_IFDIR:
-            self.nlink -= 1
+        self.changed_size(-1, inode)
 
     def new(self, name, inode):
         self.insert(name, inode)
         return inode
 
     def create(self, name, mode, uid, gid):
-        if name in self.names:
+        if self.has(name):
             return -EEXIST
         if self.fs.full():
             return -ENOSPC
@@ -430,14 +437,14 @@ class TmpfsDir(TmpfsInode):
         return inode
 
     def mkdir(self, name, mode, uid, gid):
-        if name in self.names:
+        if self.has(name):
             return -EEXIST
         if self.fs.full():
             return -ENOSPC
         return self.new(name, TmpfsDir(self.fs, S_IFDIR | mode, uid, gid))
 
     def mknod(self, name, mode, rdev, uid, gid):
-        if name in self.names:
+        if self.has(name):
             return -EEXIST
         if self.fs.full():
             return -ENOSPC
@@ -446,7 +453,7 @@ class TmpfsDir(TmpfsInode):
         return self.new(name, inode)
 
     def symlink(self, name, target, uid, gid):
-        if name in self.names:
+        if self.has(name):
             return -EEXIST
         if len(target) >= PAGE:
             return -ENAMETOOLONG
@@ -455,7 +462,7 @@ class TmpfsDir(TmpfsInode):
         return self.new(name, TmpfsLink(self.fs, target, uid, gid))
 
     def link(self, name, inode):
-        if name in self.names:
+        if self.has(name):
             return -EEXIST
         inode.nlink += 1
         inode.ctime = time_ns()
@@ -469,7 +476,7 @@ class TmpfsDir(TmpfsInode):
         return 0
 
     def rmdir(self, name, inode):
-        if inode.names:
+        if not inode.empty():
             return -ENOTEMPTY
         self.take(name, inode)
         inode.nlink = 0
@@ -488,7 +495,7 @@ class TmpfsDir(TmpfsInode):
             return 0
         if target is not None:
             if target.mode & S_IFMT == S_IFDIR:
-                if target.names:
+                if not target.empty():
                     return -ENOTEMPTY
                 new_dir.rmdir(new_name, target)
             else:

@@ -1,0 +1,443 @@
+"""The file system behind a gofer (fs/gofer_client.py): the image's root, and volumes.
+
+Two modes. *Immutable* (`shared=False`): nobody changes the files while the sandbox runs; attributes, links,
+listings, extended attributes and descriptors are kept for ever, and nothing may be written (an overlay is on
+top). *Shared*: others may change them; each walk and each stat asks again.
+
+Content moves by pread and pwrite on descriptors that the gofer donated, never through a mapping.
+"""
+
+import os
+from collections import deque
+from time import monotonic_ns, time_ns
+from weakref import WeakValueDictionary
+
+from sentry.abi.errno import EIO, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EROFS, ESTALE
+from sentry.abi.fs import (
+    FALLOC_KEEP_SIZE,
+    RENAME_WHITEOUT,
+    S_IFDIR,
+    S_IFLNK,
+    S_IFMT,
+    S_IFSOCK,
+)
+from sentry.vfs.file import O_RDONLY, O_RDWR
+from sentry.vfs.inode import FileSystem, Inode
+from sentry.vfs.regular import open_node
+
+MOUNT_RDONLY = 1
+HANDLES_MAX = 8192  # immutable mode: older handles are given back and taken again at need
+DESCRIPTORS_MAX = 256  # the same for descriptors
+FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
+WALK_MAX = 64
+
+
+class GoferFS(FileSystem):
+    """Mount number `index` of a gofer. `client`: GoferClient."""
+
+    type_name = "9p"  # what other sandboxes call it, and what programs know as "some remote files"
+    magic = 0x01021997
+
+    def __init__(self, client, index: int, shared: bool):
+        FileSystem.__init__(self)
+        self.client = client
+        self.shared = shared
+        self.revalidate = shared
+        self.inodes = WeakValueDictionary()  # (dev, ino) -> inode; immutable: only those with several names
+        self.devices = {}  # host device -> index, part of inode numbers
+        self.handles = deque()
+        self.descriptors = deque()
+        self.source = b"none"
+        answer = client.attach(index)
+        if isinstance(answer, int):
+            raise OSError(-answer, "attach of gofer mount %d" % index)
+        handle, attr, flags = answer
+        self.read_only = bool(flags & MOUNT_RDONLY)
+        self.root = GoferInode(self, attr, handle, None, b"")
+
+    def unmounted(self):
+        FileSystem.unmounted(self)
+        self.root = None
+
+    def node(self, attr, handle: int, parent, name: bytes) -> "GoferInode":
+        """The inode with these attributes; `handle` (0: none yet) is ours now."""
+        key = None
+        if self.shared or (attr.nlink > 1 and attr.mode & S_IFMT != S_IFDIR):
+            key = (attr.dev, attr.ino)
+            inode = self.inodes.get(key)
+            if inode is not None and (inode.mode ^ attr.mode) & S_IFMT == 0:
+                if handle:
+                    if inode.handle:
+                        self.client.release(handle)
+                    else:
+                        inode.handle = handle
+                inode.apply(attr)
+                return inode
+        inode = GoferInode(self, attr, handle, parent, name)
+        if key is not None:
+            self.inodes[key] = inode
+        if handle and not self.shared:
+            self.keep_handle(inode)
+        return inode
+
+    def keep_handle(self, inode) -> None:
+        handles = self.handles
+        handles.append(inode)
+        if len(handles) > HANDLES_MAX:
+            old = handles.popleft()
+            if old.handle and old.parent is not None:
+                self.client.release(old.handle)
+                old.handle = 0
+
+    def keep_descriptor(self, inode) -> None:
+        descriptors = self.descriptors
+        descriptors.append(inode)
+        if len(descriptors) > DESCRIPTORS_MAX:
+            old = descriptors.popleft()
+            if old.fd >= 0:
+                os.close(old.fd)
+                old.fd = -1
+
+    def number(self, attr) -> int:
+        """Inode number: the host's, made different for files of other host file systems."""
+        index = self.devices.setdefault(attr.dev, len(self.devices))
+        return attr.ino if not index else attr.ino ^ index << 48
+
+    def statfs(self):
+        handle = self.root.get_handle()
+        s = self.client.statfs(handle) if handle >= 0 else handle
+        if isinstance(s, int):
+            return s
+        return (self.magic, s.bsize, s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.namelen, s.frsize)
+
+
+class GoferInode(Inode):
+    """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
+
+    __slots__ = ("handle", "parent", "name", "block_count", "fd", "writable", "cache", "fresh", "xattrs")
+
+    def __init__(self, fs, attr, handle, parent, name):
+        Inode.__init__(self, fs, fs.number(attr), attr.mode, attr.uid, attr.gid)
+        self.handle = handle
+        self.parent = parent if not fs.shared else None
+        self.name = name
+        self.fd = -1  # donated descriptor
+        self.writable = False  # it is open for reading and writing
+        self.cache = None  # immutable: target of a link, listing of a directory
+        self.xattrs = None  # immutable: values asked for so far
+        self.rdev = attr.rdev
+        self.apply(attr)
+
+    def __del__(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self.handle:
+            self.fs.client.release(self.handle)
+            self.handle = 0
+
+    open = open_node
+
+    def apply(self, attr) -> None:
+        """Take over attributes that the gofer sent."""
+        self.mode = attr.mode
+        self.uid = attr.uid
+        self.gid = attr.gid
+        self.nlink = attr.nlink
+        self.size = attr.size
+        self.block_count = attr.blocks
+        self.atime = attr.atime
+        self.mtime = attr.mtime
+        self.ctime = attr.ctime
+        self.btime = attr.btime
+        self.fresh = monotonic_ns() + FRESH if self.fs.shared else 0
+
+    def get_handle(self) -> int:
+        """The handle, taken again if it was given back; or -errno."""
+        if self.handle:
+            return self.handle
+        if self.parent is None:
+            return -ESTALE
+        names = [self.name]
+        node = self.parent
+        while not node.handle and node.parent is not None and len(names) < WALK_MAX:
+            names.append(node.name)
+            node = node.parent
+        start = node.get_handle()
+        if start < 0:
+            return start
+        names.reverse()
+        client = self.fs.client
+        walked = client.walk(start, names, True)
+        if isinstance(walked, int):
+            return walked
+        if len(walked.nodes) < len(names) or walked.errno:
+            if walked.nodes and walked.nodes[-1][0]:
+                client.release(walked.nodes[-1][0])
+            return -(walked.errno or ESTALE)
+        self.handle = walked.nodes[-1][0]
+        self.fs.keep_handle(self)
+        return self.handle
+
+    def getattr(self):
+        if not self.fs.shared or monotonic_ns() < self.fresh:
+            return 0
+        attr = self.fs.client.getattr(self.handle)
+        if isinstance(attr, int):
+            return attr
+        self.apply(attr)
+        return 0
+
+    def setattr(self, *, mode=None, uid=None, gid=None, size=None, atime=None, mtime=None):
+        if not self.fs.shared:
+            return -EROFS
+        attr = self.fs.client.setattr(self.handle, mode, uid, gid, size, atime, mtime)
+        if isinstance(attr, int):
+            return attr
+        self.apply(attr)
+        return 0
+
+    def touch_atime(self, now):
+        """Reading through the descriptor keeps the host's access time already."""
+
+    def blocks(self):
+        return self.block_count
+
+    # -- content
+    def descriptor(self, write: bool) -> int:
+        """A descriptor for reading, or for reading and writing; it stays ours. -errno."""
+        if self.fd >= 0 and (self.writable or not write):
+            return self.fd
+        fs = self.fs
+        if write and not fs.shared:
+            return -EROFS
+        handle = self.get_handle()
+        if handle < 0:
+            return handle
+        fd = fs.client.open(handle, O_RDWR if write else O_RDONLY)
+        if fd < 0:
+            return fd
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = fd
+        self.writable = write
+        if not fs.shared:
+            fs.keep_descriptor(self)
+        return fd
+
+    def read_at(self, pos, count):
+        fd = self.fd
+        if fd < 0:
+            fd = self.descriptor(False)
+            if fd < 0:
+                return fd
+        if not self.fs.shared:
+            if pos >= self.size:
+                return b""
+            count = min(count, self.size - pos)
+        try:
+            return os.pread(fd, count, pos)
+        except OSError as e:
+            return -e.errno
+
+    def write_at(self, pos, data):
+        fd = self.descriptor(True)
+        if fd < 0:
+            return fd
+        try:
+            done = os.pwrite(fd, data, pos)
+        except OSError as e:
+            return -e.errno
+        if pos + done > self.size:
+            self.size = pos + done
+        self.mtime = self.ctime = time_ns()
+        self.fresh = 0
+        return done
+
+    def truncate(self, size):
+        return self.setattr(size=size)
+
+    def map_fd(self, shared, writable):
+        fd = self.descriptor(writable)
+        return fd if fd < 0 else (fd, writable)
+
+    def seek_data(self, offset, hole):
+        fd = self.descriptor(False)
+        if fd < 0:
+            return fd
+        try:
+            return os.lseek(fd, offset, os.SEEK_HOLE if hole else os.SEEK_DATA)
+        except OSError as e:
+            return -e.errno
+
+    def allocate(self, mode, offset, length):
+        if mode & ~FALLOC_KEEP_SIZE:
+            return -EOPNOTSUPP
+        fd = self.descriptor(True)
+        if fd < 0:
+            return fd
+        try:
+            size = os.fstat(fd).st_size
+            os.posix_fallocate(fd, offset, length)
+            if mode and offset + length > size:
+                os.ftruncate(fd, size)
+        except OSError as e:
+            return -e.errno
+        self.fresh = 0
+        return 0
+
+    def sync(self, datasync):
+        if not self.fs.shared:
+            return 0
+        return self.fs.client.fsync(self.handle, datasync)
+
+    # -- extended attributes
+    def getxattr(self, name):
+        cache = self.xattrs
+        if cache is not None and name in cache:
+            return cache[name]
+        handle = self.get_handle()
+        value = self.fs.client.getxattr(handle, name) if handle >= 0 else handle
+        if not self.fs.shared:
+            if cache is None:
+                cache = self.xattrs = {}
+            if type(value) is bytes or value in (-ENODATA, -EOPNOTSUPP):
+                cache[name] = value
+        return value
+
+    def setxattr(self, name, value, flags):
+        return self.fs.client.setxattr(self.handle, name, value, flags) if self.fs.shared else -EROFS
+
+    def listxattr(self):
+        handle = self.get_handle()
+        return self.fs.client.listxattr(handle) if handle >= 0 else handle
+
+    def removexattr(self, name):
+        return self.fs.client.removexattr(self.handle, name) if self.fs.shared else -EROFS
+
+    # -- directories
+    def lookup(self, name):
+        handle = self.get_handle()
+        if handle < 0:
+            return handle
+        cache = self.cache
+        if cache is not None and name not in cache:
+            return -ENOENT
+        walked = self.fs.client.walk(handle, [name])
+        if isinstance(walked, int):
+            return walked
+        if not walked.nodes:
+            return -(walked.errno or EIO)
+        node = walked.nodes[0]
+        inode = self.fs.node(node[1], node[0], self, name)
+        if walked.link is not None and not self.fs.shared:
+            inode.cache = walked.link
+        return inode
+
+    def entries(self):
+        cache = self.cache
+        if cache is not None:
+            return list(cache.values())
+        handle = self.get_handle()
+        if handle < 0:
+            return handle
+        entries = self.fs.client.readdir_all(handle)
+        if isinstance(entries, int):
+            return entries
+        out = []
+        number = self.fs.number
+        for e in entries:
+            out.append((e.name, number(e.attr) if e.attr is not None else e.ino, e.type << 12))
+        if not self.fs.shared:
+            self.cache = {entry[0]: entry for entry in out}
+        return out
+
+    def made(self, answer, name):
+        """Result of a request that makes a node."""
+        if isinstance(answer, int):
+            return answer
+        self.fresh = 0
+        return self.fs.node(answer[1], answer[0], self, name)
+
+    def create(self, name, mode, uid, gid):
+        if not self.fs.shared:
+            return -EROFS
+        answer = self.fs.client.create(self.handle, name, O_RDWR, mode, uid, gid)
+        inode = self.made(answer, name)
+        if not isinstance(inode, int):
+            if inode.fd >= 0:
+                os.close(inode.fd)
+            inode.fd, inode.writable = answer[2], True
+        return inode
+
+    def mkdir(self, name, mode, uid, gid):
+        if not self.fs.shared:
+            return -EROFS
+        return self.made(self.fs.client.mkdir(self.handle, name, mode, uid, gid), name)
+
+    def symlink(self, name, target, uid, gid):
+        if not self.fs.shared:
+            return -EROFS
+        return self.made(self.fs.client.symlink(self.handle, name, target, uid, gid), name)
+
+    def mknod(self, name, mode, rdev, uid, gid):
+        if not self.fs.shared:
+            return -EROFS
+        return self.made(self.fs.client.mknod(self.handle, name, mode, uid, gid), name)
+
+    def link(self, name, inode):
+        if not self.fs.shared:
+            return -EROFS
+        attr = self.fs.client.link(inode.handle, self.handle, name)
+        if isinstance(attr, int):
+            return attr
+        inode.apply(attr)
+        self.fresh = 0
+        return 0
+
+    def remove(self, name, inode, directory):
+        if not self.fs.shared:
+            return -EROFS
+        error = self.fs.client.unlink(self.handle, name, directory)
+        if error == 0:
+            self.fresh = inode.fresh = 0
+            inode.nlink = 0 if directory else max(inode.nlink - 1, 0)
+        return error
+
+    def unlink(self, name, inode):
+        return self.remove(name, inode, False)
+
+    def rmdir(self, name, inode):
+        return self.remove(name, inode, True)
+
+    def rename(self, name, inode, new_dir, new_name, target, flags):
+        if not self.fs.shared:
+            return -EROFS
+        if flags & RENAME_WHITEOUT:
+            return -EOPNOTSUPP
+        error = self.fs.client.rename(self.handle, name, new_dir.handle, new_name, flags)
+        self.fresh = new_dir.fresh = inode.fresh = 0
+        if target is not None:
+            target.fresh = 0
+        return error
+
+    # -- others
+    def readlink(self, t):
+        if self.mode & S_IFMT != S_IFLNK:
+            return Inode.readlink(self, t)
+        target = self.cache
+        if target is None:
+            handle = self.get_handle()
+            target = self.fs.client.readlink(handle) if handle >= 0 else handle
+            if type(target) is bytes and not self.fs.shared:
+                self.cache = target
+        return target
+
+    def connect(self, kind: int) -> int:
+        """A host descriptor connected to this Unix socket (volumes that allow it), or -errno."""
+        if self.mode & S_IFMT != S_IFSOCK:
+            return -ENXIO
+        handle = self.get_handle()
+        return self.fs.client.connect(handle, kind) if handle >= 0 else handle
+
+
