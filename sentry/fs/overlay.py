@@ -104,8 +104,9 @@ class Lowered:
         node = self
         while node.up is not None:
             up, node.up = node.up, None
-            if up.names.get(node.name, up) is up:
+            if node.name not in up.names:
                 up.names[node.name] = node
+                up.hidden.add(node.name)
             if node.nlink > 1 and node.mode & S_IFMT != S_IFDIR and node.origin is not None:
                 node.fs.changed[node.origin] = node
             node = up
@@ -115,6 +116,9 @@ class Lowered:
         self.up = None
         if self.nlink > 1 and self.mode & S_IFMT != S_IFDIR:
             self.fs.changed[self.origin] = self
+
+    def gone(self) -> None:
+        self.fs.changed.pop(self.origin, None)
 
     def setattr(self, *, mode=None, uid=None, gid=None, size=None, atime=None, mtime=None):
         self.pin()
@@ -196,6 +200,7 @@ class OverlayRegular(Lowered, TmpfsRegular):
     def __init__(self, fs, lower, up, name):
         TmpfsRegular.__init__(self, fs, lower.mode & 0o7777, lower.uid, lower.gid)
         begin(self, fs, lower, up, name)
+        self.data = None
         self.below = True
 
     def copy_up(self, size: int) -> int:
@@ -205,6 +210,7 @@ class OverlayRegular(Lowered, TmpfsRegular):
             return 0
         lower, whole = self.origin, self.size
         self.below = False
+        self.data = bytearray()
         self.size = 0
         times = self.mtime, self.ctime
         size = min(size, whole)
@@ -274,9 +280,10 @@ class OverlayRegular(Lowered, TmpfsRegular):
 class OverlayDir(Lowered, TmpfsDir):
     """A directory with one below. `names`: what differs from there; None: removed."""
 
-    __slots__ = ("origin", "up", "name")
+    __slots__ = ("origin", "up", "name", "hidden")
 
     def __init__(self, fs, lower, up, name):
+        self.hidden = set()  # names that are below, too: removing ours leaves None
         TmpfsDir.__init__(self, fs, lower.mode, lower.uid, lower.gid)
         begin(self, fs, lower, up, name)
 
@@ -306,7 +313,7 @@ class OverlayDir(Lowered, TmpfsDir):
         return out
 
     def has(self, name):
-        return type(self.lookup(name)) is not int
+        return self.names.get(name) is not None
 
     def empty(self):
         entries = self.entries()
@@ -320,9 +327,9 @@ class OverlayDir(Lowered, TmpfsDir):
         self.pin()
         if isinstance(inode, Lowered):
             inode.detach()
-        if type(self.origin.lookup(name)) is int:
-            self.names.pop(name, None)
+        if name in self.names and name not in self.hidden:
+            del self.names[name]
         else:
+            self.hidden.add(name)
             self.names[name] = None
         self.changed_size(-1, inode)
-

@@ -147,6 +147,9 @@ class TmpfsInode(Inode):
     def blocks(self):
         return 0
 
+    def gone(self) -> None:
+        """The last name has been removed."""
+
 
 class TmpfsSpecial(TmpfsInode):
     """FIFO, socket, device."""
@@ -333,7 +336,7 @@ class TmpfsRegular(TmpfsInode):
             need = pages(end) - offset // PAGE
             if fs.limit_pages and need > fs.limit_pages - fs.used_pages + self.charged:
                 return -ENOSPC
-            if self.fd < 0 and end <= SMALL:
+            if self.fd < 0 and end <= SMALL and offset // PAGE <= pages(len(self.data)):
                 grow = pages(end) - self.charged
                 if grow > 0:
                     got = fs.charge(grow)
@@ -473,6 +476,8 @@ class TmpfsDir(TmpfsInode):
         self.take(name, inode)
         inode.nlink -= 1
         inode.ctime = self.ctime
+        if not inode.nlink:
+            inode.gone()
         return 0
 
     def rmdir(self, name, inode):

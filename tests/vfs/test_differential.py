@@ -9,6 +9,7 @@ import tempfile
 import pytest
 
 from sentry.core.creds import Creds
+from sentry.fs.overlay import OverlayFS
 from sentry.vfs import ops, walk
 from tests.vfs.fake import FakeTask
 from tests.vfs.native import NativeTask, in_child
@@ -36,7 +37,7 @@ class Model:
         return self.task.call(*args)
 
     def fd(self, slot):
-        return 99 if self.fds[slot] is None else self.fds[slot]
+        return 1199 if self.fds[slot] is None else self.fds[slot]
 
     def keep(self, slot, fd):
         if fd >= 0:
@@ -194,7 +195,7 @@ def random_op(rnd, root):
         lambda: ("plain", "access", path(), rnd.choice([0, 1, 2, 4, 7, 8])),
         lambda: ("plain", "umask", rnd.choice([0, 0o22, 0o77])),
         lambda: ("plain", "chdir", rnd.choice([b"d", b"g", b"l", b"a", b"nope", b"."])) if rnd.random() < 0.1 else ("stat", path(), 0),
-        lambda: ("plain", "flock", rnd.randrange(90, 99), 1),
+        lambda: ("plain", "flock", rnd.randrange(1100, 1109), 1),
         lambda: ("stat", path(), rnd.choice([0, 0x100, 1])),
         lambda: ("fstat", slot()),
         lambda: ("readlink", path()),
@@ -240,9 +241,26 @@ def tmpfs_dir():
     return tempfile.mkdtemp(dir="/dev/shm")
 
 
+def populate(call):
+    """What is there from the start, in the lower file system where there are two."""
+    for path, mode in ((b"d", 0o755), (b"d/e", 0o755), (b"g", 0o777), (b"k", 0o1777), (b"g/h", 0o700)):
+        call("mkdir", b"top/" + path, mode)
+        call("chmod", b"top/" + path, mode)
+    for path, size in ((b"a", 10), (b"d/f", 6000), (b"d/e/i", 0), (b"k/a", 300000)):
+        fd = call("openat", AT, b"top/" + path, 0o102, 0o644)
+        call("write", fd, bytearray(b"z" * size), size)
+        call("close", fd)
+    call("link", b"top/a", b"top/d/x")
+    call("link", b"top/d/x", b"top/b")
+    call("symlink", b"d", b"top/l")
+    call("setxattr", b"top/a", b"user.a", bytearray(b"1"), 1, 0)
+    call("setxattr", b"top/d", b"user.b", bytearray(b"22"), 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "overlay"])
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("STOCKADE_SEEDS", "12"))))
-def test_random_sequences(seed, uid):
+def test_random_sequences(seed, uid, kind):
     if os.getuid() != 0:
         pytest.skip("needs root, to take other user ids and a root directory of its own")
     steps = sequence(seed, 400, uid == 0)
@@ -256,6 +274,8 @@ def test_random_sequences(seed, uid):
         os.chroot(base)
         os.chdir("/")
         os.umask(0o22)
+        if kind == "overlay":
+            populate(NativeTask().call)
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
@@ -268,6 +288,10 @@ def test_random_sequences(seed, uid):
     task = FakeTask()
     task.call("mkdir", b"/top", 0o755)
     task.call("chown", b"/top", uid, uid)
+    if kind == "overlay":
+        populate(task.call)
+        lower = task.fs.root.mount.fs
+        task = FakeTask(root=OverlayFS(lower))
     if uid:
         task.creds = Creds(uid, uid, caps=0)
     actual = perform(Model(task), steps, b"/top")
