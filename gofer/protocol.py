@@ -333,6 +333,15 @@ class Connect(Message):
     donates = True
 
 
+class Tmpfile(Message):
+    """Make a regular file without a name in directory `handle` (O_TMPFILE), which Link may give one; as Create."""
+
+    number = 24
+    fields = (("handle", "I"), ("flags", "I"), ("mode", "I"), ("uid", "I"), ("gid", "I"))
+    reply = _NODE
+    donates = True
+
+
 class Close(Message):
     """Forget handles (u32 each).  Unknown ones are ignored.  No reply."""
 

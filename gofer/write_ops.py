@@ -140,6 +140,24 @@ def create(server, handle, flags, mode, uid, gid, name):
     return (packed,)
 
 
+@rpc(p.Tmpfile)
+def tmpfile(server, handle, flags, mode, uid, gid):
+    """Write."""
+    parent = server.nodes.writable(handle)
+    if parent.type != stat.S_IFDIR:
+        refuse(errno.ENOTDIR)
+    # "." is the one name that the kernel wants here; it cannot lead anywhere else
+    fd = must(open_beneath(parent.fd, b".", _access(flags) | os.O_TMPFILE | os.O_NOCTTY, _mode(mode) & 0o777))
+    try:
+        node, attr = server.nodes.adopt(os.open(b"%d" % fd, os.O_PATH | os.O_CLOEXEC), parent.mount)
+        packed = _settle(server, node, attr, mode, uid, gid)
+    except OSError:
+        os.close(fd)
+        raise
+    server.donate(fd)
+    return (packed,)
+
+
 @rpc(p.Mkdir)
 def mkdir(server, handle, mode, uid, gid, name):
     """Write."""

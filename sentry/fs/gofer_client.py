@@ -256,14 +256,13 @@ class GoferClient:
         """Make the regular file `name` in directory `handle` -> (handle, Attr, descriptor with access mode `flags`).
 
         EEXIST; mode: permission bits with setuid, setgid and sticky."""
-        reply = self._call_fd(p.Create, (handle, flags, mode, uid, gid, name), 1)
-        if isinstance(reply, int):
-            return reply
-        node = self._node(reply[0][0])
-        if isinstance(node, int):
-            os.close(reply[1])
-            return node
-        return node[0], node[1], reply[1]
+        return self._node_and_fd(p.Create, (handle, flags, mode, uid, gid, name))
+
+    def tmpfile(self, handle, flags, mode, uid=p.NO_ID, gid=p.NO_ID):
+        """Make a regular file without a name in directory `handle` -> as create; link may give it one.
+
+        flags: O_WRONLY or O_RDWR, else EINVAL.  EOPNOTSUPP: the host's file system cannot."""
+        return self._node_and_fd(p.Tmpfile, (handle, flags, mode, uid, gid))
 
     def connect(self, handle, kind):
         """Connect to the Unix socket `handle` -> non-blocking descriptor of a new socket of type `kind` (SOCK_STREAM, SOCK_DGRAM,
@@ -452,6 +451,17 @@ class GoferClient:
                 return reply
             return self._give_up("wrong number of descriptors")
         return (reply, fds[0]) if fields else fds[0]
+
+    def _node_and_fd(self, message, values):
+        """One round trip for a new file -> (handle, Attr, descriptor) or negative errno."""
+        reply = self._call_fd(message, values, 1)
+        if isinstance(reply, int):
+            return reply
+        node = self._node(reply[0][0])
+        if isinstance(node, int):
+            os.close(reply[1])
+            return node
+        return node[0], node[1], reply[1]
 
     def _node(self, packed):
         fields = p.NODE.unpack(packed)

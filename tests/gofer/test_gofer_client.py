@@ -73,6 +73,7 @@ CALLS = {
     "statfs": lambda c: c.statfs(1),
     "open": lambda c: c.open(1, 0),
     "create": lambda c: c.create(1, b"a", 0, 0),
+    "tmpfile": lambda c: c.tmpfile(1, 2, 0),
     "connect": lambda c: c.connect(1, 1),
     "fsync": lambda c: c.fsync(1),
     "mkdir": lambda c: c.mkdir(1, b"a", 0),

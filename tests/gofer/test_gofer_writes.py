@@ -83,6 +83,21 @@ def test_a_failed_owner_takes_the_object_away_again(make_gofer, tmp_path):
     assert gofer.descriptors() == before
 
 
+def test_tmpfile(tree):
+    made = tree.client.tmpfile(tree.root, os.O_RDWR, 0o4640, UID, GID)
+    if made == -errno.EOPNOTSUPP:
+        pytest.skip("needs O_TMPFILE")
+    handle, attr, fd = made
+    assert (attr.mode, attr.uid, attr.gid, attr.nlink) == (0o104640, UID, GID, 0)
+    assert os.listdir(tree.host) == []
+    os.write(fd, b"data")
+    os.close(fd)
+    assert tree.client.link(handle, tree.root, b"named").nlink == 1
+    assert (tree.host / "named").read_bytes() == b"data"
+    assert tree.client.tmpfile(tree.root, os.O_RDONLY, 0o600) == -errno.EINVAL
+    assert tree.client.tmpfile(tree.handle("named"), os.O_RDWR, 0o600) == -errno.ENOTDIR
+
+
 def test_mkdir(tree):
     handle, attr = tree.client.mkdir(tree.root, b"new", 0o750, UID, GID)
     assert owner_and_mode(tree.host / "new") == (UID, GID, 0o750)
@@ -307,6 +322,7 @@ def test_changes_in_a_removed_directory(full_tree):
 # every request that could change the host, as a function of a populated tree
 WRITES = {
     "create": lambda t: t.client.create(t.root, b"x", os.O_RDONLY, 0o600),
+    "tmpfile": lambda t: t.client.tmpfile(t.root, os.O_RDWR, 0o600),
     "mkdir": lambda t: t.client.mkdir(t.root, b"x", 0o700),
     "symlink": lambda t: t.client.symlink(t.root, b"x", b"y"),
     "mknod": lambda t: t.client.mknod(t.root, b"x", 0o10600),
@@ -362,6 +378,6 @@ def test_read_only_mount_reads(make_tree):
 
 def test_every_message_is_covered_by_the_read_only_test():
     covered = {
-        "Create", "Mkdir", "Symlink", "Mknod", "Link", "Rename", "Unlink", "Setattr", "Setxattr", "Removexattr", "Open",
+        "Create", "Tmpfile", "Mkdir", "Symlink", "Mknod", "Link", "Rename", "Unlink", "Setattr", "Setxattr", "Removexattr", "Open",
     }  # fmt: skip
     assert covered | READS | NEITHER == {m.__name__ for m in p.MESSAGES.values()}
