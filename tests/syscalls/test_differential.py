@@ -23,17 +23,22 @@ PROGRAMS = sorted(os.path.basename(path)[:-2] for path in glob.glob(f"{GUESTS}/*
 FILE_PROGRAMS = ("files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
 
 
+CAPABILITIES = """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT
+    SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP
+    MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE""".split()
+
+
+def bounding_set():
+    """The capabilities that this process could have (list of names): native programs run with those."""
+    with open("/proc/self/status") as status:
+        mask = int(re.search(r"CapBnd:\s*(\w+)", status.read())[1], 16)
+    return [f"CAP_{name}" for bit, name in enumerate(CAPABILITIES) if mask >> bit & 1]
+
+
 def guest_config(root, work, command, mounts=()):
     """An OCI configuration (dict) that runs `command` with all capabilities and a proc, dev and /tmp."""
-    capabilities = [
-        line.split()[0]
-        for line in """CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID
-        CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_NET_RAW CAP_IPC_LOCK
-        CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_PACCT CAP_SYS_ADMIN CAP_SYS_BOOT
-        CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_MKNOD CAP_LEASE CAP_AUDIT_WRITE
-        CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND
-        CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE""".split()
-    ]
+    capabilities = bounding_set()
     sets = ("bounding", "effective", "permitted")
     return {
         "ociVersion": "1.0.2",
