@@ -1,0 +1,56 @@
+/* Inside the stub only: raw system calls, and copies that survive bad guest pointers. */
+#ifndef STOCKADE_STUB_H
+#define STOCKADE_STUB_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <asm/unistd_64.h>
+#include <asm/siginfo.h>
+#include <asm/sigcontext.h>
+#include <linux/signal.h>
+#include <asm/ucontext.h>
+#include "systrap.h"
+
+/* No symbol is looked up through a GOT: the code has to run where it is copied to. */
+#pragma GCC visibility push(hidden)
+
+#define SHARED ((volatile struct st_shared *)ST_SHARED)
+
+static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long ret;
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
+#define SYS(nr, a, b, c, d, e, f) \
+	sys6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/* stub_asm.S */
+uint64_t st_copy(void *to, const void *from, uint64_t n); /* bytes NOT copied because of a fault */
+uint64_t st_zero(void *to, uint64_t n);                   /* likewise */
+int64_t st_copy_str(char *to, const char *from, uint64_t max); /* bytes incl. NUL; -1: no NUL; -2: fault */
+int st_probe_write(void *page);                           /* 0, or -1: not writable */
+int st_set_base(uint64_t fs, uint64_t gs);
+long st_clone_thread(uint64_t flags, uint64_t sp, struct ucontext *uc, uint64_t nonce);
+void st_restorer(void);
+void st_sigreturn(struct ucontext *uc) __attribute__((noreturn));
+void st_first_trap(void) __attribute__((noreturn));
+extern char st_copy_insn[], st_copy_out[], st_zero_insn[], st_zero_out[], st_str_insn[], st_str_out[],
+	st_probe_insn[], st_probe_out[], st_base_begin[], st_base_end[], st_base_out[];
+extern char st_blob_begin[], st_blob_end[];
+
+void *memcpy(void *to, const void *from, size_t n);
+void *memset(void *to, int c, size_t n);
+
+/* stub.c */
+void st_on_sigsys(int sig, siginfo_t *info, void *uc);
+void st_on_fault(int sig, siginfo_t *info, void *uc);
+void st_on_interrupt(int sig, siginfo_t *info, void *uc);
+
+#pragma GCC visibility pop
+
+#endif

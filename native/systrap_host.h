@@ -1,0 +1,225 @@
+/* The Sentry's side of the systrap platform: host calls that Cython has no header for, and the shared
+ * memory accesses that need an order. Only static inline functions; sentry/platform/systrap.pyx includes it. */
+#ifndef STOCKADE_SYSTRAP_HOST_H
+#define STOCKADE_SYSTRAP_HOST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/auxv.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include "systrap.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+#define SH_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static inline uint64_t sh_tsc(void)
+{
+	uint32_t lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline int64_t sh_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline void sh_pause(void) { __builtin_ia32_pause(); }
+
+/* --- shared words --- */
+static inline uint32_t sh_turn(struct st_ctx *c) { return __atomic_load_n(&c->turn, __ATOMIC_ACQUIRE); }
+static inline uint32_t sh_read32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void sh_write32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+static inline uint64_t sh_peek64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST); }
+
+/* Gives the turn to the stub and wakes it if it sleeps. */
+static inline void sh_give(struct st_ctx *c)
+{
+	__atomic_store_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->asleep, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+/* The ready words of one address space: whether any bit is set. */
+static inline int sh_any(uint64_t *ready, unsigned words)
+{
+	uint64_t any = 0;
+	for (unsigned i = 0; i < words; i++)
+		any |= sh_peek64(ready + i);
+	return any != 0;
+}
+
+struct sh_entry { uint64_t *ready; uint32_t words; uint32_t index; };
+
+/* Looks at all address spaces until one is ready or `ticks` of the TSC have passed: its position, or -1. */
+static inline int sh_scan(struct sh_entry *e, int n, uint64_t ticks)
+{
+	uint64_t start = ticks ? sh_tsc() : 0;
+	do {
+		for (int i = 0; i < n; i++)
+			if (sh_any(e[i].ready, e[i].words))
+				return i;
+		if (!ticks)
+			return -1;
+		sh_pause();
+	} while (sh_tsc() - start < ticks);
+	return -1;
+}
+
+/* --- guest memory; bytes copied, or -errno --- */
+static inline long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len)
+{
+	struct iovec l = { to, len }, r = { (void *)addr, len };
+	long n = process_vm_readv(pid, &l, 1, &r, 1, 0);
+	return n < 0 ? -errno : n;
+}
+
+static inline long sh_vm_write(int pid, const void *from, uint64_t addr, uint64_t len)
+{
+	struct iovec l = { (void *)from, len }, r = { (void *)addr, len };
+	long n = process_vm_writev(pid, &l, 1, &r, 1, 0);
+	return n < 0 ? -errno : n;
+}
+
+/* --- processes --- */
+static inline int sh_tgkill(int pid, int tid, int sig) { return syscall(SYS_tgkill, pid, tid, sig) < 0 ? -errno : 0; }
+static inline int sh_pidfd_open(int pid)
+{
+	long fd = syscall(SYS_pidfd_open, pid, 0);
+	return fd < 0 ? -errno : (int)fd;
+}
+static inline int sh_pidfd_kill(int fd) { return syscall(SYS_pidfd_send_signal, fd, SIGKILL, 0, 0) < 0 ? -errno : 0; }
+
+/* 0: a living child of ours, 1: a dead one (reaped if `reap`), -errno: not our child. */
+static inline int sh_child(int pid, int reap)
+{
+	siginfo_t info;
+	info.si_pid = 0;
+	if (waitid(P_PID, pid, &info, WEXITED | WNOHANG | (reap ? 0 : WNOWAIT)) < 0)
+		return -errno;
+	return info.si_pid == pid;
+}
+
+/* CPU time of a process, ns, or -1. */
+static inline int64_t sh_cpu_time(int pid)
+{
+	struct timespec t;
+	clockid_t clock = (clockid_t)((~(unsigned)pid << 3) | 2);
+	if (clock_gettime(clock, &t) < 0)
+		return -1;
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* --- context memory: a memfd of fixed size, mapped here; -errno or 0 --- */
+static inline int sh_new_context(void **where, int *fd_out)
+{
+	int fd = memfd_create("stockade-ctx", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
+	void *p;
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, ST_CTX_LEN) < 0 || fcntl(fd, F_ADD_SEALS, SH_SEALS) < 0)
+		goto bad;
+	p = mmap(NULL, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED)
+		goto bad;
+	*where = p;
+	*fd_out = fd;
+	return 0;
+bad:
+	error = errno;
+	close(fd);
+	return -error;
+}
+
+static inline void sh_unmap_context(void *p) { munmap(p, ST_CTX_LEN); }
+
+static inline struct st_ctx *sh_ctx(void *base, int slot)
+{
+	return (struct st_ctx *)((char *)base + (uint64_t)(slot + 1) * ST_CTX_SIZE);
+}
+
+static inline char *sh_buf(void *base, int slot) { return (char *)base + ST_BUF_OFF + (uint64_t)slot * ST_BUF_SIZE; }
+
+/* --- the listener --- */
+struct sh_notif { uint64_t id; int pid; int nr; uint64_t args[6]; };
+
+static inline int sh_notif_recv(int fd, struct sh_notif *out)
+{
+	struct seccomp_notif n;
+	memset(&n, 0, sizeof n);
+	if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &n) < 0)
+		return -errno;
+	out->id = n.id;
+	out->pid = (int)n.pid;
+	out->nr = n.data.nr;
+	memcpy(out->args, n.data.args, sizeof out->args);
+	return 0;
+}
+
+static inline int sh_notif_continue(int fd, uint64_t id)
+{
+	struct seccomp_notif_resp r = { .id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+	return ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &r) < 0 ? -errno : 0;
+}
+
+static inline int sh_notif_answer(int fd, uint64_t id, int64_t value, int error)
+{
+	struct seccomp_notif_resp r = { .id = id, .val = error ? 0 : value, .error = -error };
+	return ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &r) < 0 ? -errno : 0;
+}
+
+static inline int sh_notif_addfd(int fd, uint64_t id, int src)
+{
+	struct seccomp_notif_addfd a = { .id = id, .flags = SECCOMP_ADDFD_FLAG_SETFD, .srcfd = (uint32_t)src, .newfd = ST_FD_SLOT };
+	return ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a) < 0 ? -errno : 0;
+}
+
+static inline int sh_notif_valid(int fd, uint64_t id) { return ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0; }
+
+/* --- epoll --- */
+static inline int sh_epoll_ctl(int ep, int op, int fd, uint32_t events)
+{
+	struct epoll_event e = { .events = events, .data.fd = fd };
+	return epoll_ctl(ep, op, fd, &e) < 0 ? -errno : 0;
+}
+
+/* timeout in ns, -1: none. Number of events or -errno. */
+static inline int sh_epoll_wait(int ep, struct epoll_event *events, int max, int64_t timeout)
+{
+	struct timespec t = { timeout / 1000000000, timeout % 1000000000 };
+	long n;
+	if (timeout == 0)
+		n = epoll_wait(ep, events, max, 0);
+	else
+		n = syscall(SYS_epoll_pwait2, ep, events, max, timeout < 0 ? NULL : &t, NULL, 0);
+	return n < 0 ? -errno : (int)n;
+}
+
+static inline int sh_cpus(void)
+{
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+}
+
+static inline int sh_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & 2) != 0; }
+
+#endif
