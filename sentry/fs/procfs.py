@@ -122,9 +122,12 @@ class OfTask(PseudoInode):
     @property
     def task(self):
         """The task now (an exec may have changed the leader), or None once it has been reaped."""
-        if self.whole:
-            return None if self.tg.reaped else self.tg.leader
-        return None if self.thread.dead and self.thread is not self.tg.leader or self.tg.reaped else self.thread
+        tg, thread = self.tg, self.thread
+        if tg.reaped:
+            return None
+        if self.whole and thread.tid == tg.pid:
+            return tg.leader
+        return thread if not thread.dead or thread is tg.leader else None
 
     def own(self) -> None:
         """Files belong to the effective user, or to root if the process is not dumpable (fs/proc/base.c:

@@ -406,10 +406,10 @@ LIMIT_ROWS = (
 
 @entry("limits")
 def limits(t, task, whole):
-    lines = ["%-25s %-20s %-20s %-10s\n" % ("Limit", "Soft Limit", "Hard Limit", "Units")]
+    lines = [f"{'Limit':<25} {'Soft Limit':<20} {'Hard Limit':<20} {'Units':<10}\n"]
     for (name, unit), values in zip(LIMIT_ROWS, task.tg.rlimits, strict=True):
         soft, hard = ("unlimited" if value == RLIM_INFINITY else str(value) for value in values)
-        lines.append(f"{name:<25} {soft:<20} {hard:<20} {unit:<10}\n")
+        lines.append(f"{name:<25} {soft:<20} {hard:<20} {unit:<{10 if unit else 0}}\n")
     return "".join(lines).encode()
 
 

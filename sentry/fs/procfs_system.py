@@ -42,7 +42,7 @@ def load(t):
     kernel = t.kernel
     averages = loadavg.load_averages(kernel)
     running = loadavg.running(kernel)
-    return ("%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(kernel.tasks), kernel.last_pid)).encode()
+    return b"%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(kernel.tasks), kernel.last_pid)
 
 
 def stat(t):
