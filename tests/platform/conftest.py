@@ -1,4 +1,4 @@
-"""Platforms under test: each test gets a started one in `mini` and leaves no process behind."""
+"""Platforms under test: each test gets a started one and leaves no process behind."""
 
 import importlib
 import os
@@ -10,8 +10,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 
 @pytest.fixture
-def mini(platform):
-    harness = importlib.import_module("harness")
+def started(platform):
+    """A started Platform of each kind that is built."""
     try:
         module = importlib.import_module(f"sentry.platform.{platform}")
     except ImportError as error:
@@ -19,6 +19,23 @@ def mini(platform):
     made = module.Platform()
     made.start()
     try:
-        yield harness.Mini(made)
+        yield made
     finally:
         made.stop()
+
+
+@pytest.fixture
+def mini(started):
+    """A kernel of a few lines that runs the programs of guest/ (harness.py)."""
+    return importlib.import_module("harness").Mini(started)
+
+
+@pytest.fixture(scope="session")
+def guest_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("guests")
+
+
+@pytest.fixture
+def machine(started, guest_cache):
+    """Programs in C inside the tests, served call by call (machine.py)."""
+    return importlib.import_module("machine").Machine(started, guest_cache)

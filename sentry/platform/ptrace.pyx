@@ -1,0 +1,1216 @@
+"""The ptrace platform: guest threads run under PTRACE_SYSEMU (ptrace(2)).
+
+A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls
+stops it before the host looks at the call. Host calls that the Sentry wants made in a guest's address
+space (mmap, clone …) are *injected*: the thread's registers are set to run the `syscall; int3` in a page
+above the guest's addresses, it is let go with PTRACE_CONT, and the int3 stops it again with the result in
+rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one seed
+(native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
+
+Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is
+decided when its stop is reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
+
+Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed
+once mapped. The guest's memory holds the arguments of the injected recvmsg, so another thread of that guest
+may change them. What it gains: nothing, because the number received is never read but known (the lowest
+free one, and a process makes one such job at a time), and because an answer other than the one expected ends the
+process. A message that was not taken is drained by the Sentry, which keeps the receiving end too; only
+one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
+
+Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the
+end of the thread is then about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT
+is no signal), so nothing escalates to SIGKILL here.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import os
+import select
+import socket
+import time
+from collections import deque
+
+from sentry.core import log
+from sentry.platform import base
+from sentry.platform.base import MemFault
+
+cdef extern from "sys/types.h":
+    ctypedef int pid_t
+
+cdef extern from "ptrace_host.h" nogil:
+    int TR_REGS, TR_EVENT_STOP, TR_OPTIONS, TR_SYSEMU, TR_SYSCALL_INFO, TR_FX
+    uint64_t TR_LIMIT, TR_TOP, TR_REGION, TR_SCRATCH, TR_AMX, TR_VSYSCALL_PAGE
+    int TR_CONTROL, TR_SLOT
+    uint32_t TR_MAGIC2
+    enum: NT_X86_XSTATE, AUDIT_ARCH_X86_64
+    enum: WNOHANG, __WALL, SIGCHLD, SIGKILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS
+    enum: SIG_BLOCK, SIG_SETMASK, SFD_NONBLOCK, SFD_CLOEXEC
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC, EPOLLIN
+    enum: SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_clone, SYS_exit, SYS_recvmsg, SYS_close
+    int PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_POKEUSER, PTRACE_GETREGSET, PTRACE_SETREGSET
+    int PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GETSIGINFO, PTRACE_GETEVENTMSG
+    int PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_EVENT_CLONE
+    struct tr_syscall_info:
+        uint8_t op
+        uint32_t arch
+        uint64_t nr
+        uint64_t args[6]
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ctypedef struct siginfo_t:
+        int si_signo
+        int si_code
+        int si_pid
+        void *si_addr
+        void *si_call_addr
+        int si_syscall
+    ctypedef struct sigset_t:
+        pass
+    cdef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    long ptrace(int request, ...)
+    pid_t waitpid(pid_t pid, int *status, int options)
+    int kill(pid_t pid, int sig)
+    int sigemptyset(sigset_t *)
+    int sigaddset(sigset_t *, int)
+    int sigprocmask(int, sigset_t *, sigset_t *)
+    int signalfd(int, sigset_t *, int)
+    int epoll_create1(int)
+    int epoll_ctl(int, int, int, epoll_event *)
+    ssize_t read(int, void *, size_t)
+    ssize_t process_vm_writev(pid_t, iovec *, unsigned long, iovec *, unsigned long, unsigned long)
+    int tr_spawn(int image, int control)
+    int tr_send_fd(int sock, int fd)
+    void tr_drain(int sock)
+    int tr_fill_scratch(int pid, uint64_t at)
+    uint32_t tr_xstate_size(uint64_t features)
+    void tr_fp_initial(uint8_t *area, size_t size)
+    void tr_fp_to_frame(uint8_t *area, uint64_t features, uint32_t size)
+    uint32_t tr_fp_frame_size(uint8_t *area, uint32_t size)
+    int tr_fp_from_frame(uint8_t *area, uint32_t got, uint64_t features, uint32_t mxcsr_mask)
+    int tr_epoll_wait(int epfd, epoll_event *events, int maximum, int64_t timeout)
+    int64_t tr_now()
+
+cdef extern from "guestmem.h" nogil:
+    size_t guest_copy(int pid, uint64_t addr, void *buf, size_t n, uint64_t limit, int write)
+    ssize_t guest_strncpy(int pid, uint64_t addr, char *buf, size_t n, uint64_t limit)
+
+cdef extern from "ptrace_seed.h":
+    const unsigned char tr_seed[]
+
+cdef enum:  # base.EV_*, OP_*
+    EV_SYSCALL = 1
+    EV_FAULT = 2
+    EV_INTERRUPT = 3
+    EV_OPS = 4
+    EV_FRAME_FAULT = 5
+    EV_DEAD = 6
+    OP_MMAP_ANON = 1
+    OP_MMAP_FD = 2
+    OP_MUNMAP = 3
+    OP_MPROTECT = 4
+    OP_MADVISE = 5
+    OP_MREMAP = 6
+    OP_WRITE = 7
+    OP_ZERO = 8
+
+cdef enum:  # Thread.state
+    PARKED = 0
+    GUEST = 1  # let go with PTRACE_SYSEMU
+    INJECTED = 2  # let go with PTRACE_CONT, to make a host call
+    WAITING = 3  # for its turn to receive a descriptor, or for the child that it cloned
+    QUEUED = 4  # has an event that `wait` has not returned yet
+    GONE = 5  # the Sentry has no more use for it
+
+cdef enum:  # Thread.job
+    NO_JOB = 0
+    JOB_OPS = 1
+    JOB_CLONE = 2
+    JOB_EXIT = 3
+
+cdef enum:  # words of user_regs_struct
+    R10 = 7
+    R9 = 8
+    R8 = 9
+    RAX = 10
+    RDX = 12
+    RSI = 13
+    RDI = 14
+    ORIG_RAX = 15
+    RIP = 16
+    CS = 17
+    EFLAGS = 18
+    RSP = 19
+    SS = 20
+    FS_BASE = 21
+    GS_BASE = 22
+    N_REGS = 27
+
+cdef enum:
+    USER_CS = 0x33
+    USER_SS = 0x2b
+    EVENTS = 64  # of one epoll_wait
+    SYSCALL_STOP = 0x80 | 5  # SIGTRAP, PTRACE_O_TRACESYSGOOD
+    MAP_SHARED = 1
+    MAP_PRIVATE = 2
+    MAP_FIXED = 0x10
+    MAP_ANONYMOUS = 0x20
+    MAP_NORESERVE = 0x4000
+    MREMAP_MAYMOVE_FIXED = 3
+    MSG_FLAGS = 0x40000040  # CMSG_CLOEXEC, DONTWAIT
+    CLONE_PARENT = 0x8000
+    CLONE_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000  # VM FS FILES SIGHAND THREAD SYSVSEM
+    X32_BIT = 0x40000000
+    SYSCALL_ENTRY = 1  # PTRACE_SYSCALL_INFO_ENTRY
+
+assert base.TASK_LIMIT == TR_LIMIT and TR_REGS == N_REGS
+assert (base.EV_SYSCALL, base.EV_DEAD, base.OP_MMAP_ANON, base.OP_ZERO) == (EV_SYSCALL, EV_DEAD, OP_MMAP_ANON, OP_ZERO)
+
+MASK = (1 << 64) - 1
+
+# The registers of the interface, in its order, and where they stand in user_regs_struct.
+NAMES = (
+    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi",
+    "orig_rax", "rip", "rsp", "eflags", "fs_base", "gs_base",
+)  # fmt: skip
+cdef int[21] PLACES = [*range(16), RIP, RSP, EFLAGS, FS_BASE, GS_BASE]
+cdef dict INDEX = {NAMES[i]: PLACES[i] for i in range(21)}
+
+
+cdef class Regs:
+    """General registers; fetched from the host when first looked at, written back on resumption if changed."""
+
+    cdef uint64_t[N_REGS] u
+    cdef int tid
+    cdef bint valid
+    cdef bint dirty
+
+    cdef void fetch(self) noexcept:
+        if not self.valid:
+            if ptrace(PTRACE_GETREGS, self.tid, NULL, &self.u[0]) < 0:
+                memset(&self.u[0], 0, sizeof(self.u))  # the thread has died, nobody will see them used
+            self.valid = True
+
+    def __getattr__(self, name):
+        index = INDEX.get(name)
+        if index is None:
+            raise AttributeError(name)
+        self.fetch()
+        return self.u[<int>index]
+
+    def __setattr__(self, name, value):
+        index = INDEX.get(name)
+        if index is None:
+            raise AttributeError(name)
+        self.fetch()
+        self.u[<int>index] = value & MASK
+        self.dirty = True
+
+    def copy(self):
+        """All registers as ints, in the interface's order (tuple of 21)."""
+        cdef int i
+        self.fetch()
+        return tuple([self.u[PLACES[i]] for i in range(21)])
+
+    def load(self, values):
+        """Sets all registers (21 ints, as from `copy`)."""
+        cdef int i
+        if len(values) != 21:
+            raise ValueError("21 registers")
+        self.fetch()
+        for i in range(21):
+            self.u[PLACES[i]] = values[i] & MASK
+        self.dirty = True
+
+
+cdef class AddressSpace:
+    """A host process: guest memory and the threads in it."""
+
+    cdef readonly int pid
+    cdef readonly list threads
+    cdef Platform platform
+    cdef bint killed
+    cdef object __weakref__
+
+    cdef int live(self):
+        """A thread id to reach the memory by: a first thread that has ended has none any more."""
+        return (<Thread?>self.threads[0]).tid
+
+    def read(self, addr, length):
+        """Guest memory (bytes of exactly `length`). MemFault."""
+        return read_guest(self, addr, length, False)
+
+    def read_upto(self, addr, length):
+        """Guest memory up to the first byte that cannot be read. MemFault if that is the first."""
+        return read_guest(self, addr, length, True)
+
+    def write(self, addr, data):
+        """Copies a buffer to guest memory. MemFault; part may have been written then."""
+        write_guest(self, addr, data, False)
+
+    def write_upto(self, addr, data):
+        """Copies a buffer to guest memory; how many bytes (int) could be. MemFault if none."""
+        return write_guest(self, addr, data, True)
+
+    def kill(self):
+        """Ends the host process; its threads have no further events."""
+        cdef Thread thread
+        if self.killed:
+            return
+        self.killed = True
+        if self.threads:
+            kill(self.pid, SIGKILL)
+        for thread in self.threads:
+            thread.state = GONE
+        self.threads = []
+
+
+cdef object read_guest(AddressSpace space, uint64_t addr, Py_ssize_t length, bint partial):
+    cdef object data
+    cdef size_t got
+    if length <= 0:
+        return b""
+    if not space.threads or addr >= TR_LIMIT or (not partial and <uint64_t>length > TR_LIMIT - addr):
+        raise MemFault(addr)
+    data = PyBytes_FromStringAndSize(NULL, length)
+    got = guest_copy(space.live(), addr, PyBytes_AS_STRING(data), length, TR_LIMIT, 0)
+    if got == <size_t>length:
+        return data
+    if got == 0 or not partial:
+        raise MemFault(addr + got)
+    return data[:got]
+
+
+cdef Py_ssize_t write_guest(AddressSpace space, uint64_t addr, data, bint partial) except -1:
+    cdef Py_buffer view
+    cdef size_t got, length
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    length = view.len
+    got = 0
+    if space.threads and (partial or (addr < TR_LIMIT and length <= TR_LIMIT - addr)):
+        got = guest_copy(space.live(), addr, view.buf, length, TR_LIMIT, 1)
+    PyBuffer_Release(&view)
+    if length and (got == 0 or (got < length and not partial)):
+        raise MemFault(addr + got)
+    return got
+
+
+cdef class Thread:
+    """A guest thread. See base.py."""
+
+    cdef public object task
+    cdef readonly AddressSpace aspace
+    cdef readonly int tid
+    cdef readonly int event
+    cdef readonly int nr
+    cdef readonly tuple args
+    cdef readonly tuple fault
+    cdef readonly int ops_done
+    cdef readonly int ops_errno
+    cdef readonly Regs regs
+    cdef Platform platform
+    cdef int state
+    cdef int job
+    cdef bint interrupted  # an interrupt is wanted
+    cdef list ops
+    cdef object value  # what run_ops returns to the guest, or None
+    cdef int phase  # of OP_MMAP_FD: 0 receive, 1 map, 2 close
+    cdef long mapped  # the result of phase 1
+    cdef object done  # of the clone
+    cdef bint new_process  # the clone is a fork
+    cdef int child
+    cdef bint returned  # the clone's own stop has come
+    cdef object __weakref__
+
+    # -- guest memory
+    def read(self, addr, length):
+        """As AddressSpace.read."""
+        return read_guest(self.aspace, addr, length, False)
+
+    def read_upto(self, addr, length):
+        """As AddressSpace.read_upto."""
+        return read_guest(self.aspace, addr, length, True)
+
+    def read_cstr(self, addr, limit):
+        """The bytes before the NUL, at most `limit`. MemFault."""
+        cdef char[256] small
+        cdef uint64_t start = addr
+        cdef Py_ssize_t most = limit
+        cdef ssize_t got
+        if not self.aspace.threads:
+            raise MemFault(addr)
+        got = guest_strncpy(self.tid, start, small, min(most, 256), TR_LIMIT)
+        if 0 <= got < 256 or (got == 256 and most == 256):
+            return small[:got]
+        if got < 0:
+            raise MemFault(addr)
+        data = PyBytes_FromStringAndSize(NULL, most)
+        got = guest_strncpy(self.tid, start, PyBytes_AS_STRING(data), most, TR_LIMIT)
+        if got < 0:
+            raise MemFault(addr)
+        return data[:got]
+
+    def write(self, addr, data):
+        """As AddressSpace.write."""
+        write_guest(self.aspace, addr, data, False)
+
+    def write_upto(self, addr, data):
+        """As AddressSpace.write_upto."""
+        return write_guest(self.aspace, addr, data, True)
+
+    # -- resumes
+    def ret(self, value):
+        """Returns from the system call with rax = value (int, may be negative)."""
+        cdef uint64_t rax = value & MASK
+        if self.state != PARKED:
+            return
+        # The host restarts a call itself when it sees one of its private errnos (-516…-512) in rax on the
+        # way out; orig_rax = -1, which SETREGS below sets, tells it that there is no call.
+        if not self.regs.dirty and not -516 <= <int64_t>rax <= -512:
+            ptrace(PTRACE_POKEUSER, self.tid, <void *><long>(RAX * 8), <void *>rax)
+        else:
+            self.regs.fetch()
+            self.regs.u[RAX] = rax
+            self.regs.dirty = True
+        self.go()
+
+    def resume(self, fp_reset=False, fp_from=0):
+        """Goes on with `regs`, and the FP state named (base.py)."""
+        if self.state != PARKED:
+            return
+        self.regs.fetch()
+        self.regs.dirty = True
+        if fp_from:
+            if not self.load_fp(fp_from):
+                self.post(EV_FRAME_FAULT)
+                return
+        elif fp_reset:
+            self.reset_fp()
+        self.go()
+
+    def enter_handler(self, frame_addr, frame, fp_addr):
+        """Goes on with `regs` after writing the signal frame (bytes) and the FP image."""
+        cdef uint64_t at = frame_addr, fp_at = fp_addr
+        cdef size_t size = self.platform.fp_size
+        cdef iovec local[2]
+        cdef iovec remote[2]
+        cdef const unsigned char *bytes_of = frame
+        cdef size_t length = len(frame)
+        if self.state != PARKED:
+            return
+        if not self.save_fp():
+            return  # it has died
+        local[0].iov_base = <void *>bytes_of
+        local[0].iov_len = remote[0].iov_len = length
+        remote[0].iov_base = <void *>at
+        local[1].iov_base = self.platform.area
+        local[1].iov_len = remote[1].iov_len = size
+        remote[1].iov_base = <void *>fp_at
+        if not below_limit(at, length) or not below_limit(fp_at, size) or \
+                process_vm_writev(self.tid, local, 2, remote, 2, 0) != <ssize_t>(length + size):
+            self.post(EV_FRAME_FAULT)
+            return
+        self.reset_fp()
+        self.regs.fetch()
+        self.regs.u[CS] = USER_CS
+        self.regs.u[SS] = USER_SS
+        self.regs.dirty = True
+        self.go()
+
+    def run_ops(self, ops, value=None):
+        """Carries out memory operations (list of tuples, base.py), then goes on with rax = value or reports."""
+        if self.state != PARKED:
+            return
+        self.regs.fetch()
+        self.regs.dirty = True
+        self.job = JOB_OPS
+        self.ops = ops
+        self.value = value
+        self.ops_done = 0
+        self.ops_errno = 0
+        self.next_op()
+
+    # -- others
+    def fork(self, done):
+        """A copy of the address space: done(thread, errno)."""
+        self.clone(done, True)
+
+    def spawn(self, done):
+        """A thread in this address space: done(thread, errno)."""
+        self.clone(done, False)
+
+    def exit(self):
+        """Ends this host thread."""
+        if self.state == GONE:
+            return
+        if len(self.aspace.threads) <= 1:
+            self.aspace.kill()
+            return
+        self.aspace.threads.remove(self)
+        self.regs.fetch()
+        self.job = JOB_EXIT
+        self.inject(SYS_exit, 0, 0, 0, 0, 0, 0)
+        self.state = GONE
+
+    def interrupt(self):
+        """Makes a running thread report."""
+        if self.state == GUEST:
+            self.interrupted = True
+            ptrace(PTRACE_INTERRUPT, self.tid, NULL, NULL)
+        elif self.job == JOB_OPS:
+            self.interrupted = True  # looked at when the operations are done
+
+    # -- running it
+    cdef void go(self):
+        """Lets the guest run."""
+        if self.regs.dirty:
+            self.regs.u[ORIG_RAX] = MASK
+            if ptrace(PTRACE_SETREGS, self.tid, NULL, &self.regs.u[0]) < 0 and errno == 5:
+                log.error(f"guest thread {self.tid}: the host refuses its registers: {self.regs.copy()}")
+                kill(self.aspace.pid, SIGKILL)
+        self.regs.valid = self.regs.dirty = False
+        self.state = GUEST
+        self.interrupted = False
+        ptrace(TR_SYSEMU, self.tid, NULL, NULL)
+
+    cdef void inject(self, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f):
+        """Starts a host call in the thread; `regs` have been fetched."""
+        cdef uint64_t[N_REGS] u
+        memset(&u[0], 0, sizeof(u))
+        u[ORIG_RAX] = MASK
+        u[RAX] = nr
+        u[RDI], u[RSI], u[RDX], u[R10], u[R8], u[R9] = a, b, c, d, e, f
+        u[RIP] = self.platform.region
+        u[EFLAGS] = 0x202
+        u[CS] = USER_CS
+        u[SS] = USER_SS
+        ptrace(PTRACE_SETREGS, self.tid, NULL, &u[0])
+        self.state = INJECTED
+        ptrace(PTRACE_CONT, self.tid, NULL, NULL)
+
+    cdef void post(self, int event):
+        """Parks the thread with an event for the kernel."""
+        self.event = event
+        self.state = QUEUED
+        self.interrupted = False
+        self.platform.ready.append(self)
+
+    cdef void violation(self, str what):
+        """The guest process did what it cannot do: end it."""
+        log.error(f"guest thread {self.tid}: {what}; killing its process")
+        kill(self.aspace.pid, SIGKILL)
+
+    # -- memory operations
+    cdef void next_op(self):
+        """Carries on with operation `ops_done`; those that need no host call in the guest at once."""
+        cdef int code, error
+        cdef uint64_t addr, length
+        while self.ops_done < len(self.ops):
+            op = self.ops[self.ops_done]
+            code = op[0]
+            addr = op[1]
+            error = 0
+            if code == OP_WRITE or code == OP_ZERO:
+                try:
+                    write_guest(self.aspace, addr, op[2] if code == OP_WRITE else bytes(op[2]), False)
+                except MemFault:
+                    error = EFAULT
+            else:
+                length = op[2]
+                if not below_limit(addr, length):
+                    error = EINVAL
+                elif code == OP_MMAP_ANON:
+                    self.inject(SYS_mmap, addr, length, op[3],
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (MAP_NORESERVE if op[4] else 0), MASK, 0)
+                    return
+                elif code == OP_MMAP_FD:
+                    self.phase = 0
+                    self.state = WAITING
+                    self.platform.carry(self)
+                    return
+                elif code == OP_MUNMAP:
+                    self.inject(SYS_munmap, addr, length, 0, 0, 0, 0)
+                    return
+                elif code == OP_MPROTECT:
+                    self.inject(SYS_mprotect, addr, length, op[3], 0, 0, 0)
+                    return
+                elif code == OP_MADVISE:
+                    self.inject(SYS_madvise, addr, length, op[3], 0, 0, 0)
+                    return
+                elif code == OP_MREMAP and below_limit(op[4], op[3]):
+                    self.inject(SYS_mremap, addr, length, op[3], MREMAP_MAYMOVE_FIXED, op[4], 0)
+                    return
+                else:
+                    error = EINVAL
+            if error:
+                self.end_ops(error)
+                return
+            self.ops_done += 1
+        self.end_ops(0)
+
+    cdef void op_stop(self, long result):
+        """An injected call of the operation has come back."""
+        if self.ops[self.ops_done][0] != OP_MMAP_FD:
+            if -4096 < result < 0:
+                self.end_ops(-result)
+                return
+        elif self.phase == 0:
+            op = self.ops[self.ops_done]
+            if result != 1:
+                self.platform.carried(self)
+                self.violation(f"receiving a descriptor gave {result}")
+                return
+            self.phase = 1
+            self.inject(SYS_mmap, op[1], op[2], op[3], MAP_FIXED | (MAP_SHARED if op[4] else MAP_PRIVATE), TR_SLOT, op[6])
+            return
+        elif self.phase == 1:
+            self.mapped = result
+            self.phase = 2
+            self.inject(SYS_close, TR_SLOT, 0, 0, 0, 0, 0)
+            return
+        else:
+            self.platform.carried(self)
+            if result != 0 or self.mapped == -EBADF:
+                self.violation(f"a received descriptor was lost: mmap {self.mapped}, close {result}")
+                return
+            if -4096 < self.mapped < 0:
+                self.end_ops(-self.mapped)
+                return
+        self.ops_done += 1
+        self.next_op()
+
+    cdef void receive(self):
+        """It is this thread's turn to receive the descriptor of its operation."""
+        cdef int error
+        op = self.ops[self.ops_done]
+        error = tr_send_fd(self.platform.control, op[5])
+        if error == 0:
+            error = tr_fill_scratch(self.tid, self.platform.region + TR_SCRATCH)
+            if error == 0:
+                self.inject(SYS_recvmsg, TR_CONTROL, self.platform.region + TR_SCRATCH, MSG_FLAGS, 0, 0, 0)
+                return
+        self.platform.carried(self)
+        self.end_ops(-error)
+
+    cdef void end_ops(self, int error):
+        self.job = NO_JOB
+        self.ops = None
+        self.ops_errno = error
+        if error or self.value is None:
+            self.post(EV_OPS)
+            return
+        self.regs.u[RAX] = self.value & MASK
+        if self.interrupted:
+            self.post(EV_INTERRUPT)
+        else:
+            self.go()
+
+    # -- clone
+    cdef object clone(self, done, bint new_process):
+        """Injects clone in this parked thread; `done` is called from `wait`."""
+        if self.state != PARKED:
+            raise ValueError("clone in a thread that is not parked")
+        self.regs.fetch()
+        self.regs.dirty = True
+        self.job = JOB_CLONE
+        self.done = done
+        self.new_process = new_process
+        self.child = 0
+        self.returned = False
+        self.platform.clones += 1
+        # The child inherits exit signal and parent; its stack pointer is set with its registers.
+        self.inject(SYS_clone, (CLONE_PARENT | SIGCHLD) if new_process else CLONE_THREAD_FLAGS, 0, 0, 0, 0, 0)
+
+    cdef void clone_stop(self, long result):
+        """The injected clone has returned here."""
+        self.state = WAITING
+        self.returned = True
+        if result < 0:
+            self.end_clone(None, -result)
+        else:
+            self.try_end_clone()
+
+    cdef void try_end_clone(self):
+        """Ends the job once both sides have stopped."""
+        cdef Platform platform = self.platform
+        cdef Thread child
+        if not self.returned or self.child not in platform.newborn:
+            return
+        if not platform.newborn.pop(self.child):
+            self.end_clone(None, EAGAIN)
+            return
+        child = platform.adopt(self.child, None if self.new_process else self.aspace)
+        memcpy(&child.regs.u[0], &self.regs.u[0], sizeof(self.regs.u))
+        child.regs.valid = child.regs.dirty = True
+        self.end_clone(child, 0)
+
+    cdef void end_clone(self, child, int error):
+        done = self.done
+        self.done = None
+        self.job = NO_JOB
+        if self.state != GONE:
+            self.state = PARKED
+        self.platform.clones -= 1
+        self.platform.calls.append((done, child, error))
+
+    # -- FP state
+    cdef bint save_fp(self):
+        """Leaves the thread's signal frame image in platform.area."""
+        cdef iovec io
+        io.iov_base = self.platform.area
+        io.iov_len = self.platform.area_size
+        if ptrace(PTRACE_GETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
+            return False
+        tr_fp_to_frame(self.platform.area, self.platform.features, self.platform.frame_size)
+        return True
+
+    cdef void reset_fp(self):
+        cdef iovec io
+        io.iov_base = self.platform.initial
+        io.iov_len = self.platform.area_size
+        ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io)
+
+    cdef bint load_fp(self, uint64_t addr):
+        """Loads the FP state from a frame image in guest memory; False on a fault or when it is invalid."""
+        cdef uint8_t *area = self.platform.area
+        cdef uint32_t size, magic
+        cdef iovec io
+        memset(area, 0, self.platform.area_size)
+        if not below_limit(addr, TR_FX) or guest_copy(self.tid, addr, area, TR_FX, TR_LIMIT, 0) != TR_FX:
+            return False
+        size = tr_fp_frame_size(area, self.platform.frame_size)
+        if size > <uint32_t>TR_FX:
+            # The first part is not read again: it may have changed.
+            if guest_copy(self.tid, addr + TR_FX, area + TR_FX, size + 4 - TR_FX, TR_LIMIT, 0) != size + 4 - TR_FX:
+                return False
+            memcpy(&magic, area + size, 4)
+            memset(area + size, 0, 4)
+            if magic != TR_MAGIC2:
+                memset(area + TR_FX, 0, size - TR_FX)
+                size = TR_FX
+        if tr_fp_from_frame(area, size, self.platform.features, self.platform.mxcsr_mask) < 0:
+            return False
+        io.iov_base = area
+        io.iov_len = self.platform.area_size
+        if ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
+            return errno != EINVAL and errno != EFAULT
+        return True
+
+    # -- stops
+    cdef void stopped(self, int status):
+        """waitpid reported a stop of this thread."""
+        cdef int sig = status >> 8 & 0xff, event = status >> 16
+        cdef unsigned long message = 0
+        if self.state == GUEST:
+            if event == TR_EVENT_STOP:
+                if self.interrupted:
+                    self.regs.fetch()
+                    self.regs.u[ORIG_RAX] = MASK
+                    self.post(EV_INTERRUPT)
+                else:  # an interrupt that came together with another stop
+                    ptrace(TR_SYSEMU, self.tid, NULL, NULL)
+            elif sig == SYSCALL_STOP:
+                self.system_call()
+            else:
+                self.signal_stop(sig)
+        elif event == PTRACE_EVENT_FORK or event == PTRACE_EVENT_CLONE or event == PTRACE_EVENT_VFORK:
+            ptrace(PTRACE_GETEVENTMSG, self.tid, NULL, &message)
+            self.child = message
+            ptrace(PTRACE_CONT, self.tid, NULL, NULL)
+        elif self.state == INJECTED or self.job == JOB_EXIT:
+            self.injected_stop(sig, event)
+        # Else the Sentry has no use for it any more, and it is about to die.
+
+    cdef void system_call(self):
+        """A system call: the entry stop of PTRACE_SYSEMU."""
+        cdef tr_syscall_info info
+        if ptrace(TR_SYSCALL_INFO, self.tid, sizeof(info), &info) < 0:
+            return
+        self.nr = <int>info.nr
+        if info.op != SYSCALL_ENTRY or info.arch != <uint32_t>AUDIT_ARCH_X86_64 or (self.nr != -1 and self.nr & X32_BIT):
+            self.nr = -1
+        self.args = (info.args[0], info.args[1], info.args[2], info.args[3], info.args[4], info.args[5])
+        self.post(EV_SYSCALL)
+
+    cdef void signal_stop(self, int sig):
+        """A signal in guest code: a fault of the guest, a vsyscall, or one from outside, which is dropped."""
+        cdef siginfo_t info
+        cdef int trap, error = 0
+        cdef uint64_t addr
+        cdef uint64_t *u = &self.regs.u[0]
+        if ptrace(PTRACE_GETSIGINFO, self.tid, NULL, &info) < 0:
+            return
+        addr = <uint64_t>info.si_addr
+        if info.si_code > 0 and sig == SIGSYS:
+            if <uint64_t>info.si_call_addr & ~<uint64_t>0xfff != TR_VSYSCALL_PAGE:
+                self.violation(f"a host call of guest code reached the filter: {info.si_syscall}")
+                return
+            # The host has emulated the return already (arch/x86/entry/vsyscall).
+            self.regs.fetch()
+            self.regs.dirty = True
+            u[ORIG_RAX] = self.nr = info.si_syscall
+            self.args = (u[RDI], u[RSI], u[RDX], u[R10], u[R8], u[R9])
+            self.post(EV_SYSCALL)
+            return
+        if info.si_code > 0 and sig in (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP):
+            # ptrace does not show the trap number and error code; these follow from what it shows, but for the
+            # write bit of a page fault.
+            if sig == SIGSEGV:
+                trap = 13 if info.si_code == 0x80 else 14
+                if trap == 14:
+                    error = 4 if info.si_code == 1 else 5
+            elif sig == SIGBUS:
+                trap = 17 if info.si_code == 1 else 14
+                error = 0 if info.si_code == 1 else 4
+            elif sig == SIGFPE:
+                trap = 0 if info.si_code == 1 else 16
+            elif sig == SIGILL:
+                trap = 6
+            else:
+                trap = 3 if info.si_code == 0x80 else 1
+            self.fault = (sig, info.si_code, addr, trap, error)
+            self.post(EV_FAULT)
+            return
+        log.info(f"guest thread {self.tid}: signal {sig} from outside (pid {info.si_pid}) dropped")
+        ptrace(TR_SYSEMU, self.tid, NULL, NULL)
+
+    cdef void injected_stop(self, int sig, int event):
+        """A stop while an injected call runs: its end, or something to pass over."""
+        cdef uint64_t[N_REGS] u
+        cdef siginfo_t info
+        if event == 0:
+            if sig == SIGTRAP:
+                if ptrace(PTRACE_GETREGS, self.tid, NULL, &u[0]) < 0:
+                    return
+                if u[RIP] == self.platform.region + 3:
+                    if self.job == JOB_OPS:
+                        self.op_stop(u[RAX])
+                    elif self.job == JOB_CLONE:
+                        self.clone_stop(u[RAX])
+                    return
+            if ptrace(PTRACE_GETSIGINFO, self.tid, NULL, &info) < 0:
+                return
+            if info.si_code > 0 and sig in (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS):
+                self.violation(f"an injected call raised signal {sig}")
+                return
+            log.info(f"guest thread {self.tid}: signal {sig} from outside (pid {info.si_pid}) dropped")
+        ptrace(PTRACE_CONT, self.tid, NULL, NULL)
+
+    cdef void died(self):
+        """waitpid reported its end; the number may be used again from now on."""
+        cdef bint known = self.state != GONE
+        if self.platform.carrier is self:
+            self.platform.carried(self)
+        self.state = GONE
+        if self in self.aspace.threads:
+            self.aspace.threads.remove(self)
+        if self.job == JOB_CLONE:
+            self.end_clone(None, EAGAIN)
+        self.job = NO_JOB
+        self.ops = None
+        if known:
+            if self not in self.platform.ready:
+                self.platform.ready.append(self)
+            self.event = EV_DEAD
+
+
+cdef bint below_limit(uint64_t addr, uint64_t length):
+    return addr <= TR_LIMIT and length <= TR_LIMIT - addr
+
+
+cdef class Platform:
+    """See base.py. One a process: it waits for all of the process's children."""
+
+    name = "ptrace"
+    cdef readonly int fp_size
+    cdef readonly bint filtered  # guest processes have the seccomp filter as a second wall
+    cdef dict threads  # tid -> Thread, until its end is reported
+    cdef dict newborn  # tid -> whether alive: children that nobody has claimed yet
+    cdef int clones  # jobs that may claim one
+    cdef list ready  # threads with events for the kernel
+    cdef list calls  # (done, thread, errno) to be called
+    cdef dict watched  # fd -> callback
+    cdef Thread seed
+    cdef object seed_queue  # callbacks of new_aspace that wait for the seed
+    cdef Thread carrier  # the thread whose turn it is to receive a descriptor
+    cdef object carry_queue
+    cdef uint64_t region  # the pages above the guest's addresses
+    cdef int epoll, signals, control, receiver
+    cdef int rounds
+    cdef uint8_t *area  # a regset, and room for the trailing magic
+    cdef uint8_t *initial
+    cdef size_t area_size
+    cdef uint32_t frame_size
+    cdef uint64_t features
+    cdef uint32_t mxcsr_mask
+    cdef sigset_t old_mask
+    cdef int image
+    cdef bint started
+
+    def __cinit__(self, int image=-1):
+        self.epoll = self.signals = self.control = self.receiver = -1
+        self.area = self.initial = NULL
+        self.image = image
+
+    def __init__(self, image=-1):
+        """image: a descriptor of the seed executable (int), for hosts that refuse to execute a memfd."""
+        self.threads = {}
+        self.newborn = {}
+        self.ready = []
+        self.calls = []
+        self.watched = {}
+        self.seed_queue = deque()
+        self.carry_queue = deque()
+
+    def __dealloc__(self):
+        free(self.area)
+        free(self.initial)
+
+    # -- start and stop
+    def start(self):
+        """Starts the seed. OSError with the step that failed. Blocks SIGCHLD in this thread."""
+        cdef sigset_t mask
+        cdef int seed
+        sigemptyset(&mask)
+        sigaddset(&mask, SIGCHLD)
+        sigprocmask(SIG_BLOCK, &mask, &self.old_mask)
+        self.started = True
+        self.signals = checked(signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd")
+        self.epoll = checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")
+        self.epoll_control(EPOLL_CTL_ADD, self.signals, EPOLLIN)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control, self.receiver = ours.detach(), theirs.detach()
+        image = self.image if self.image >= 0 else seed_image()
+        seed = tr_spawn(image, self.receiver)
+        if self.image < 0:
+            os.close(image)
+        if seed < 0:
+            raise OSError(-seed, "ptrace platform: fork")
+        try:
+            self.greet(seed)
+        except BaseException:
+            kill(seed, SIGKILL)
+            waitpid(seed, NULL, __WALL)
+            raise
+
+    cdef object greet(self, int pid):
+        """Seizes the seed and takes it to where address spaces can be forked from it."""
+        cdef int status = 0
+        cdef uint64_t[N_REGS] u
+        cdef uint64_t vdso, end
+        cdef iovec io
+        deadline = time.monotonic() + 10
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        while not poll.poll(20):
+            if waitpid(pid, &status, WNOHANG | __WALL) == pid:
+                raise OSError(0, f"ptrace platform: the seed ended with status {status:#x}")
+            if time.monotonic() > deadline:
+                raise OSError(EAGAIN, "ptrace platform: the seed does not answer")
+        message = os.read(self.control, 2)
+        if message[:1] != b"R":
+            raise OSError(message[1], f"ptrace platform: executing the seed: {os.strerror(message[1])}")
+        checked(ptrace(PTRACE_SEIZE, pid, NULL, <void *><long>TR_OPTIONS), "PTRACE_SEIZE")
+        os.write(self.control, b"G")
+        self.start_stop(pid)
+        ptrace(PTRACE_GETREGS, pid, NULL, &u[0])
+        if u[RAX]:
+            raise OSError(<int>u[5], f"ptrace platform: the seed failed in step {u[RAX]}: {os.strerror(<int>u[5])}")
+        self.region, vdso, self.filtered = u[RDI], u[RSI], u[RDX]
+        if not self.filtered:
+            log.warning("ptrace platform: the host has no seccomp filters; PTRACE_SYSEMU stands alone")
+        self.seed = self.adopt(pid, None)
+        self.seed.regs.fetch()
+        memset(&self.seed.regs.u[0], 0, sizeof(self.seed.regs.u))
+        self.seed.regs.u[EFLAGS] = 0x202
+        self.seed.regs.u[CS] = USER_CS
+        self.seed.regs.u[SS] = USER_SS
+        self.unmap(0, self.region)
+        end = self.region + TR_REGION
+        if self.unmap(end, TR_TOP - end):
+            # The host seals its vDSO: unmap what is around it. Above the limit it does no harm.
+            if vdso < TR_LIMIT:
+                raise OSError(EINVAL, "ptrace platform: the host's vDSO lies in the guest's addresses and is sealed")
+            self.unmap(end, vdso - 0x10000 - end)
+            self.unmap(vdso + 0x4000, TR_TOP - vdso - 0x4000)
+        self.area_size = 1 << 16
+        self.area = <uint8_t *>calloc(1, self.area_size)
+        io.iov_base, io.iov_len = self.area, self.area_size
+        checked(ptrace(PTRACE_GETREGSET, pid, <void *><long>NT_X86_XSTATE, &io), "PTRACE_GETREGSET")
+        self.area_size = io.iov_len
+        self.initial = <uint8_t *>calloc(1, self.area_size)
+        tr_fp_initial(self.initial, self.area_size)
+        memcpy(&self.features, self.area + 464, 8)
+        self.features &= ~TR_AMX
+        memcpy(&self.mxcsr_mask, self.area + 28, 4)
+        self.mxcsr_mask = self.mxcsr_mask or 0xffbf
+        self.frame_size = tr_xstate_size(self.features)
+        self.fp_size = self.frame_size + 4
+        self.seed.reset_fp()
+        self.self_test()
+
+    cdef object start_stop(self, int pid):
+        """Waits for the seed's next SIGTRAP; only before the sandbox runs."""
+        cdef int status = 0
+        while True:
+            if waitpid(pid, &status, __WALL) < 0:
+                if errno == EINTR:
+                    continue
+                raise OSError(errno, "ptrace platform: waitpid")
+            if status & 0x7f != 0x7f:
+                raise OSError(0, f"ptrace platform: the seed ended with status {status:#x}")
+            if status >> 8 == SIGTRAP:
+                return
+            ptrace(PTRACE_CONT, pid, NULL, NULL)
+
+    cdef long unmap(self, uint64_t start, uint64_t length) except? -1:
+        """munmap in the seed, before the sandbox runs; its result."""
+        cdef uint64_t[N_REGS] u
+        self.seed.inject(SYS_munmap, start, length, 0, 0, 0, 0)
+        self.start_stop(self.seed.tid)
+        ptrace(PTRACE_GETREGS, self.seed.tid, NULL, &u[0])
+        self.seed.state = PARKED
+        return <long>u[RAX]
+
+    cdef object self_test(self):
+        """process_vm_writev is refused where the host's Yama is strict or the order of dropping rights is wrong."""
+        checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
+
+    def stop(self):
+        """Kills all guest processes, waits for their ends, closes everything."""
+        cdef Thread thread
+        cdef int status = 0, pid
+        pids = {thread.aspace.pid for thread in self.threads.values()}
+        for pid in pids:
+            kill(pid, SIGKILL)
+        while pids:
+            pid = waitpid(-1, &status, __WALL)
+            if pid < 0:
+                if errno == EINTR:
+                    continue
+                break
+            if status & 0x7f != 0x7f:
+                pids.discard(pid)
+            elif pid not in self.threads:  # newborn
+                kill(pid, SIGKILL)
+                pids.add(pid)
+        for thread in self.threads.values():
+            thread.state = GONE
+            thread.aspace.threads = []
+            thread.aspace.killed = True
+        self.threads = {}
+        self.newborn = {}
+        self.ready = []
+        self.calls = []
+        self.seed = self.carrier = None
+        self.seed_queue.clear()
+        self.carry_queue.clear()
+        for fd in (self.epoll, self.signals, self.control, self.receiver):
+            if fd >= 0:
+                os.close(fd)
+        self.epoll = self.signals = self.control = self.receiver = -1
+        self.watched = {}
+        if self.started:
+            sigprocmask(SIG_SETMASK, &self.old_mask, NULL)
+            self.started = False
+
+    # -- address spaces
+    cdef Thread adopt(self, int tid, AddressSpace space):
+        """The Thread of a stopped host thread; in a new address space when `space` is None."""
+        cdef Thread thread = Thread.__new__(Thread)
+        if space is None:
+            space = AddressSpace.__new__(AddressSpace)
+            space.pid = tid
+            space.threads = []
+            space.platform = self
+        thread.platform = self
+        thread.aspace = space
+        thread.tid = tid
+        thread.regs = Regs.__new__(Regs)
+        thread.regs.tid = tid
+        thread.state = PARKED
+        space.threads.append(thread)
+        self.threads[tid] = thread
+        return thread
+
+    def new_aspace(self, done):
+        """An empty address space: done(thread, errno) from within `wait`."""
+        if self.seed is None or self.seed.state == GONE:
+            self.calls.append((done, None, ECHILD))
+            return
+        self.seed_queue.append(done)
+        self.feed_seed()
+
+    cdef void feed_seed(self):
+        if self.seed.state == PARKED and self.seed_queue:
+            self.seed.clone(self.seed_queue.popleft(), True)
+
+    # -- descriptors on their way into a guest process
+    cdef void carry(self, Thread thread):
+        """Gives the thread its turn to receive a descriptor, now or later."""
+        if self.carrier is None:
+            self.carrier = thread
+            thread.receive()
+        else:
+            self.carry_queue.append(thread)
+
+    cdef void carried(self, Thread thread):
+        """The turn of `thread` is over, or it will never have one."""
+        cdef Thread next_one
+        if self.carrier is not thread:
+            return
+        tr_drain(self.receiver)
+        self.carrier = None
+        while self.carrier is None and self.carry_queue:
+            next_one = self.carry_queue.popleft()
+            if next_one.state == WAITING:
+                self.carrier = next_one
+                next_one.receive()
+
+    # -- waiting
+    cdef object epoll_control(self, int op, int fd, uint32_t events):
+        cdef epoll_event event
+        memset(&event, 0, sizeof(event))
+        event.events = events
+        event.data.fd = fd
+        if epoll_ctl(self.epoll, op, fd, &event) < 0:
+            return errno
+        return 0
+
+    def watch(self, fd, events, callback):
+        """Calls callback(fd, events) from `wait` when the descriptor is ready. OSError if it cannot be watched."""
+        error = self.epoll_control(EPOLL_CTL_MOD, fd, events)
+        if error == ENOENT:
+            error = self.epoll_control(EPOLL_CTL_ADD, fd, events)
+        if error:
+            raise OSError(error, f"epoll_ctl of descriptor {fd}: {os.strerror(error)}")
+        self.watched[fd] = callback
+
+    def unwatch(self, fd):
+        """No more callbacks for the descriptor; also after it was closed."""
+        if self.watched.pop(fd, None) is not None:
+            self.epoll_control(EPOLL_CTL_DEL, fd, 0)
+
+    cdef void reap(self):
+        """Takes everything that waitpid has to say."""
+        cdef int status = 0, tid
+        cdef Thread thread
+        while True:
+            tid = waitpid(-1, &status, WNOHANG | __WALL)
+            if tid <= 0:
+                break
+            thread = self.threads.get(tid)
+            if status & 0x7f != 0x7f:
+                if thread is None:
+                    self.born(tid, False)
+                    continue
+                del self.threads[tid]
+                thread.died()
+                if thread is self.seed:
+                    self.seed_died()
+            elif thread is not None:
+                thread.stopped(status)
+            else:
+                self.born(tid, True)
+        if self.newborn and not self.clones:
+            for tid, alive in self.newborn.items():
+                if alive:  # the parent died before it could tell
+                    kill(tid, SIGKILL)
+            self.newborn.clear()
+        if self.seed_queue:
+            self.feed_seed()
+
+    cdef void born(self, int tid, bint alive):
+        """A new thread or process has stopped, or died already; its parent's stop came before or comes later."""
+        cdef Thread parent
+        self.newborn[tid] = alive
+        for parent in self.threads.values():
+            if parent.job == JOB_CLONE and parent.child == tid:
+                parent.try_end_clone()
+                return
+
+    cdef void seed_died(self):
+        """No more address spaces; the guests that there are go on."""
+        log.error("ptrace platform: the seed process has died")
+        self.ready = [thread for thread in self.ready if thread is not self.seed]
+        while self.seed_queue:
+            self.calls.append((self.seed_queue.popleft(), None, ECHILD))
+
+    cdef object sleep(self, int64_t timeout):
+        """Waits for SIGCHLD or a watched descriptor, at most `timeout` ns (negative: for ever); callbacks run."""
+        cdef epoll_event[EVENTS] events
+        cdef int i, n
+        with nogil:
+            n = tr_epoll_wait(self.epoll, events, EVENTS, timeout)
+        for i in range(n):
+            fd = events[i].data.fd
+            callback = self.watched.get(fd)  # gone when an earlier callback unwatched it
+            if callback is not None:
+                callback(fd, events[i].events)
+
+    def wait(self, deadline):
+        """Threads with events (list). `deadline`: CLOCK_MONOTONIC ns (int), or None."""
+        cdef int64_t timeout
+        cdef char[2048] drained
+        cdef Thread thread
+        self.reap()
+        self.rounds += 1
+        if self.ready or self.calls:
+            if self.rounds % 16 == 0:  # a busy guest must not keep descriptors from being looked at
+                self.sleep(0)
+        else:
+            # The signals of what was already taken must not end the sleep.
+            while read(self.signals, drained, sizeof(drained)) == sizeof(drained):
+                pass
+            self.reap()
+            if not (self.ready or self.calls):
+                timeout = -1
+                if deadline is not None:
+                    timeout = max(0, <int64_t>deadline - tr_now())
+                self.sleep(timeout)
+                self.reap()
+        if self.calls:
+            calls, self.calls = self.calls, []
+            for done, child, error in calls:
+                done(child, error)
+        ready, self.ready = self.ready, []
+        events = []
+        for thread in ready:
+            if thread.state == QUEUED:
+                thread.state = PARKED
+            elif thread.event != EV_DEAD or thread.aspace.killed:
+                continue
+            events.append(thread)
+        return events
+
+
+cdef int checked(long result, str what) except -1:
+    """The result of a host call of the start, or OSError."""
+    cdef int error = errno
+    if result < 0:
+        if result != -1:
+            error = -result
+        raise OSError(error, f"ptrace platform: {what}: {os.strerror(error)}")
+    return result
+
+
+def seed_image():
+    """The seed executable in a memfd (int), which cannot be written any more."""
+    data = tr_seed[:sizeof(tr_seed)]
+    try:
+        fd = os.memfd_create("stockade-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | 0x10)  # MFD_EXEC, Linux 6.3
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        fd = os.memfd_create("stockade-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, data)
+    return fd
