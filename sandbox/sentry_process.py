@@ -20,8 +20,8 @@ def body(parent, config, boot, rootless, program) -> None:
     """What child.spawn runs. config: boot.Config; boot: the module sentry.boot (or a test's stand-in); program: the
     seccomp filter (bytes or None). Ends the process with the container's exit code."""
     confine.private_mounts()
+    confine.own_proc()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    confine.empty_root()
     confine.detach_from_caller("stockade-sentry")
     confine.become(ID, ID, not rootless)
     confine.limits()
@@ -31,6 +31,7 @@ def body(parent, config, boot, rootless, program) -> None:
     keep = config.descriptors() | {0, 1, 2, parent.fileno()}
     _host.close_except(keep)
     platform = boot.start_platform(config)
+    confine.empty_root()
     parent.reach("seeded")  # the parent may now make our OOM score better than our guests'
     seal.seal()
     confine.lock_down(0, program)

@@ -6,17 +6,170 @@
 
 import os
 
-from sentry import boot_mounts, syscalls  # noqa: F401  (system calls register themselves)
+from sentry import boot_mounts
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
 from sentry.core import hostinfo, log
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
+from sentry.fs.tmpfs import set_memory
 from sentry.kernel import trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.kernel.uts import UTS
+from sentry.syscalls import table
 
-EPOLLIN, EPOLLRDHUP = 1, 0x2000
+EPOLLRDHUP = 0x2000
 SIGKILL = 9
-REMEMBERED = 1000  # wait statuses of ended `exec` programs that nobody has asked for yet
+REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
+STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
+
+
+def prepare(config) -> None:
+    """In the command: import the platform, learn what needs files to learn, open what must be opened. OSError."""
+    __import__(platform_module(config.platform))
+    config.host = hostinfo.capture()
+    config.meminfo = config.host["meminfo_fd"]
+    if config.platform == "systrap":
+        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def platform_module(name) -> str:
+    return f"sentry.platform.{name}"
+
+
+def start_platform(config):
+    """In the Sentry's process, as its final user: start the first guest process, from which all others descend."""
+    module = getattr(__import__(platform_module(config.platform)).platform, config.platform)
+    # By descriptor: our user may have no right to walk to where stockade is installed.
+    platform = module.Platform(f"/proc/self/fd/{config.stub}") if config.stub >= 0 else module.Platform()
+    table.fill_marshalling(platform)
+    platform.start()
+    if config.stub >= 0:
+        os.close(config.stub)
+        config.stub = -1
+    return platform
+
+
+class Sandbox:
+    """The kernel with one container, and the target of the control socket's requests (control.py)."""
+
+    def __init__(self, config, platform, fail):
+        """fail(message, exit code) reports why the container cannot be made, and does not return."""
+        self.config = config
+        config.host["meminfo_fd"] = config.meminfo
+        set_memory(config.host["mem_total"])
+        self.kernel = kernel = Kernel(platform)
+        kernel.host = config.host
+        if config.strace:
+            kernel.trace = trace.trace
+        self.ended = {}  # pid -> wait status of ended exec programs
+        self.started = False
+        self.code = None
+        try:
+            client = GoferClient(config.gofer)
+            self.container = container = Container(kernel, config.cid, None, config.spec)
+            container.ns = boot_mounts.build(config, client, kernel, container)
+            self.process = container.prepare(config.spec["process"], self.files(config.stdio))
+        except (GoferDead, boot_mounts.MountError) as error:
+            fail(f"container {config.cid!r}: {error}", 1)
+        except StartError as error:
+            self.process = None
+            self.error = error
+        container.on_empty = self.empty
+        self.server = Server(platform, config.control, self)
+        platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
+
+    def files(self, stdio) -> list:
+        """vfs Files for {guest descriptor: host descriptor}."""
+        files = [None] * (max(stdio) + 1) if stdio else []
+        for number, fd in stdio.items():
+            files[number] = open_host_fd(self.kernel, fd)
+        return files
+
+    # -- life
+    def run(self) -> int:
+        """Serve until the container is over; its exit code."""
+        try:
+            self.kernel.run()
+        except Exception:
+            log.exception("the kernel ends")
+            self.code = 255
+        status = self.container.exit_status
+        if self.code is None:
+            self.code = 0 if status is None else 128 + (status & 0x7F) if status & 0x7F else status >> 8
+        os.write(self.config.exit, b"%d\n" % self.code)
+        self.kernel.platform.stop()
+        return self.code
+
+    def empty(self) -> None:
+        self.kernel.stopping = True
+
+    def gofer_gone(self, fd, events) -> None:
+        log.error("the gofer is gone: the container's files cannot be reached any more")
+        self.code = 128 + SIGKILL
+        self.kernel.stopping = True
+
+    # -- requests
+    def start(self):
+        if self.started:
+            raise ControlError("it has been started already")
+        if self.process is None:
+            self.kernel.stopping = True
+            raise ControlError(str(self.error), self.error.code)
+        self.started = True
+        self.process.start()
+
+    def exec(self, process, files, terminal, size):
+        try:
+            if not self.started:
+                raise ControlError("it has not been started")
+            if self.container.exit_status is not None:
+                raise ControlError("its first process has ended")
+            stdio = dict(files)
+            files.clear()
+            new = self.container.prepare(process, self.files(stdio))
+        except StartError as error:
+            raise ControlError(str(error), error.code) from None
+        finally:
+            close_all(list(files.values()))
+        self.container.watch(new.pid, self.remember)
+        new.start()
+        return {"pid": new.pid}
+
+    def remember(self, pid, status) -> None:
+        self.ended[pid] = status
+        if len(self.ended) > REMEMBERED:
+            del self.ended[next(iter(self.ended))]
+
+    def kill(self, signo, pid, everyone):
+        if not self.started and not everyone and signo in (SIGKILL, 15):
+            # Nothing runs yet that could catch it.
+            self.code = 128 + signo
+            self.kernel.stopping = True
+            return
+        errno = self.container.kill(signo, pid or None, everyone)
+        if errno:
+            raise ControlError(f"signal {signo}: {os.strerror(-errno)}")
+
+    def ps(self):
+        return {"processes": self.container.processes() if self.started else []}
+
+    def state(self):
+        if not self.started:
+            return {"status": "created"}
+        return {"status": "running" if self.container.exit_status is None else "stopped"}
+
+    def wait(self, pid, callback):
+        if not pid:
+            if self.process is None:
+                return
+            pid = self.process.pid
+        elif pid in self.ended:
+            callback(self.ended.pop(pid))
+            return
+        if all(group.pid != pid for group in self.container.members):
+            raise ControlError(f"no process {pid}")
+        self.container.watch(pid, lambda _, status: callback(status))
+
+    def resize(self, pid, rows, columns):
+        raise ControlError("terminals are not there yet")

@@ -6,7 +6,7 @@ class Config:
 
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
-        "log_json", "strace", "stdio", "terminal", "size", "stub", "host",
+        "log_json", "strace", "stdio", "terminal", "size", "stub", "meminfo", "host",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -27,9 +27,10 @@ class Config:
         self.terminal = False  # stdio is {0: the slave of a host pty in raw mode}
         self.size = (0, 0)  # of the terminal: rows, columns
         self.stub = -1  # the guest processes' first executable
+        self.meminfo = -1  # /proc/meminfo
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
-    SINGLE = ("gofer", "control", "exit", "log", "stub")
+    SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")
 
     def descriptors(self) -> "set[int]":
         """Every descriptor that the Sentry needs."""

@@ -58,10 +58,21 @@ def failed(what, errno) -> MountError:
     return MountError(f"{what}: {errorcode.get(-errno, -errno)}")
 
 
-def build(config, client) -> MountNamespace:
-    """config: boot_config.Config. client: GoferClient, or None if no file comes from the host. MountError."""
+class Builder(Actor):
+    """Acts for the container before it has a task."""
+
+    __slots__ = ("tg", "container")
+
+    def __init__(self, ns, kernel, container):
+        Actor.__init__(self, ns, kernel)
+        self.tg = self  # file systems ask for tg.container
+        self.container = container
+
+
+def build(config, client, kernel, container) -> MountNamespace:
+    """config: boot_config.Config. client: GoferClient. MountError."""
     ns = MountNamespace(Mount(root_fs(config, client)))
-    actor = Actor(ns)
+    actor = Builder(ns, kernel, container)
     try:
         for entry in config.mounts:
             add(ns, actor, entry, client)
@@ -79,10 +90,15 @@ def build(config, client) -> MountNamespace:
 
 
 def root_fs(config, client):
-    lower = GoferFS.attach(client, 0, shared=not config.overlay)
-    if isinstance(lower, int):
-        raise failed("root", lower)
-    return OverlayFS(lower, TmpfsFS(0o755)) if config.overlay else lower
+    lower = gofer_fs("root", client, 0, not config.overlay)
+    return OverlayFS(lower) if config.overlay else lower
+
+
+def gofer_fs(what, client, index, shared):
+    try:
+        return GoferFS(client, index, shared)
+    except OSError as error:
+        raise failed(what, -error.errno) from None
 
 
 def parse_options(options) -> "tuple[int, bytes]":
@@ -103,7 +119,7 @@ def add(ns, actor, entry, client) -> None:
     flags, data = parse_options(entry.get("options"))
     source = (entry.get("source") or kind).encode("utf-8", "surrogateescape")
     if kind == "bind":
-        fs = GoferFS.attach(client, entry["export"], shared=True)
+        fs = gofer_fs(f"mount {destination}", client, entry["export"], True)
         directory = entry["directory"]
         source = b"none"
     else:
