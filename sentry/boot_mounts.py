@@ -41,6 +41,9 @@ FLAGS = {
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
           "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
 
+# Kernel file systems that may be missing from this build.
+EMPTY = {"cgroup", "cgroup2", "proc", "sysfs", "devpts"}
+
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
 )  # fmt: skip
@@ -123,9 +126,11 @@ def add(ns, actor, entry, client) -> None:
         directory = entry["directory"]
         source = b"none"
     else:
-        if kind in ("cgroup", "cgroup2") and kind.encode() not in FILE_SYSTEMS:
-            log.once(kind, log.INFO, f"mount {destination}: {kind} is not served, an empty directory is shown")
-            kind, data, flags = "tmpfs", b"mode=755,size=0", flags | MS_RDONLY
+        if kind in EMPTY and kind.encode() not in FILE_SYSTEMS:
+            log.once(kind, log.WARNING, f"mount {destination}: {kind} is not served, an empty directory is shown")
+            kind, data, flags = "tmpfs", b"mode=755", flags | MS_RDONLY
+        elif kind == "mqueue" and b"mqueue" not in FILE_SYSTEMS:
+            kind, data = "tmpfs", b"mode=1777"
         factory = FILE_SYSTEMS.get(kind.encode())
         if factory is None:
             raise MountError(f"mount {destination}: file system type {kind!r} is not supported")
