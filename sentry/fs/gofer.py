@@ -362,7 +362,15 @@ class GoferInode(Inode):
     def create(self, name, mode, uid, gid):
         if not self.fs.shared:
             return -EROFS
-        answer = self.fs.client.create(self.handle, name, O_RDWR, mode, uid, gid)
+        return self.made_open(self.fs.client.create(self.handle, name, O_RDWR, mode, uid, gid), name)
+
+    def tmpfile(self, mode, uid, gid):
+        if not self.fs.shared:
+            return -EROFS
+        return self.made_open(self.fs.client.tmpfile(self.handle, O_RDWR, mode, uid, gid), b"")
+
+    def made_open(self, answer, name):
+        """The same where a descriptor came with it."""
         inode = self.made(answer, name)
         if not isinstance(inode, int):
             if inode.fd >= 0:

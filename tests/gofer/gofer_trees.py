@@ -49,13 +49,13 @@ class Gofer:
     uid: the server's, root's if 0.  sabotage: called in the server's process before it serves.
     """
 
-    def __init__(self, mounts, raw=False, uid=0, sabotage=None):
+    def __init__(self, mounts, raw=False, uid=0, sabotage=None, fd_limit=FD_LIMIT):
         self.sock, theirs = pair()
         self.pid = os.fork()
         if not self.pid:
             status = 1
             try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (FD_LIMIT, FD_LIMIT))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (fd_limit, fd_limit))
                 self.sock.close()
                 fds = [(os.open(path, os.O_PATH), ro, flags) for path, ro, flags in mounts]
                 if uid:
