@@ -7,6 +7,9 @@ the two wins, so a notified call must pass both.
 The instruction pointer tells the stub's calls from the guest's, whose calls must trap to be served. It
 is no wall: the guest can jump to the stub's `syscall` instruction. The arguments are the wall. A row
 leaves an argument unchecked only where any value is harmless, and says why.
+
+No filter sees the two calls of uprobes trampolines, uretprobe (335) and uprobe (336): Linux 6.11 and later run them
+whatever a filter says (kernel/seccomp.c: seccomp_uprobe_exception), and refuse callers outside the trampoline.
 """
 
 from sentry.platform.bpf import (
