@@ -1,6 +1,7 @@
 """All system calls: importing this file registers them; `fill_marshalling` tells the platform's stub what to carry."""
 
 from sentry.core.syscall import TABLE
+from sentry.fs import procfs, sysfs  # noqa: F401  (file systems register themselves, too)
 from sentry.syscalls import (  # noqa: F401
     sys_attr,
     sys_creds,
@@ -14,8 +15,10 @@ from sentry.syscalls import (  # noqa: F401
     sys_info,
     sys_limits,
     sys_lock,
+    sys_mempolicy,
     sys_mm,
     sys_open,
+    sys_peek,
     sys_pipe,
     sys_poll,
     sys_prctl,
