@@ -85,7 +85,7 @@ class Model:
         return self.call("ftruncate", self.fd(slot), size)
 
     def op_fallocate(self, slot, mode, off, length):
-        self.punched = self.punched or mode & 2
+        self.punched = self.punched or mode & 3
         return self.call("fallocate", self.fd(slot), mode, off, length)
 
     def op_fchdir(self, slot):
