@@ -52,7 +52,7 @@ class GoferFS(FileSystem):
         if isinstance(answer, int):
             raise OSError(-answer, "attach of gofer mount %d" % index)
         handle, attr, flags = answer
-        self.read_only = bool(flags & MOUNT_RDONLY)
+        self.read_only = self.fixed_read_only = bool(flags & MOUNT_RDONLY)
         self.root = GoferInode(self, attr, handle, None, b"")
 
     def unmounted(self):

@@ -17,6 +17,7 @@ class FileSystem:
     type_name = "none"  # as in /proc/mounts
     magic = 0  # statfs f_type
     read_only = False
+    fixed_read_only = False  # cannot be remounted writable
     # False: dentries below may be cached for ever (only the guest changes them). True: each walk asks
     # `Inode.lookup` again (a shared volume, /proc).
     revalidate = False
