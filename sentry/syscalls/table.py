@@ -1,7 +1,7 @@
 """All system calls: importing this file registers them; `fill_marshalling` tells the platform's stub what to carry."""
 
 from sentry.core.syscall import TABLE
-from sentry.fs import procfs, sysfs  # noqa: F401  (file systems register themselves, too)
+from sentry.fs import devfs, procfs, sysfs  # noqa: F401  (file systems register themselves, too)
 from sentry.syscalls import (  # noqa: F401
     sys_attr,
     sys_creds,
@@ -29,6 +29,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_rw,
     sys_sched,
     sys_signal,
+    sys_socket,
     sys_splice,
     sys_stat,
     sys_sync,

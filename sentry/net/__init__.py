@@ -1,0 +1,1 @@
+"""Sockets: what every family implements (socket.py) and the families."""
