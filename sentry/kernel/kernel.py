@@ -119,26 +119,33 @@ class Kernel:
         """A blocked task was woken: try its call again; a signal ends it if it still cannot go on."""
         wait = task.wait
         result = self.guarded(task, wait.poll, task)
-        if result == BLOCKED:
+        if result == BLOCKED and task.wait is wait:
             if not task.work or (wait.killable and not task.dying):
                 return
             result = self.guarded(task, wait.interrupted, task)
-        self.end_wait(task, result)
+        self.end_wait(task, wait, result)
 
-    def end_wait(self, task, result) -> None:
-        """The blocked call is over with `result`."""
+    def time_out(self, task) -> None:
+        """The deadline of a blocked task has passed."""
         wait = task.wait
-        task.wait = None
+        if wait is not None:
+            self.end_wait(task, wait, self.guarded(task, wait.timeout, task))
+
+    def end_wait(self, task, wait, result) -> None:
+        """`wait` is over; the blocked call has `result`: BLOCKED if it went on to another wait by `Task.block`."""
+        if task.wait is wait:
+            task.wait = None
         for entry in wait.entries:
             entry.remove()
         if wait.timer is not None:
             wait.timer.cancel()
         wait.release(task)
+        if result == BLOCKED:
+            return
         if self.trace is not None:
             self.trace(task, task.in_call, None, None, result)
-        if result == BLOCKED or result == NO_RETURN:  # the call began another wait, or dealt with the thread
-            return
-        self.back_to_guest(task, result)
+        if result != NO_RETURN:  # else the call has dealt with the thread
+            self.back_to_guest(task, result)
 
     def back_to_guest(self, task, result: "int | None") -> None:
         """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""

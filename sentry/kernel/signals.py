@@ -714,6 +714,6 @@ def host_death(task) -> None:
     exit.group_exit(task.tg, SIGKILL)
     blocked = task.wait
     if blocked is not None:
-        task.kernel.end_wait(task, blocked.interrupted(task))
+        task.kernel.end_wait(task, blocked, task.kernel.guarded(task, blocked.interrupted, task))
     if not task.dead:
         exit.exit_task(task)

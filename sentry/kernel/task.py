@@ -187,9 +187,7 @@ class Task:
             self.kernel.ready.append(self)
 
     def timed_out(self):
-        wait = self.wait
-        if wait is not None:
-            self.kernel.end_wait(self, wait.timeout(self))
+        self.kernel.time_out(self)
 
     def kick(self):
         """Something needs attention before guest code goes on (`work`): wake or interrupt the task."""

@@ -330,6 +330,9 @@ def do_send(t, sock, message, then=None):
     if error != -EAGAIN or sock.flags & O_NONBLOCK or message.flags & MSG_DONTWAIT:
         message.drop()
         return end_send(t, message, error, done)
+    if t.work and then is not None:
+        message.drop()
+        return done or -ERESTARTSYS
     deadline = sock.io_deadline(True)
     wait = SendWait(sock, deadline is not None)
     wait.message, wait.done, wait.then = message, done, then
@@ -491,6 +494,8 @@ def do_receive(t, sock, into, then=None):
     result, done = receive_now(t, sock, into, 0)
     if result != -EAGAIN or sock.flags & O_NONBLOCK or into.flags & MSG_DONTWAIT:
         return done or result if result == -EAGAIN else result
+    if t.work and then is not None:
+        return done or -ERESTARTSYS
     deadline = sock.io_deadline(False)
     wait = ReceiveWait(sock, deadline is not None)
     wait.into, wait.done, wait.then = into, done, then
