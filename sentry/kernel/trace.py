@@ -14,8 +14,13 @@ LIMIT = 64
 RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 516: "ERESTART_RESTARTBLOCK"}
 
 
+# How each byte is shown; a table, because the codec for escapes would have to be imported when first used.
+ESCAPED = [chr(c) if 32 <= c < 127 and c not in b'"\\' else f"\\x{c:02x}" for c in range(256)]
+ESCAPED[9], ESCAPED[10], ESCAPED[13], ESCAPED[34], ESCAPED[92] = "\\t", "\\n", "\\r", '\\"', "\\\\"
+
+
 def quote(data: bytes, more: bool) -> str:
-    text = data.decode("latin-1").encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    text = "".join([ESCAPED[c] for c in data])
     return f'"{text}"' + ("..." if more else "")
 
 
