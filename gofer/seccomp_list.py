@@ -104,8 +104,8 @@ ROWS = CONVERSATION + READS + WRITES + INTERPRETER + SOCKETS + START
 
 # Harmless questions of the interpreter: a traceback looks for source files
 PROBES = [
-    ("newfstatat", "source files of a traceback"),
-    ("fstat", "the same"),
-    ("readlink", "the same"),
-    ("getcwd", "the same"),
+    ("newfstatat", None, "source files of a traceback"),
+    ("fstat", None, "the same"),
+    ("readlink", None, "the same"),
+    ("getcwd", None, "the same"),
 ]

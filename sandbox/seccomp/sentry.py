@@ -10,7 +10,8 @@ no way to raise a descriptor's rights.
 
 PROT_EXEC = 4
 MAP_SHARED, MAP_PRIVATE, MAP_TYPE = 1, 2, 15
-EQ, MASKED_EQ = "EQ", "MASKED_EQ"
+EQ, NE, MASKED_EQ = "EQ", "NE", "MASKED_EQ"
+AT_EMPTY_PATH = 0x1000
 
 # --- guest memory and the hand-off ------------------------------------------------------------------------------
 HOT = [
@@ -38,6 +39,7 @@ FILES = [
     ("lseek", None, "SEEK_DATA and SEEK_HOLE of donated files"),
     ("close", None, "descriptors that the guest has closed"),
     ("fstat", None, "sizes of donated files; the interpreter's file objects"),
+    ("newfstatat", [(3, EQ, AT_EMPTY_PATH)], "fstat, as the C library makes it; a path would lead nowhere in our empty root"),
     ("ftruncate", None, "guest files and memory files"),
     ("fallocate", None, "fallocate(2) of the guest; MADV_REMOVE"),
     ("fsync", None, "fsync(2) of the guest"),
@@ -145,10 +147,10 @@ ROWS = HOT + FILES + MEMORY + PROCESSES + EVENTS + INTERPRETER
 # Harmless probes that the interpreter makes when it prints a traceback or looks for a module: answered with EPERM,
 # because a kill for them would end the pod.
 PROBES = [
-    ("openat", "a traceback shows source lines"),
-    ("newfstatat", "import looks for files"),
-    ("readlink", "the same"),
-    ("getcwd", "the same"),
+    ("openat", None, "a traceback shows source lines"),
+    ("newfstatat", [(3, NE, AT_EMPTY_PATH)], "import looks for files"),
+    ("readlink", None, "the same"),
+    ("getcwd", None, "the same"),
 ]
 
 # For the ptrace platform, in front of the others.

@@ -27,7 +27,7 @@ def seccomp_filter():
     program = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
     for call, conditions, _ in seccomp_list.ROWS:
         program.add_rule(pyseccomp.ALLOW, call, *(argument(*c) for c in conditions or ()))
-    for call, _ in seccomp_list.PROBES:
+    for call, _, _ in seccomp_list.PROBES:
         program.add_rule(pyseccomp.ERRNO(errno.EPERM), call)
     return program
 
