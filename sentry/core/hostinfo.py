@@ -2,7 +2,7 @@
 
 `capture()` returns a dict:
     cpus           list of the CPU numbers that the sandbox may use
-    cpuinfo        list of dicts (key -> value, str), one for each of them, from /proc/cpuinfo
+    cpuinfo        list of bytes: the block of each of them in /proc/cpuinfo
     cache          list of dicts (file name -> text): /sys/devices/system/cpu/cpuN/cache/indexM of the first CPU
     mem_total      bytes
     hugepage_size  bytes; `thp_size`: of transparent huge pages
@@ -19,7 +19,7 @@ CACHE = ("level", "type", "size", "coherency_line_size", "ways_of_associativity"
 
 # What a kernel without captured facts (unit tests) assumes.
 MINIMAL = {
-    "cpus": [0], "cpuinfo": [{"processor": "0"}], "cache": [], "mem_total": 1 << 30,
+    "cpus": [0], "cpuinfo": [b"processor\t: 0"], "cache": [], "mem_total": 1 << 30,
     "hugepage_size": 2 << 20, "thp_size": 2 << 20, "meminfo_fd": -1, "hwcap": 0, "hwcap2": 0, "minsigstksz": 2048,
     "release": "",
 }  # fmt: skip
@@ -35,17 +35,13 @@ def read_text(path: str) -> str:
 
 
 def parse_cpuinfo(text: str, cpus) -> list:
-    """The blocks of /proc/cpuinfo for the CPUs in `cpus`, renumbering nothing."""
+    """The blocks of /proc/cpuinfo for the CPUs in `cpus`."""
     found = {}
-    for block in text.split("\n\n"):
-        fields = {}
-        for line in block.splitlines():
-            key, colon, value = line.partition(":")
-            if colon:
-                fields[key.strip()] = value.strip()
-        if fields.get("processor", "").isdigit():
-            found[int(fields["processor"])] = fields
-    return [found.get(cpu, {"processor": str(cpu)}) for cpu in cpus]
+    for block in text.strip().split("\n\n"):
+        number = block.partition("\n")[0].partition(":")[2].strip()
+        if block.startswith("processor") and number.isdigit():
+            found[int(number)] = block.encode()
+    return [found.get(cpu, b"processor\t: %d" % cpu) for cpu in cpus]
 
 
 def files_of(folder: str, names) -> dict:

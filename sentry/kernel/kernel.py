@@ -37,6 +37,7 @@ class Kernel:
         self.last_pid = 0
         self.boot_time = monotonic_ns()
         self.load = None  # kernel/loadavg.py
+        self.boot_id = None  # /proc/sys/kernel/random/boot_id
         self.forks = 0  # processes and threads made since the start
         self.stopping = False
         self.futexes = {}  # key -> waiters, kernel/futex.py

@@ -1,13 +1,14 @@
-"""fork vfork clone clone3 exit exit_group unshare pidfd_open."""
+"""fork vfork clone clone3 exit exit_group unshare setns pidfd_open."""
 
 from struct import unpack_from
 
-from sentry.abi.errno import E2BIG, EINVAL, EPERM, ESRCH
+from sentry.abi.errno import E2BIG, EBADF, EINVAL, EPERM, ESRCH, EUSERS
 from sentry.abi.signal import NSIG, SIGCHLD
 from sentry.core import creds as caps
 from sentry.core.result import NO_RETURN
-from sentry.core.syscall import PARTIAL, U32, Int, Ptr, Size, ULong, syscall
+from sentry.core.syscall import PARTIAL, U32, Fd, Int, Ptr, Size, ULong, syscall
 from sentry.kernel import exit
+from sentry.kernel.access import may_access
 from sentry.kernel.clone import (
     CLONE_CLEAR_SIGHAND,
     CLONE_DETACHED,
@@ -33,6 +34,7 @@ from sentry.kernel.clone import (
     do_clone,
 )
 from sentry.kernel.kernel import PID_MAX
+from sentry.kernel.nsfs import CLONE_FLAGS, NsFile, namespace_of
 from sentry.kernel.pidfd import PIDFD_THREAD, PidFd
 from sentry.kernel.task import RLIMIT_NOFILE
 from sentry.platform.base import PAGE, TASK_LIMIT
@@ -155,6 +157,55 @@ def sys_unshare(t, flags):
         t.files = files
     if flags & CLONE_NEWUTS:
         t.uts = t.uts.copy()
+    return 0
+
+
+@syscall("setns", 308, (Fd, Int), level=PARTIAL, note="mount and UTS namespaces; of the others there is only one each")
+def sys_setns(t, fd, flags):
+    # kernel/nsproxy.c
+    file = t.files.get(fd)
+    if file is None:
+        return -EBADF
+    if isinstance(file, NsFile):
+        inode = file.inode
+        if flags and CLONE_FLAGS[inode.kind] != flags:
+            return -EINVAL
+        return enter_namespace(t, inode.kind, inode.ns, True)
+    if isinstance(file, PidFd):
+        if not flags or flags & ~(NEW_NAMESPACES | CLONE_NEWUSER):
+            return -EINVAL
+        target = file.tg.leader
+        if file.tg.zombie or target.dead:
+            return -ESRCH
+        if not may_access(t, target, True):
+            return -EPERM
+        wanted = [kind for kind, bit in CLONE_FLAGS.items() if flags & bit]
+        for kind in wanted:
+            error = enter_namespace(t, kind, None, False)
+            if error:
+                return error
+        for kind in wanted:
+            enter_namespace(t, kind, namespace_of(target, kind)[1], True)
+        return 0
+    return -EINVAL
+
+
+def enter_namespace(t, kind, ns, really) -> int:
+    """setns(2) into one namespace; `really` False: only check."""
+    creds = t.creds
+    if kind == b"user":
+        return -EINVAL  # its own
+    if not creds.capable(caps.CAP_SYS_ADMIN) or (kind == b"mnt" and not creds.capable(caps.CAP_SYS_CHROOT)):
+        return -EPERM
+    if kind == b"mnt":
+        if t.fs.users > 1:
+            return -EINVAL
+        if really:
+            t.fs.set_namespace(ns)
+    elif kind == b"uts" and really:
+        t.uts = ns
+    elif kind == b"time" and len(t.tg.tasks) > 1:
+        return -EUSERS
     return 0
 
 

@@ -189,6 +189,12 @@ class FakeMM:
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1
+        self.vmas = []
+        self.exe = None
+        self.auxv = b""
+        self.peak_total = 0
+        self.start_code = self.end_code = self.start_data = self.end_data = self.start_stack = self.brk_start = 0
+        self.arg_start = self.arg_end = self.env_start = self.env_end = 0
 
     def get(self):
         self.users += 1

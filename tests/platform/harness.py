@@ -5,6 +5,7 @@ loads programs and serves their calls; a test adds or replaces handlers in `Mini
 """
 
 import os
+import struct
 import subprocess
 import time
 
@@ -19,7 +20,7 @@ ENOSYS, EFAULT = 38, 14
 
 
 def build(name):
-    """The code of guest/NAME.c, as bytes to put at CODE."""
+    """The code of guest/NAME.c, as bytes to put at CODE, and its entry point."""
     source = os.path.join(HERE, "guest", name + ".c")
     header = os.path.join(HERE, "guest", "guest.h")
     out = os.path.join(BUILD, name)
@@ -32,8 +33,8 @@ def build(name):
         sections = ["-j", ".text", "-j", ".rodata", "-j", ".data", "-j", ".bss"]
         alloc = ["--set-section-flags", ".bss=alloc,load,contents"]
         subprocess.run(["objcopy", "-O", "binary", *sections, *alloc, out + ".elf", out + ".bin"], check=True)
-    with open(out + ".bin", "rb") as file:
-        return file.read()
+    with open(out + ".bin", "rb") as file, open(out + ".elf", "rb") as elf:
+        return file.read(), struct.unpack_from("<Q", elf.read(64), 24)[0]
 
 
 class Timeout(AssertionError):
@@ -49,6 +50,7 @@ class Mini:
         self.reports, self.output, self.exits = [], b"", {}
         self.faults, self.dead, self.interrupts, self.frame_faults = [], [], [], []
         self.events = 0
+        self.loaded = []
         self.calls = {
             1: self.sys_write,
             57: self.sys_fork,
@@ -63,15 +65,20 @@ class Mini:
         self.on_ops = lambda t: None
         self.stack_at = STACK_TOP
 
+    def spaces(self):
+        """Address spaces of programs that were loaded and have not ended."""
+        return {t.aspace for t in self.loaded if t.aspace.threads}
+
     # -- driving
     def load(self, name, argument=0):
         """Start guest/NAME.c in a new address space; returns its thread, running."""
-        code = build(name)
+        code, entry = build(name)
         assert len(code) <= CODE_LEN
         box = []
         self.platform.new_aspace(lambda thread, error: box.append((thread, error)))
         self.until(lambda: box)
         thread, error = box[0]
+        self.loaded.append(thread)
         assert error == 0 and thread is not None, error
         ops = [
             (base.OP_MMAP_ANON, CODE, CODE_LEN, RWX, False),
@@ -84,7 +91,7 @@ class Mini:
         self.until(lambda: done)
         assert done[0] == (3, 0), done
         self.on_ops = lambda t: None
-        thread.regs.rip, thread.regs.rsp, thread.regs.rdi = CODE, STACK_TOP - 256, argument
+        thread.regs.rip, thread.regs.rsp, thread.regs.rdi = entry, STACK_TOP - 256, argument
         thread.resume(fp_reset=True)
         return thread
 
@@ -93,7 +100,7 @@ class Mini:
             self.events += 1
             self.event(thread)
 
-    def until(self, condition, seconds=10.0):
+    def until(self, condition, seconds=5.0):
         """Serve until condition() is true; Timeout after `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
