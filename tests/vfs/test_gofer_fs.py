@@ -77,13 +77,25 @@ def test_overlay(tree, seed, uid):
         gofer.stop()
 
 
+def refused_by_gofers(op) -> bool:
+    """Devices, trusted attributes, whiteouts and holes are not made on the host."""
+    if op[0] == "plain" and op[1] == "mknod":
+        return op[3] & 0o170000 in (0o020000, 0o060000)
+    if op[0] == "plain" and op[1] == "renameat2":
+        return bool(op[6] & 4)
+    if op[0] == "fallocate":
+        return bool(op[2] & ~1)  # holes
+    return op[0] in ("setxattr", "getxattr") and op[2].startswith(b"trusted.")
+
+
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_shared(tree, seed, uid):
     gofer = gofer_trees.Gofer([(tree[1], False, 0)])
     try:
         task = FakeTask(root=GoferFS(gofer.client, 0, True))
-        compare(sequence(seed, 300, uid == 0), tree[0], task, uid)
+        steps = [op for op in sequence(seed, 300, uid == 0) if not refused_by_gofers(op)]
+        compare(steps, tree[0], task, uid)
         assert gofer.client.dead is None
     finally:
         gofer.stop()
