@@ -39,7 +39,7 @@ quicktest: build guests ## the tests that need no Debian root, systrap only
 
 lint: deps ## ruff and cython-lint
 	@$(PYTHON) -m ruff check .
-	@find $(wildcard sentry gofer) -name '*.pyx' -o -name '*.pxd' | xargs -r .venv/bin/cython-lint
+	@find $(wildcard sentry gofer) -name '*.pyx' -o -name '*.pxd' | xargs -r env PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint
 
 bench: build ## measure beside native, runc, crun, proot (QUICK=1: fewer rounds)
 	@scripts/deps.sh bench

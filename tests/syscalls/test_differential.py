@@ -72,7 +72,7 @@ def native(program):
     script = (
         "mount -t tmpfs -o mode=1777 tmpfs /tmp && mount -t tmpfs -o mode=1777 shm /dev/shm && "
         "hostname guest && mkdir /tmp/guests && mount --bind $1 /tmp/guests && "
-        "exec /tmp/guests/run /tmp/work /tmp/guests/$2"
+        "exec /tmp/guests/run /tmp/here /tmp/guests/$2"
     )
     done = subprocess.run(
         ["unshare", "-fpmuin", "--mount-proc", "--propagation", "private", "--kill-child"]
@@ -128,12 +128,12 @@ def test_native_is_sound(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_same_as_native(stockade, tmp_path, program):
-    compare(native(program), sandboxed(stockade, tmp_path, program, "/tmp/work"))
+    compare(native(program), sandboxed(stockade, tmp_path, program, "/tmp/here"))
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name in FILE_PROGRAMS])
 def test_same_on_overlay(stockade, tmp_path, program):
-    compare(native(program), sandboxed(stockade, tmp_path, program, "/work"))
+    compare(native(program), sandboxed(stockade, tmp_path, program, "/here"))
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name in FILE_PROGRAMS])
@@ -143,6 +143,6 @@ def test_same_on_bind_mount(stockade, tmp_path, program):
     os.mkdir(host)
     try:
         mount = {"destination": "/volume", "type": "bind", "source": host, "options": ["bind", "rw"]}
-        compare(native(program), sandboxed(stockade, tmp_path, program, "/volume/work", [mount]))
+        compare(native(program), sandboxed(stockade, tmp_path, program, "/volume/here", [mount]))
     finally:
         subprocess.run(["rm", "-rf", host], check=True)
