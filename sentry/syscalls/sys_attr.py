@@ -6,7 +6,6 @@ from sentry.abi.errno import EBADF, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, E
 from sentry.abi.fs import (
     AT_EMPTY_PATH,
     AT_FDCWD,
-    AT_SYMLINK_FOLLOW,
     AT_SYMLINK_NOFOLLOW,
     FALLOC_COLLAPSE_RANGE,
     FALLOC_INSERT_RANGE,

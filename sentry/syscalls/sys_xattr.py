@@ -37,7 +37,7 @@ def read_name(t, addr):
 def allowed(t, inode, name, mask) -> int:
     """Permission for an attribute (fs/xattr.c:xattr_permission)."""
     creds = t.creds
-    if name.startswith(b"security.") or name.startswith(b"system."):
+    if name.startswith((b"security.", b"system.")):
         if mask & MAY_WRITE and name.startswith(b"security."):
             cap = CAP_SETFCAP if name == b"security.capability" else CAP_SYS_ADMIN
             return 0 if creds.capable(cap) else -EPERM

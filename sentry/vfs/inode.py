@@ -7,7 +7,7 @@ walk (`walk.py`) and the operations in `ops.py` have done so. Names are bytes. T
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
 from time import time_ns
 
-from sentry.abi.errno import EINVAL, ENODATA, ENODEV, ENOENT, ENOTDIR, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM
+from sentry.abi.errno import EINVAL, ENODATA, ENODEV, ENOTDIR, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM
 from sentry.vfs import devices
 
 

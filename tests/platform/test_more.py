@@ -38,7 +38,7 @@ def test_interrupt_of_two_threads(mini):
     mini.until(lambda: mini.events > 100)
     space = next(iter(mini.spaces()))
     assert len(space.threads) == 2
-    for i in range(300):
+    for _i in range(300):
         before = len(mini.interrupts)
         space.threads[1].interrupt()
         space.threads[0].interrupt()

@@ -11,7 +11,7 @@ from conftest import ROOT
 RANKS = {"abi": 0, "core": 1, "platform": 2, "mm": 3, "vfs": 3, "fs": 4, "net": 4, "kernel": 5, "views": 6, "syscalls": 7, "top": 8}
 SAME_RANK = {("net", "fs"), ("fs", "net")}
 # Views of the kernel as files: above it, though they stand beside the other file systems.
-VIEWS = re.compile(r"sentry\.fs\.(procfs|proc_|sysfs|cgroupfs|timerfd|signalfd)")
+VIEWS = re.compile(r"sentry\.fs\.(procfs|proc_|sysfs|cgroupfs|timerfd|signalfd|tty|devpts)")
 
 # What the start of a process, or the hot road, cannot afford (milliseconds each) or has no use for.
 HEAVY = {

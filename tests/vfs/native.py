@@ -47,4 +47,4 @@ def in_child(work):
     with os.fdopen(r) as data:
         text = data.read()
     os.waitpid(pid, 0)
-    return eval(text)  # noqa: S307: our own child's repr
+    return eval(text)  # our own child's repr
