@@ -6,7 +6,8 @@
 
 import os
 
-from sentry import boot_mounts
+from sentry import boot_mounts, seal
+from sentry.fs import devfs  # noqa: F401  (registers device drivers)
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
 from sentry.core import hostinfo, log
@@ -27,6 +28,7 @@ STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 def prepare(config) -> None:
     """In the command: import the platform, learn what needs files to learn, open what must be opened. OSError."""
     __import__(platform_module(config.platform))
+    seal.warm()
     config.host = hostinfo.capture()
     config.meminfo = config.host["meminfo_fd"]
     if config.platform == "systrap":

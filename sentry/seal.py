@@ -16,13 +16,16 @@ class SealedFinder:
         raise ImportError(f"import after seal: {name}")
 
 
-def seal() -> None:
-    """Warm what loads lazily, then close the door. gc: everything alive now is never looked at again."""
-    for codec in ("utf-8", "ascii", "latin-1"):
-        b"x".decode(codec)
+def warm() -> None:
+    """Load what loads lazily, while files can still be opened."""
+    for codec in ("utf-8", "ascii", "latin-1", "unicode_escape"):
         "x".encode(codec)
     b"\xff".decode("utf-8", "surrogateescape").encode("utf-8", "surrogateescape")
     "\udc80".encode("utf-8", "backslashreplace")
+
+
+def seal() -> None:
+    """Close the door. What is alive now is never looked at again by the garbage collector, which stays off."""
     sys.meta_path.insert(0, SealedFinder)
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

@@ -22,8 +22,9 @@ def compile_rows(rows, probes, path):
         args = [argument(*condition) for condition in conditions or ()]
         program.add_rule(pyseccomp.ALLOW, call, *args)
         program.syscall_priority(call, max(255 - position, 1)) if position < 255 else None
-    for call, conditions, _ in probes:
-        program.add_rule(pyseccomp.ERRNO(errno.EPERM), call, *[argument(*condition) for condition in conditions or ()])
+    for call, *conditions, _ in probes:
+        args = [argument(*condition) for condition in (conditions and conditions[0]) or ()]
+        program.add_rule(pyseccomp.ERRNO(errno.EPERM), call, *args)
     temporary = path + ".new"
     with open(temporary, "wb") as file:
         program.export_bpf(file)
