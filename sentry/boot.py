@@ -5,22 +5,25 @@
 """
 
 import os
+from time import monotonic_ns
 
 from sentry import boot_mounts, seal
-from sentry.fs import devfs  # noqa: F401  (registers device drivers)
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
 from sentry.core import hostinfo, log
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
+from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.syscalls import table
+from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
+DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
@@ -64,6 +67,7 @@ class Sandbox:
         kernel.host = config.host
         if config.strace:
             kernel.trace = trace.trace
+        self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
         self.code = None
@@ -71,7 +75,9 @@ class Sandbox:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             container.ns = boot_mounts.build(config, client, kernel, container)
-            self.process = container.prepare(config.spec["process"], self.files(config.stdio))
+            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size)
+            if config.terminal:
+                container.data["console"] = self.terminals[self.process.pid].terminal
         except (GoferDead, boot_mounts.MountError) as error:
             fail(f"container {config.cid!r}: {error}", 1)
         except StartError as error:
@@ -81,12 +87,37 @@ class Sandbox:
         self.server = Server(platform, config.control, self)
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
 
-    def files(self, stdio) -> list:
-        """vfs Files for {guest descriptor: host descriptor}."""
-        files = [None] * (max(stdio) + 1) if stdio else []
-        for number, fd in stdio.items():
-            files[number] = open_host_fd(self.kernel, fd)
-        return files
+    def prepare(self, process, stdio, terminal, size):
+        """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
+        slave of a host pty as 0 if `terminal`. StartError."""
+        if not terminal:
+            files = [None] * (max(stdio) + 1) if stdio else []
+            for number, fd in stdio.items():
+                files[number] = open_host_fd(self.kernel, fd)
+            return self.container.prepare(process, files)
+        actor = Actor(self.container.ns, self.kernel)
+        opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
+        actor.fs.release()
+        if isinstance(opened, int):
+            os.close(stdio[0])
+            raise StartError(f"terminal: {os.strerror(-opened)}")
+        bridge, file = opened
+        try:
+            new = self.container.prepare(process, [file, file.incref(), file.incref()])
+        except StartError:
+            bridge.close()
+            raise
+        bridge.terminal.make_controlling(new.task.tg)
+        self.terminals[new.pid] = bridge
+        return new
+
+    def when_drained(self, pid, then, deadline) -> None:
+        """Call then() once the terminal of program `pid`, if it has one, has put out all that was written to it."""
+        bridge = self.terminals.get(pid)
+        if bridge is not None and not bridge.closed and bridge.terminal.out and monotonic_ns() < deadline:
+            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_drained(pid, then, deadline))
+        else:
+            then()
 
     # -- life
     def run(self) -> int:
@@ -104,6 +135,11 @@ class Sandbox:
         return self.code
 
     def empty(self) -> None:
+        """The last process has gone."""
+        init = self.container.init
+        self.when_drained(init.pid if init is not None else 0, self.stop, monotonic_ns() + DRAIN_TIME)
+
+    def stop(self) -> None:
         self.kernel.stopping = True
 
     def gofer_gone(self, fd, events) -> None:
@@ -129,7 +165,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.container.prepare(process, self.files(stdio))
+            new = self.prepare(process, stdio, terminal, size)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
@@ -139,7 +175,9 @@ class Sandbox:
         return {"pid": new.pid}
 
     def remember(self, pid, status) -> None:
+        """A program of `exec` has ended: keep its status, close its terminal."""
         self.ended[pid] = status
+        self.when_drained(pid, lambda: self.close_terminal(pid), monotonic_ns() + DRAIN_TIME)
         if len(self.ended) > REMEMBERED:
             del self.ended[next(iter(self.ended))]
 
@@ -171,7 +209,18 @@ class Sandbox:
             return
         if all(group.pid != pid for group in self.container.members):
             raise ControlError(f"no process {pid}")
-        self.container.watch(pid, lambda _, status: callback(status))
+        self.container.watch(pid, lambda _, status: self.tell(pid, callback, status))
+
+    def tell(self, pid, callback, status) -> None:
+        self.when_drained(pid, lambda: callback(status), monotonic_ns() + DRAIN_TIME)
+
+    def close_terminal(self, pid) -> None:
+        bridge = self.terminals.pop(pid, None)
+        if bridge is not None:
+            bridge.close()
 
     def resize(self, pid, rows, columns):
-        raise ControlError("terminals are not there yet")
+        bridge = self.terminals.get(pid or self.process.pid)
+        if bridge is None:
+            raise ControlError("it has no terminal")
+        bridge.resize(rows, columns)

@@ -107,6 +107,7 @@ class Container:
         self.exit_status = None  # wait(2) status of the first process
         self.watchers = {}  # pid -> [callback(pid, status)]
         self.on_empty = None  # called once the last process has gone
+        self.data = {}  # "console": the terminal behind /dev/console
 
     # -- starting
     def prepare(self, process: dict, files: list) -> Process:
