@@ -3,8 +3,10 @@
 import fcntl
 
 from sentry.abi.errno import EINVAL, EPERM
+from sentry.abi.fs import FALLOC_PUNCH_HOLE
 from sentry.fs.tmpfs import TmpfsFS, TmpfsRegular
 from sentry.vfs.dentry import Dentry, Path
+from sentry.vfs.regular import RegularFile
 
 F_ADD_SEALS = 1033
 F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_EXEC = 1, 2, 4, 8, 16, 32
@@ -59,14 +61,23 @@ class MemfdInode(TmpfsRegular):
         return TmpfsRegular.write_at(self, pos, data)
 
     def allocate(self, mode, offset, length):
-        if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+        if mode & FALLOC_PUNCH_HOLE and self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             return -EPERM
         return TmpfsRegular.allocate(self, mode, offset, length)
 
-    def map_fd(self, shared, writable):
-        if writable and self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
-            writable = False  # a shared mapping may then only be read (mm/memfd.c)
-        return TmpfsRegular.map_fd(self, shared, writable)
+    def open(self, t, path, flags):
+        return MemfdFile(flags, self, path)
+
+
+class MemfdFile(RegularFile):
+    __slots__ = ()
+
+    def host_mapping(self, t, shared, writable):
+        if shared and self.inode.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+            if writable:
+                return -EPERM
+            return self.inode.map_fd(True, False)  # it may only be read, now and later (mm/memfd.c)
+        return RegularFile.host_mapping(self, t, shared, writable)
 
 
 def new_memfd(uid: int, gid: int, name: bytes, mode: int, seals: int) -> "tuple[MemfdInode, Path]":

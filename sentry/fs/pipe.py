@@ -189,6 +189,11 @@ class PipeFile(File):
     def read(self, t, count, pos):
         return -ESPIPE if pos is not None else self.pipe.read(count)
 
+    def unread(self, data):
+        chunk = Chunk(data, False)
+        self.pipe.chunks.appendleft(chunk)
+        self.pipe.used += chunk.slots()
+
     def write(self, t, data, pos):
         return -ESPIPE if pos is not None else self.pipe.write(data, bool(self.flags & O_DIRECT))
 
@@ -221,11 +226,12 @@ class PipeFile(File):
 
 def new_pipe(t, flags: int) -> "tuple[PipeFile, PipeFile]":
     """pipe2(2): read end and write end. flags: O_NONBLOCK, O_DIRECT."""
-    pipe = Pipe(PIPEFS.inode(S_IFIFO | 0o600, t.creds.fsuid, t.creds.fsgid))
+    inode = PIPEFS.inode(S_IFIFO | 0o600, t.creds.fsuid, t.creds.fsgid)
+    pipe = FIFOS[id(inode)] = Pipe(inode, id(inode))
     return PipeFile(pipe, O_RDONLY | flags & O_NONBLOCK), PipeFile(pipe, O_WRONLY | flags)
 
 
-# id of the inode -> Pipe, for FIFOs with an open end (the Pipe keeps the inode, so the id stays its own)
+# id of the inode -> Pipe, for those with an open end (the Pipe keeps the inode, so the id stays its own)
 FIFOS: "dict[int, Pipe]" = {}
 
 

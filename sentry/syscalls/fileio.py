@@ -7,6 +7,7 @@ from sentry.abi.errno import EAGAIN, EFAULT, EINTR, EINVAL, EPIPE, ERESTARTSYS
 from sentry.abi.fs import S_IFIFO, S_IFMT, S_IFSOCK
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait, WaitEntry
+from sentry.platform.base import MemFault
 from sentry.vfs.file import (
     O_NONBLOCK,
     POLL_READABLE,
@@ -58,11 +59,26 @@ def total_of(iov) -> int:
     return sum(length for _, length in iov)
 
 
+def put_upto(t, addr: int, data) -> int:
+    """Write what can be written: how much (0: nothing)."""
+    try:
+        return t.write_upto(addr, data)
+    except MemFault:
+        return 0
+
+
+def get_upto(t, addr: int, count: int) -> bytes:
+    """Read what can be read."""
+    try:
+        return t.read_upto(addr, count)
+    except MemFault:
+        return b""
+
+
 def scatter(t, iov, skip: int, data) -> int:
     """Write `data` into the vector after its first `skip` bytes; how much before a fault."""
     if len(iov) == 1:
-        addr = iov[0][0] + skip
-        return t.write_upto(addr, data)
+        return put_upto(t, iov[0][0] + skip, data)
     at = 0
     for base, length in iov:
         if skip >= length:
@@ -71,7 +87,7 @@ def scatter(t, iov, skip: int, data) -> int:
         part = data[at : at + length - skip]
         if not part:
             break
-        n = t.write_upto(base + skip, part)
+        n = put_upto(t, base + skip, part)
         at += n
         if n < len(part):
             break
@@ -83,14 +99,14 @@ def gather(t, iov, skip: int, limit: int) -> bytes:
     """Up to `limit` bytes of the vector after its first `skip`; fewer if memory ends."""
     if len(iov) == 1:
         base, length = iov[0]
-        return t.read_upto(base + skip, min(length - skip, limit))
+        return get_upto(t, base + skip, min(length - skip, limit))
     parts = []
     for base, length in iov:
         if skip >= length:
             skip -= length
             continue
         want = min(length - skip, limit)
-        part = t.read_upto(base + skip, want)
+        part = get_upto(t, base + skip, want)
         parts.append(part)
         limit -= len(part)
         if len(part) < want or not limit:
@@ -172,8 +188,8 @@ def read_now(t, file, iov, count, pos) -> int:
         copied = scatter(t, iov, done, data)
         done += copied
         if copied < n:
-            if pos is None and not stream(file) and file.pos >= n - copied:
-                file.pos -= n - copied
+            if pos is None:
+                file.unread(data[copied:])
             return done or -EFAULT
         if n < CHUNK or done >= count:
             return done

@@ -2,7 +2,7 @@
 
 from struct import Struct
 
-from sentry.abi.errno import EAGAIN, EBADF, EDEADLK, EINVAL, EOPNOTSUPP, EOVERFLOW
+from sentry.abi.errno import EAGAIN, EBADF, EDEADLK, EINVAL, EOVERFLOW
 from sentry.core.result import BLOCKED
 from sentry.core.syscall import Fd, U32, syscall
 from sentry.core.waitq import Wait
@@ -133,7 +133,7 @@ def record_lock(t, file, cmd, arg):
 @syscall("flock", 73, (Fd, U32), blocks=True)
 def sys_flock(t, fd, operation):
     if operation & LOCK_MAND:
-        return -EOPNOTSUPP
+        return 0  # support was removed in Linux 5.15; such requests are ignored
     kind = {LOCK_SH: F_RDLCK, LOCK_EX: F_WRLCK, LOCK_UN: F_UNLCK}.get(operation & ~LOCK_NB)
     if kind is None:
         return -EINVAL

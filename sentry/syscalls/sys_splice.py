@@ -5,7 +5,7 @@ from sentry.abi.fs import S_IFDIR, S_IFMT, S_IFREG
 from sentry.core.result import BLOCKED
 from sentry.core.syscall import PARTIAL, Fd, InOutStruct, Ptr, Size, U32, ULong, syscall
 from sentry.core.waitq import Wait
-from sentry.fs.pipe import Chunk, PipeFile
+from sentry.fs.pipe import PipeFile
 from sentry.syscalls.fileio import MAX_RW_COUNT, do_read, do_write, read_iov
 from sentry.vfs.file import O_APPEND, O_NONBLOCK, POLL_WRITABLE, POLLERR, POLLHUP
 
@@ -51,7 +51,8 @@ class Transfer(Wait):
             n = target.write(t, data, self.out_pos)
             moved = max(n, 0)
             if moved < len(data):
-                self.give_back(data[moved:])
+                if self.in_pos is None:
+                    source.unread(data[moved:])
             if self.in_pos is not None:
                 self.in_pos += moved
             if self.out_pos is not None:
@@ -62,16 +63,6 @@ class Transfer(Wait):
                 self.side = target
                 return n
         return 0
-
-    def give_back(self, data) -> None:
-        """What was read and could not be written."""
-        source = self.source
-        if isinstance(source, PipeFile):
-            chunk = Chunk(data, False)
-            source.pipe.chunks.appendleft(chunk)
-            source.pipe.used += chunk.slots()
-        elif self.in_pos is None:
-            source.pos -= len(data)
 
     def run(self, t) -> int:
         error = self.step(t)

@@ -99,6 +99,9 @@ class File:
         """Bytes written (may be fewer); -EAGAIN if it would block. O_APPEND is the file's business."""
         return -EINVAL
 
+    def unread(self, data: bytes) -> None:
+        """The last bytes of what `read` just gave (at the file's position) could not be delivered: put them back."""
+
     def io_deadline(self, writing: bool) -> "int | None":
         """When a blocking read or write gives up with EAGAIN (CLOCK_MONOTONIC, ns): SO_RCVTIMEO, SO_SNDTIMEO."""
         return None

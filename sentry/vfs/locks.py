@@ -91,6 +91,11 @@ class FileLocks:
                     merged.append(old)
             kept = merged
             kept.append(lock)
+        # owners in order of arrival, each with its locks from the lowest on: the order that F_GETLK looks in
+        order = {}
+        for each in self.records + kept:
+            order.setdefault(id(each.owner), len(order))
+        kept.sort(key=lambda each: (order[id(each.owner)], each.start))
         self.records = kept
         self.note()
         self.queue.wake()

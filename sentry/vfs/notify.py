@@ -45,16 +45,20 @@ def deleted(directory, name: bytes, inode) -> None:
     """A name is gone; `inode.nlink` is up to date."""
     if not active:
         return
-    is_dir = S_ISDIR(inode.mode)
-    if inode.watches:
-        if not is_dir:
-            fire(inode, IN_ATTRIB)
-        if is_dir or inode.nlink == 0:
-            fire(inode, IN_DELETE_SELF | (IN_ISDIR if is_dir else 0))
-            for watch in tuple(inode.watches or ()):
-                watch.remove()
+    is_dir = IN_ISDIR if S_ISDIR(inode.mode) else 0
+    if inode.watches and not is_dir:
+        fire(inode, IN_ATTRIB)
     if directory.watches:
-        fire(directory, IN_DELETE | (IN_ISDIR if is_dir else 0), name)
+        fire(directory, IN_DELETE | is_dir, name)
+    closed(inode)
+
+
+def closed(inode) -> None:
+    """The last name or the last open file may be gone: then the file is."""
+    if inode.nlink == 0 and inode.opens == 0 and inode.watches:
+        fire(inode, IN_DELETE_SELF)
+        for watch in tuple(inode.watches or ()):
+            watch.remove()
 
 
 def moved(old_dir, old_name: bytes, new_dir, new_name: bytes, inode) -> None:
@@ -74,7 +78,14 @@ def moved(old_dir, old_name: bytes, new_dir, new_name: bytes, inode) -> None:
 def replaced(inode) -> None:
     """A rename took the name of `inode`."""
     fire(inode, IN_ATTRIB)
-    if inode.nlink == 0:
-        fire(inode, IN_DELETE_SELF)
-        for watch in tuple(inode.watches or ()):
-            watch.remove()
+    closed(inode)
+
+
+def linked(directory, name: bytes, inode) -> None:
+    """`inode` has got another name."""
+    if not active:
+        return
+    if inode.watches:
+        fire(inode, IN_ATTRIB)
+    if directory.watches:
+        fire(directory, IN_CREATE, name)

@@ -23,7 +23,6 @@ from sentry.abi.fs import (
     AT_SYMLINK_FOLLOW,
     AT_SYMLINK_NOFOLLOW,
     IN_ATTRIB,
-    IN_CREATE,
     IN_OPEN,
     MAY_EXEC,
     MAY_READ,
@@ -407,9 +406,7 @@ def link(t, old_dirfd: int, old_path: bytes, dirfd: int, path: bytes, flags: int
     if error < 0:
         return error
     last.dir.add(last.name, inode)
-    notify.changed(old.dentry, IN_ATTRIB)
-    if notify.active and directory.watches:
-        notify.fire(directory, IN_CREATE, last.name)
+    notify.linked(directory, last.name, inode)
     return 0
 
 

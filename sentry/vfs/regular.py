@@ -86,10 +86,13 @@ class RegularFile(File):
         if flags & O_ACCMODE != O_RDONLY:
             inode.writers += 1
             self.claim = 1
+        inode.opens += 1
 
     def release(self):
+        self.inode.opens -= 1
         if notify.active and self.path is not None:
             notify.changed(self.path.dentry, IN_CLOSE_WRITE if self.flags & O_ACCMODE else IN_CLOSE_NOWRITE)
+            notify.closed(self.inode)
 
     def read(self, t, count, pos):
         data = self.inode.read_at(self.pos if pos is None else pos, count)
@@ -101,6 +104,9 @@ class RegularFile(File):
         if notify.active and data:
             notify.changed(self.path.dentry, IN_ACCESS)
         return data
+
+    def unread(self, data):
+        self.pos -= len(data)
 
     def write(self, t, data, pos):
         inode = self.inode
@@ -208,10 +214,13 @@ class DirFile(File):
     def __init__(self, flags, inode, path):
         File.__init__(self, flags, inode, path)
         self.snapshot = None
+        inode.opens += 1
 
     def release(self):
+        self.inode.opens -= 1
         if notify.active and self.path is not None:
             notify.changed(self.path.dentry, IN_CLOSE_NOWRITE)
+            notify.closed(self.inode)
 
     def read(self, t, count, pos):
         return -EISDIR
