@@ -191,8 +191,8 @@ def capset(effective, permitted, inheritable=0):
         fail("capset")
 
 
-def limit_caps(keep):
-    """Reduce every capability set to the bits of `keep`: bounding, ambient, effective, permitted, inheritable."""
+def limit_bounding(keep):
+    """Drop every capability outside the bits of `keep` from the bounding set. Needs CAP_SETPCAP."""
     cdef int cap
     for cap in range(64):
         if keep >> cap & 1:
@@ -201,6 +201,10 @@ def limit_caps(keep):
             if errno == EINVAL:
                 break  # beyond the host's last capability
             fail("prctl(PR_CAPBSET_DROP)")
+
+
+def limit_caps(keep):
+    """Reduce the ambient, effective, permitted and inheritable sets to the bits of `keep`."""
     if c_prctl(47, 4, 0, 0, 0) < 0:
         fail("prctl(PR_CAP_AMBIENT)")
     capset(keep, keep, 0)

@@ -100,6 +100,7 @@ def lock_down(caps, program) -> None:
 
     program: classic BPF (bytes), or None where a test runs without.
     """
+    _host.limit_bounding(caps)
     _host.limit_caps(caps)
     _host.prctl(_host.PR_SET_NO_NEW_PRIVS, 1)
     if program is not None:

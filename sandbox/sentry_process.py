@@ -30,6 +30,10 @@ def body(parent, config, boot, rootless, program) -> None:
     log.setup(config.log if config.log >= 0 else 2, config.log_level, config.log_json)
     keep = config.descriptors() | {0, 1, 2, parent.fileno()}
     _host.close_except(keep)
+    # What the guests' first process inherits: no capability can come back by an exec, and its working directory moves
+    # with the root (pivot_root(2) moves those that stand on the old root, no others).
+    _host.limit_bounding(0)
+    os.chdir("/")
     platform = boot.start_platform(config)
     confine.empty_root()
     parent.reach("seeded")  # the parent may now make our OOM score better than our guests'
