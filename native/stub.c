@@ -11,6 +11,7 @@
  * rt_sigreturn opens the mask again: none gets lost between the test and the sleep. */
 #include <linux/futex.h>
 #include <linux/mman.h>
+#include <linux/prctl.h>
 #include "stub.h"
 
 #define EFAULT 14
@@ -45,11 +46,13 @@ static inline uint32_t my_slot(void)
 	return (uint32_t)(((uint64_t)__builtin_frame_address(0) - ST_STACK) >> ST_STACK_SHIFT) & 4095u;
 }
 
-/* An end by a call that nobody approved: the Sentry kills the process. */
+/* An end by a call that nobody approved: the Sentry kills the process. Without a Sentry that call is ENOSYS, and a
+ * fault in the handler of the same fault is the end. */
 static void __attribute__((noreturn)) panic(void)
 {
+	SYS(__NR_exit, 125, 0, 0, 0, 0, 0);
 	for (;;)
-		SYS(__NR_exit, 125, 0, 0, 0, 0, 0);
+		__asm__ volatile("ud2");
 }
 
 /* --- events -------------------------------------------------------------------------------- */
@@ -197,32 +200,43 @@ static void fp_reset(char *fx)
 		memset(fx + FX_SIZE, 0, XSTATE_HEADER);
 }
 
-/* Loads a guest's signal frame image; what it says about sizes counts only where it agrees with ours
- * (arch/x86/kernel/fpu/signal.c: check_xstate_in_sigframe). Returns 0, or -1: not readable. */
+/* Loads a guest's signal frame image as rt_sigreturn would: without valid magic numbers and our sizes it is an
+ * FXSAVE image (arch/x86/kernel/fpu/signal.c: check_xstate_in_sigframe); what the processor would refuse is
+ * refused here, since a failing rt_sigreturn of ours would look like a fault of the guest. 0, or -1. */
 static int fp_load(char *fx, const char *from)
 {
-	struct _fpx_sw_bytes sw = *fp_sw(fx), theirs;
-	uint32_t mask = *(uint32_t *)(fx + FX_MXCSR_MASK);
-	if (st_copy(fx, from, FX_SIZE))
+	struct _fpx_sw_bytes sw = *fp_sw(fx);
+	struct _fpx_sw_bytes *theirs;
+	uint32_t mask = *(uint32_t *)(fx + FX_MXCSR_MASK), magic2 = 0;
+	char image[FX_SIZE + XSTATE_HEADER] __attribute__((aligned(64)));
+	uint64_t *header = (uint64_t *)(image + FX_SIZE);
+	int whole;
+	if (st_copy(image, from, FX_SIZE))
 		return -1;
-	theirs = *fp_sw(fx);
-	*fp_sw(fx) = sw;
-	*(uint32_t *)(fx + FX_MXCSR_MASK) = mask;
-	*(uint32_t *)(fx + FX_MXCSR) &= mask ? mask : 0xffbf;
-	if (sw.magic1 == FP_XSTATE_MAGIC1) {
-		uint64_t *header = (uint64_t *)(fx + FX_SIZE);
-		uint32_t *magic2 = (uint32_t *)(fx + sw.xstate_size);
-		int whole = theirs.magic1 == FP_XSTATE_MAGIC1 && theirs.extended_size == sw.extended_size &&
-			    theirs.xstate_size == sw.xstate_size;
-		if (whole) {
-			if (st_copy(fx + FX_SIZE, from + FX_SIZE, sw.xstate_size - FX_SIZE + 4))
+	if (*(uint32_t *)(image + FX_MXCSR) & ~(mask ? mask : 0xffbf))
+		return -1;
+	*(uint32_t *)(image + FX_MXCSR_MASK) = mask;
+	theirs = fp_sw(image);
+	whole = sw.magic1 == FP_XSTATE_MAGIC1 && theirs->magic1 == FP_XSTATE_MAGIC1 &&
+		theirs->extended_size == sw.extended_size && theirs->xstate_size == sw.xstate_size;
+	if (whole && st_copy(&magic2, from + sw.xstate_size, 4))
+		return -1;
+	if (whole && magic2 == FP_XSTATE_MAGIC2) {
+		if (st_copy(header, from + FX_SIZE, XSTATE_HEADER) || header[0] & ~sw.xfeatures)
+			return -1;
+		for (int i = 1; i < XSTATE_HEADER / 8; i++)
+			if (header[i])
 				return -1;
-			whole = *magic2 == FP_XSTATE_MAGIC2;
-		}
-		*magic2 = FP_XSTATE_MAGIC2;
-		header[0] = whole ? header[0] & theirs.xfeatures & sw.xfeatures : 3;
-		memset(header + 1, 0, XSTATE_HEADER - 8);
+		header[0] &= theirs->xfeatures;
+		if (st_copy(fx + FX_SIZE + XSTATE_HEADER, from + FX_SIZE + XSTATE_HEADER,
+			    sw.xstate_size - FX_SIZE - XSTATE_HEADER))
+			return -1;
+	} else {
+		memset(header, 0, XSTATE_HEADER);
+		header[0] = 3; /* x87 and SSE from the image, the rest initial */
 	}
+	*theirs = sw;
+	memcpy(fx, image, sw.magic1 == FP_XSTATE_MAGIC1 ? FX_SIZE + XSTATE_HEADER : FX_SIZE);
 	return 0;
 }
 
@@ -275,11 +289,15 @@ static int run_ops(struct st_ctx *c, uint32_t slot)
 	return i < n ? -1 : 0;
 }
 
-/* The copy gets its own context memory first: nothing in the old one is ours. This notified mmap is
- * also how the Sentry learns that the process exists. */
+/* The copy dies with the Sentry, which a fork forgets; the order closes the gap, since without a Sentry the next
+ * call fails. It gets its own context memory before all else: nothing in the old one is ours. This notified mmap
+ * is also how the Sentry learns that the process exists. */
 static void forked(uint64_t nonce)
 {
-	long r = SYS(__NR_mmap, ST_CTX, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+	long r = SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+	if (r)
+		panic();
+	r = SYS(__NR_mmap, ST_CTX, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		     ST_FD_SLOT | nonce << 32, 0);
 	if (r != (long)ST_CTX)
 		panic();

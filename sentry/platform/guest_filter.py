@@ -109,6 +109,10 @@ ROWS = (
         "DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, below the stub. Not MERGEABLE (a side channel), not DOFORK, REMOVE, PAGEOUT",
     ),
     Row(
+        "prctl", 157, DIRECT, ((EQ, 0, 1), (EQ, 1, 9), (EQ, 2, 0), (EQ, 3, 0), (EQ, 4, 0)), (1, 9, 0, 0, 0, 0),
+        "PR_SET_PDEATHSIG, SIGKILL: a fork forgets it, and guests must not outlive their Sentry",
+    ),
+    Row(
         "clone", 56, NOTIFY, ((IN, 0, (CLONE_FORK, CLONE_THREAD)), (EQ, 2, 0), (EQ, 3, 0), (EQ, 4, 0)), (CLONE_FORK, 0, 0, 0, 0),
         "the two forms that the stub uses, each asked for by the Sentry and granted once. Never clone3: its arguments lie in memory",
     ),

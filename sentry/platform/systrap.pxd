@@ -235,10 +235,12 @@ cdef class AddressSpace:
     cdef int position  # in Platform.entries, or -1
     cdef bint dead
     cdef bint killed
+    cdef bint leader_gone
     cdef Thread slot_owner  # has a notified mmap of the descriptor slot under way
     cdef list slot_queue
 
     cdef int _detach(self) except -1
+    cdef int _reach(self) except -1
 
 
 cdef class Platform:

@@ -66,6 +66,7 @@ cdef enum:
     OP_MREMAP = 6
     OP_WRITE = 7
     OP_ZERO = 8
+    OP_REFUSED = 255  # unknown to the stub: EINVAL
     NREGS = 21
     MAX_EVENTS = 32
     WRITE_PIECE = 32768
@@ -257,7 +258,7 @@ cdef class Thread:
                 return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
         if self.nouts:
             self._flush()
-        return vm_read(self.aspace.pid, addr, length, True)
+        return vm_read(self.aspace._reach(), addr, length, True)
 
     def read_upto(self, uint64_t addr, uint64_t length):
         cdef int i
@@ -268,7 +269,7 @@ cdef class Thread:
                 return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
         if self.nouts:
             self._flush()
-        return vm_read(self.aspace.pid, addr, length, False)
+        return vm_read(self.aspace._reach(), addr, length, False)
 
     def read_cstr(self, uint64_t addr, uint64_t limit):
         cdef int i
@@ -331,7 +332,7 @@ cdef class Thread:
                 PyBuffer_Release(&view)
             if self.nouts:
                 self._flush()  # keep the order of writes
-        return vm_write(self.aspace.pid, addr, data, whole)
+        return vm_write(self.aspace._reach(), addr, data, whole)
 
     # -- resumptions ----------------------------------------------------------------------------
     def ret(self, int64_t value):
@@ -408,13 +409,15 @@ cdef class Thread:
                 todo.append((op, flags, addr, length, prot, offset, None, fd, index))
                 uses_slot = True
             elif op == OP_MUNMAP:
-                todo.append((op, 0, entry[1], entry[2], 0, 0, None, -1, index))
+                _, addr, length = entry
+                todo.append((op, 0, addr, length, 0, 0, None, -1, index))
             elif op == OP_MPROTECT or op == OP_MADVISE:
-                todo.append((op, 0, entry[1], entry[2], entry[3], 0, None, -1, index))
+                _, addr, length, prot = entry
+                todo.append((op, 0, addr, length, prot, 0, None, -1, index))
             elif op == OP_MREMAP:
                 _, addr, length, new_length, new_addr = entry
                 if length == 0 or new_addr + new_length > ST_LIMIT:
-                    raise ValueError(f"mremap {entry}")
+                    op = OP_REFUSED
                 todo.append((op, 0, addr, length, new_length, new_addr, None, -1, index))
             elif op == OP_WRITE:
                 data = bytes(entry[2])
@@ -429,8 +432,8 @@ cdef class Thread:
                 todo.append((op, 0, addr, length, 0, 0, None, -1, index))
             else:
                 raise ValueError(f"operation {op}")
-            if todo and todo[-1][8] == index and todo[-1][2] + todo[-1][3] > ST_LIMIT:
-                raise ValueError(f"operation {entry[:3]} beyond the guest's addresses")
+            if addr + length > ST_LIMIT and todo[-1][8] == index:
+                todo[-1] = (OP_REFUSED, 0, 0, 0, 0, 0, None, -1, index)
             index += 1
         self.ops = todo
         self.ops_at = 0
@@ -593,11 +596,23 @@ cdef class AddressSpace:
         self.position = -1
         self.pidfd = -1
 
+    cdef int _reach(self) except -1:
+        """The thread id for process_vm_*: the leader's, which stays ours until we reap it, unless it has left its
+        memory behind by ending before the others."""
+        if self.dead or self.killed:
+            raise MemFault(0)
+        if self.leader_gone:
+            for thread in self.threads:
+                if sh_tgkill(self.pid, (<Thread>thread).tid, 0) == 0:
+                    return (<Thread>thread).tid
+            raise MemFault(0)
+        return self.pid
+
     def read(self, uint64_t addr, uint64_t length):
-        return vm_read(self.pid, addr, length, True)
+        return vm_read(self._reach(), addr, length, True)
 
     def read_upto(self, uint64_t addr, uint64_t length):
-        return vm_read(self.pid, addr, length, False)
+        return vm_read(self._reach(), addr, length, False)
 
     def read_cstr(self, uint64_t addr, uint64_t limit):
         """As Thread.read_cstr."""
@@ -607,7 +622,7 @@ cdef class AddressSpace:
         cdef Py_ssize_t end
         while got < limit:
             n = min(limit - got, 4096 - ((addr + got) & 4095))  # up to the end of the page
-            part = vm_read(self.pid, addr + got, n, True)
+            part = vm_read(self._reach(), addr + got, n, True)
             end = part.find(b"\0")
             if end >= 0:
                 parts.append(part[:end])
@@ -617,10 +632,10 @@ cdef class AddressSpace:
         return b"".join(parts)
 
     def write(self, uint64_t addr, data):
-        vm_write(self.pid, addr, data, True)
+        vm_write(self._reach(), addr, data, True)
 
     def write_upto(self, uint64_t addr, data):
-        return vm_write(self.pid, addr, data, False)
+        return vm_write(self._reach(), addr, data, False)
 
     def kill(self):
         cdef Thread thread
@@ -631,6 +646,8 @@ cdef class AddressSpace:
         sh_pidfd_kill(self.pidfd)
         for thread in self.threads:
             self.platform._forget(thread)
+            if thread in self.platform.ready:
+                self.platform.ready.remove(thread)
         self._detach()
 
     def _violation(self, str what):
@@ -867,6 +884,12 @@ cdef class Platform:
 
     def stop(self):
         cdef AddressSpace space
+        cdef int64_t limit = sh_now() + 500 * MS
+        # Children that we do not know yet, and those that we were not told of.
+        while self.listener >= 0 and sh_now() < limit and (self.clones or int in map(type, self.watched.values())):
+            self._poll(MS)
+            self._collect()
+        self.later = []
         for space in list(self.by_pid.values()):
             space.kill()
         for pid in list(self.by_pid):
@@ -914,7 +937,7 @@ cdef class Platform:
         return 0
 
     def _spare_context(self):
-        cdef void *where
+        cdef void *where = NULL
         cdef int fd = -1
         if sh_new_context(&where, &fd) == 0:
             self.spare.append((<uintptr_t>where, fd))
@@ -986,6 +1009,7 @@ cdef class Platform:
         if thread.state != PARKED:
             self.running -= 1
         thread.state = DEAD
+        thread.event = 0  # for one that was about to be handed out
         thread.ctx = NULL
         thread.buf = NULL
         thread.nsegs = thread.nouts = 0
@@ -1040,8 +1064,15 @@ cdef class Platform:
                     self.pool.remove(thread)
                 else:
                     thread.event = EV_DEAD
-                    self.ready.append(thread)
+                    if thread not in self.ready:  # it may have had another event to report
+                        self.ready.append(thread)
         self._closed(space)
+
+    def _reap_stranger(self, int pid, int fd):
+        del self.watched[fd]
+        if sh_child(pid, 0) >= 0:
+            sh_child(pid, 1)
+        os.close(fd)
 
     def _closed(self, AddressSpace space):
         space.dead = True
@@ -1103,6 +1134,7 @@ cdef class Platform:
         """A notified call of a known thread: allowed only if it is exactly what was asked for."""
         cdef Clone clone = thread.clone
         cdef bint fits
+        cdef int error
         if n.nr == 56 and clone is not None:
             if clone.process:
                 fits = n.args[0] == ST_CLONE_FORK and n.args[1] == 0
@@ -1120,6 +1152,8 @@ cdef class Platform:
             sh_notif_continue(self.listener, n.id)
             thread.aspace.slots[thread.slot] = None
             thread.aspace.threads.remove(thread)
+            if thread.tid == thread.aspace.pid:
+                thread.aspace.leader_gone = True
             self._forget(thread)
             return 0
         elif n.nr == 9 or n.nr == 25:
@@ -1129,8 +1163,9 @@ cdef class Platform:
                 if 0 <= at < <int>len(thread.grants):
                     nr, wanted, fd = thread.grants[at]
                     if nr == n.nr and wanted == args:
-                        if fd >= 0 and sh_notif_addfd(self.listener, n.id, fd) < 0:
-                            sh_notif_answer(self.listener, n.id, 0, errno.ENOMEM)
+                        error = sh_notif_addfd(self.listener, n.id, fd) if fd >= 0 else 0
+                        if error < 0:  # EBADF: the kernel's own mistake; ENOENT: the caller died
+                            sh_notif_answer(self.listener, n.id, 0, -error)
                             return 0
                         thread.grant_at = at + 1
                         sh_notif_continue(self.listener, n.id)
@@ -1196,9 +1231,13 @@ cdef class Platform:
         fd = sh_pidfd_open(n.pid)
         if fd >= 0:
             if sh_notif_valid(self.listener, n.id):
+                # Most likely the child of a process that died during its fork; else a forgery.
                 log.info(f"unknown host process {n.pid} killed")
                 sh_pidfd_kill(fd)
-            os.close(fd)
+                self.watched[fd] = n.pid
+                sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, EPOLLIN)
+            else:
+                os.close(fd)
         sh_notif_answer(self.listener, n.id, 0, errno.EPERM)
         return 0
 
@@ -1275,6 +1314,8 @@ cdef class Platform:
                 mask = events[i].events
                 if type(found) is AddressSpace:
                     self._died(found)
+                elif type(found) is int:
+                    self._reap_stranger(found, fd)
                 else:
                     self.ran = True
                     found(fd, mask)

@@ -288,12 +288,13 @@ def test_thousand_forks_leave_nothing(machine):
     def open_files():
         return sorted(os.listdir("/proc/self/fd"))
 
-    files = open_files()
-    for _ in range(1000):
-        child = machine.fork(thread)
-        child.aspace.kill()
-    machine.settle()
-    assert open_files() == files
+    for count in (5, 1000):  # what a platform keeps ready is there after the first
+        for _ in range(count):
+            child = machine.fork(thread)
+            child.aspace.kill()
+        machine.settle()
+        files = len(open_files()) if count == 5 else files
+    assert len(open_files()) == files
     with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children", encoding="ascii") as file:
         assert len(file.read().split()) < 20, "zombies are reaped"
     assert not machine.events
