@@ -10,6 +10,7 @@ from sentry.core.creds import CAP_SYS_RESOURCE
 from sentry.kernel import cputime, signals
 from sentry.kernel.access import may_access
 from sentry.kernel.clone import VforkWait
+from sentry.kernel.memstat import Sizes
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_RSS, RLIMIT_SIGPENDING
 from sentry.mm.vma import PROT_EXEC, PROT_READ, PROT_WRITE, VMA, SharedAnon
 from sentry.platform.base import PAGE, MemFault
@@ -43,37 +44,6 @@ def state(task) -> str:
 
 def escape_comm(comm: bytes) -> bytes:
     return comm.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-
-
-class Sizes:
-    """Sums over the areas of an address space, in bytes."""
-
-    __slots__ = ("total", "resident", "data", "stack", "text", "library", "shared", "locked", "swap")
-
-    def __init__(self, mm):
-        self.total = self.resident = self.data = self.stack = self.library = self.shared = self.locked = 0
-        self.text = 0
-        if mm is None:
-            return
-        self.text = max(0, mm.end_code - mm.start_code)
-        for area in mm.vmas:
-            size = area.end - area.start
-            self.total += size
-            if area.flags & VMA.LOCKED:
-                self.locked += size
-            if area.flags & VMA.GROWSDOWN:
-                self.stack += size
-                self.resident += min(size, 132 << 10)
-                continue
-            if area.prot and not area.flags & VMA.NORESERVE:
-                self.resident += size
-                if area.shared:
-                    self.shared += size
-            if area.prot & PROT_WRITE and not area.shared:
-                self.data += size
-            elif area.prot & PROT_EXEC and area.backing is not None:
-                self.library += size
-        self.library = max(0, self.library - self.text)
 
 
 def times_of(task, whole: bool) -> "tuple[int, int]":

@@ -27,6 +27,22 @@ class PseudoInode(Inode):
     def blocks(self):
         return 0
 
+    # fs/proc: its look-up says ENOENT before anybody asks whether the directory could be written.
+    def create(self, name, mode, uid, gid):
+        return -ENOENT
+
+    def mkdir(self, name, mode, uid, gid):
+        return -ENOENT
+
+    def mknod(self, name, mode, rdev, uid, gid):
+        return -ENOENT
+
+    def symlink(self, name, target, uid, gid):
+        return -ENOENT
+
+    def link(self, name, inode):
+        return -ENOENT
+
 
 class PseudoDir(PseudoInode):
     """A directory with fixed content: `names` maps bytes to inodes."""

@@ -7,7 +7,7 @@ from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.waitq import Wait
-from sentry.kernel import cputime, session, signals
+from sentry.kernel import cpulimit, cputime, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
 from sentry.platform.base import MemFault
@@ -176,9 +176,11 @@ class Cloning:
             result = task.block(wait)
         else:
             result = tid
-        self.start_child(child)
+        ops = [] if args.flags & CLONE_VM else task.mm.fork_ops()  # MADV_DONTFORK, MADV_WIPEONFORK
+        # The parent first: it goes on while the child still begins, as it mostly does on Linux.
         if result != BLOCKED:
             kernel.back_to_guest(task, result)
+        self.start_child(child, ops)
 
     def undo(self, thread) -> None:
         if self.args.flags & CLONE_VM:
@@ -200,10 +202,9 @@ class Cloning:
             raise
         return fd
 
-    def start_child(self, child) -> None:
+    def start_child(self, child, ops) -> None:
         args = self.args
-        ops = [] if args.flags & CLONE_VM else self.task.mm.fork_ops()
-        if ops:  # MADV_DONTFORK, MADV_WIPEONFORK
+        if ops:
             child.mm.submit(child, 0, 1 << 63, ops, then=self.ops_done)
         elif args.stack or args.flags & CLONE_SETTLS:
             self.resume_child()
@@ -328,6 +329,7 @@ def enter_tables(parent, child, args) -> None:
         if tg.container is not None:
             tg.container.members.add(tg)
         session.enter_group(tg, parent.tg.pgrp)
+        cpulimit.watch(tg)
     if tg.group_exiting or tg.exec_task is not None:  # began to end while the host made the thread
         child.dying = child.work = True
 

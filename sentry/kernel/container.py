@@ -10,8 +10,8 @@ from sentry.abi.errno import EACCES, EINVAL, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, 
 from sentry.core import creds as capabilities
 from sentry.core import log
 from sentry.core.creds import Creds
+from sentry.kernel import cpulimit, exit, session, signals
 from sentry.kernel import exec as execution
-from sentry.kernel import exit, session, signals
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
 from sentry.mm import loader
@@ -136,6 +136,7 @@ class Container:
         task.fs = FsContext(self.ns, root, root, user.get("umask", 0o022))
         tg.oom_score_adj = process.get("oomScoreAdj") or 0
         self.set_rlimits(tg, process)
+        cpulimit.watch(tg)
         signals.init_group(tg)
         signals.init_task(task)
         kernel.tasks[pid] = task

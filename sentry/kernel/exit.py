@@ -15,7 +15,7 @@ from sentry.abi.errno import EAGAIN
 from sentry.abi.signal import SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGKILL
 from sentry.core import leaks
 from sentry.core.result import NO_RETURN
-from sentry.kernel import cputime, futex, session, signals
+from sentry.kernel import cputime, futex, memstat, session, signals
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.platform.base import MemFault
 
@@ -156,6 +156,7 @@ def release_address_space(task) -> None:
         futex.wake(task, task.clear_child_tid, 1)
     if len(task.tg.tasks) == 1:
         cputime.leave(task)
+        memstat.leave(task)
     release_vfork(task)
 
 

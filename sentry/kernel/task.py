@@ -29,7 +29,7 @@ class ThreadGroup:
         "sighand", "shared_pending", "rlimits", "child_queue", "exit_status", "group_exiting", "zombie",
         "stop_state", "itimers", "posix_timers", "utime_children", "stime_children", "start_time",
         "oom_score_adj", "subreaper", "did_exec", "container", "data", "parent_task", "exec_task", "exec_done",
-        "unreported_stop", "unreported_continue", "cpu_before", "exit_queue", "reaped", "__weakref__",
+        "unreported_stop", "unreported_continue", "cpu_before", "maxrss", "maxrss_children", "exit_queue", "reaped", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, pid, parent=None):
@@ -64,6 +64,7 @@ class ThreadGroup:
         self.unreported_stop = 0  # signal number of a stop that wait has not reported yet; kernel/wait.py
         self.unreported_continue = False
         self.cpu_before = (0, 0)  # user, system ns spent in host processes left by exec; kernel/cputime.py
+        self.maxrss = self.maxrss_children = 0  # bytes; kernel/memstat.py
         self.exit_queue = None  # WaitQueue of pidfd pollers, made when first needed
         self.reaped = False
         self.data = {}  # rarely used state of single features, keyed by their module

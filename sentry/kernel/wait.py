@@ -8,7 +8,7 @@ from sentry.abi.errno import ECHILD
 from sentry.abi.signal import SIGCHLD, SIGCONT
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait
-from sentry.kernel import cputime
+from sentry.kernel import cputime, memstat
 from sentry.kernel.exit import exit_code_and_status, reap
 
 WNOHANG, WSTOPPED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
@@ -19,9 +19,9 @@ RUSAGE = Struct("<18q")
 
 
 def rusage_bytes(user: int, system: int, maxrss: int = 0) -> bytes:
-    """struct rusage from times in ns and KiB; the host tells the Sentry nothing about the other fields."""
+    """struct rusage from times in ns and bytes; the host tells the Sentry nothing about the other fields."""
     user, system = user // 1000, system // 1000
-    return RUSAGE.pack(user // 1000000, user % 1000000, system // 1000000, system % 1000000, maxrss, *(0,) * 13)
+    return RUSAGE.pack(user // 1000000, user % 1000000, system // 1000000, system % 1000000, maxrss >> 10, *(0,) * 13)
 
 
 class Found:
@@ -36,7 +36,8 @@ class Found:
         self.status = status
         self.word = word  # as wait4 stores it
         user, system = cputime.process(tg)
-        self.rusage = rusage_bytes(user + tg.utime_children, system + tg.stime_children)
+        maxrss = max(memstat.peak(tg), tg.maxrss_children)
+        self.rusage = rusage_bytes(user + tg.utime_children, system + tg.stime_children, maxrss)
 
 
 class ChildWait(Wait):
@@ -111,5 +112,6 @@ def take_zombie(t, tg, options) -> Found:
         user, system = cputime.process(tg)
         parent.utime_children += user + tg.utime_children
         parent.stime_children += system + tg.stime_children
+        parent.maxrss_children = max(parent.maxrss_children, memstat.peak(tg), tg.maxrss_children)
         reap(tg)
     return found

@@ -8,7 +8,7 @@ from sentry.abi.errno import EAGAIN, EFAULT, EINVAL, EPERM
 from sentry.core import hostinfo
 from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYSLOG
 from sentry.core.syscall import PARTIAL, U32, Int, OutBuf, OutStruct, Ptr, Size, syscall
-from sentry.kernel import cputime
+from sentry.kernel import cputime, memstat
 from sentry.kernel.loadavg import load_averages
 from sentry.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
 from sentry.kernel.wait import rusage_bytes
@@ -133,15 +133,17 @@ def sys_times(t, addr):
 RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD = 0, -1, 1
 
 
-@syscall("getrusage", 98, (Int, OutStruct(144)), level=PARTIAL, note="times only; a thread of several gets equal parts")
+@syscall("getrusage", 98, (Int, OutStruct(144)), level=PARTIAL, note="times; maxrss as an upper bound; a thread of several gets equal parts")
 def sys_getrusage(t, who, addr):
+    maxrss = memstat.peak(t.tg)
     if who == RUSAGE_SELF:
         user, system = cputime.process(t.tg)
     elif who == RUSAGE_CHILDREN:
         user, system = t.tg.utime_children, t.tg.stime_children
+        maxrss = t.tg.maxrss_children
     elif who == RUSAGE_THREAD:
         user, system = cputime.thread(t)
     else:
         return -EINVAL
-    t.write(addr, rusage_bytes(user, system))
+    t.write(addr, rusage_bytes(user, system, maxrss))
     return 0

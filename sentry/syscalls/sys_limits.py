@@ -5,8 +5,9 @@ from struct import pack, unpack
 from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
 from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE
 from sentry.core.syscall import PARTIAL, U32, InStruct, Int, OutStruct, syscall
+from sentry.kernel import cpulimit
 from sentry.kernel.clone import INHERITED_DATA
-from sentry.kernel.task import RLIMIT_NICE, RLIMIT_NOFILE
+from sentry.kernel.task import RLIMIT_CPU, RLIMIT_NICE, RLIMIT_NOFILE
 
 RLIM_NLIMITS = 16
 NR_OPEN = 1048576
@@ -24,6 +25,8 @@ def change_limit(t, tg, resource, soft, hard) -> int:
     if hard > tg.rlimits[resource][1] and not t.creds.capable(CAP_SYS_RESOURCE):
         return -EPERM
     tg.rlimits[resource] = (soft, hard)
+    if resource == RLIMIT_CPU:
+        cpulimit.watch(tg)
     return 0
 
 

@@ -126,10 +126,10 @@ int main(void)
     RES(waitpid(pid, &status, 0));
     IS(waitpid(pid, &status, __WCLONE) == pid);
     show_status("no exit signal", status);
+    signal(SIGUSR2, SIG_IGN);
     pid = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0);
     if (pid == 0)
-        _exit(6);
-    signal(SIGUSR2, SIG_IGN);
+        usleep(20000), _exit(6);
     RES(waitpid(-1, &status, WNOHANG));
     IS(waitpid(-1, &status, __WALL) == pid);
     show_status("exit signal USR2", status);

@@ -66,7 +66,7 @@ int main(void)
     SECTION("usage");
     struct rusage usage;
     RES(getrusage(RUSAGE_SELF, &usage));
-    IS(usage.ru_maxrss > 100 && usage.ru_minflt > 0);
+    IS(usage.ru_maxrss > 100);
     RES(getrusage(RUSAGE_THREAD, &usage));
     RES(getrusage(RUSAGE_CHILDREN, &usage));
     RES(getrusage(99, &usage));
