@@ -10,7 +10,7 @@ from sentry.abi.fs import MS_NOSUID
 from sentry.abi.errno import E2BIG, ELIBBAD, ELOOP, ENOEXEC
 from sentry.core import log
 from sentry.core.result import NO_RETURN
-from sentry.kernel import exit, signals
+from sentry.kernel import exit, hooks, signals
 from sentry.mm import elf, loader
 from sentry.vfs import ops
 
@@ -189,6 +189,8 @@ class Exec:
             task.files = task.files.copy()
         task.files.close_on_exec(task)
         signals.on_exec(task)
+        for hook in hooks.EXEC:
+            hook(task)
         if self.creds.euid != task.creds.euid or self.creds.egid != task.creds.egid:
             task.pdeath_signal = 0
             task.dumpable = 0

@@ -43,7 +43,7 @@ from sentry.abi.signal import (
 )
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait
-from sentry.kernel import exit, session, signals_frame
+from sentry.kernel import exit, membarrier, session, signals_frame
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.kernel.task import RLIMIT_SIGPENDING
 from sentry.platform.base import MemFault
@@ -552,6 +552,8 @@ def user_return(task, result) -> None:
     restart code), or None after an interrupt or fault. Delivers signals, stops, ends the task, or resumes it."""
     tg = task.tg
     actions = tg.sighand.actions
+    if "barriers" in task.data:
+        membarrier.passed(task)
     while True:
         if task.dying:
             exit.exit_task(task)

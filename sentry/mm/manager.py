@@ -58,6 +58,7 @@ class MM:
         self.start_code = self.end_code = self.start_data = self.end_data = 0
         self.auxv = b""
         self.peak_total = 0
+        self.membarrier = 0  # commands registered with membarrier(2)
         leaks.add("mm")
 
     # -- life

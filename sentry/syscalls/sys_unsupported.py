@@ -22,7 +22,6 @@ for _name, _nr, _errno, _note in (
     ("io_uring_enter", 426, ENOSYS, "as with CONFIG_IO_URING off"),
     ("io_uring_register", 427, ENOSYS, "as with CONFIG_IO_URING off"),
     ("rseq", 334, ENOSYS, "needs the host kernel's scheduler; C libraries do without"),
-    ("membarrier", 324, ENOSYS, "as with CONFIG_MEMBARRIER off"),
     ("add_key", 248, ENOSYS, "no key rings"),
     ("request_key", 249, ENOSYS, "no key rings"),
     ("keyctl", 250, ENOSYS, "no key rings"),

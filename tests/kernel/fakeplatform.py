@@ -192,7 +192,7 @@ class FakeMM:
         self.vmas = []
         self.exe = None
         self.auxv = b""
-        self.peak_total = 0
+        self.peak_total = self.membarrier = 0
         self.start_code = self.end_code = self.start_data = self.end_data = self.start_stack = self.brk_start = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
 

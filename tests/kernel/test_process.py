@@ -379,3 +379,43 @@ def test_pidfd(world):
     assert t.files.get(fd).poll() & 1
     assert world.call(t, "wait4", -1, 0, 0, 0) == child.tid
     assert t.files.get(fd).fdinfo() == b"Pid:\t-1\nNSpid:\t-1\n"
+
+
+def test_membarrier(world):
+    process = world.fork(world.init)
+    running, blocked = world.clone_thread(process), world.clone_thread(process)
+    assert world.call(process, "membarrier", 8, 0, 0) == -EPERM
+    assert world.call(process, "membarrier", 16, 0, 0) == 0
+    world.start(blocked, "pause")
+    world.turn()
+    assert world.call(process, "membarrier", 8, 0, 0) == PENDING
+    world.interrupt(running)
+    assert world.result(process) == 0
+    assert world.call(process, "membarrier", 8, 0, 0) == PENDING
+    assert world.call(running, "exit", 0) is None
+    assert world.result(process) == 0
+    assert world.call(process, "membarrier", 99, 0, 0) == -EINVAL
+    assert world.call(process, "membarrier", 0, 0, 0) & 8
+
+
+def test_cpu_limit(world, monkeypatch):
+    from sentry.kernel import clocks, cpulimit
+
+    used = [0]
+    now = [1_000_000_000_000]
+    monkeypatch.setattr(clocks.CpuClock, "now", lambda self: used[0])
+    monkeypatch.setattr(clocks, "monotonic_ns", lambda: now[0])
+    t = world.fork(world.init)
+    limit = world.memory(pack("<QQ", 1, 2))
+    assert world.call(t, "setrlimit", 0, limit) == 0
+    action = world.memory(pack("<QQQQ", 0x5000, 0x04000000, 0x6000, 0))
+    assert world.call(t, "rt_sigaction", 24, action, 0, 8) == 0
+    watch = t.tg.data["cpu_limit"]
+    assert watch.timer.deadline - now[0] == cpulimit.SECOND
+    used[0] = 1_100_000_000
+    watch.look()
+    assert t.tg.shared_pending.mask >> 23 & 1 and watch.warn_at == 2
+    used[0] = 2_000_000_000
+    watch.look()
+    world.interrupt(t)
+    assert t.dead and t.tg.exit_status == SIGKILL
