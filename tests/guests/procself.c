@@ -259,7 +259,7 @@ int main(int argc, char **argv)
     sprintf(path, "/proc/%d/exe", pid);
     RES(readlink(path, target, sizeof target));
     reap("child", pid);
-    exists(path);
+    RES(readlink(path, target, sizeof target));
     dir = opendir("/proc");
     int mine = 0, init = 0;
     while ((entry = readdir(dir))) {
