@@ -41,11 +41,12 @@ FLAGS = {
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
           "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
 
-# Kernel file systems that may be missing from this build.
-EMPTY = {"cgroup", "cgroup2", "proc", "sysfs", "devpts"}
+# Kernel file systems that are not served: an empty read-only directory stands in.
+EMPTY = {"cgroup", "cgroup2"}
 
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
+    (b"console", 5, 1),
 )  # fmt: skip
 LINKS = (
     (b"fd", b"/proc/self/fd"), (b"stdin", b"/proc/self/fd/0"), (b"stdout", b"/proc/self/fd/1"),
