@@ -96,7 +96,8 @@ def stat(t, task, whole):
 @entry("statm")
 def statm(t, task, whole):
     sizes = Sizes(task.mm)
-    pages = (sizes.total, sizes.resident, sizes.shared, sizes.text, 0, sizes.data + sizes.stack, 0)
+    shared = min(sizes.resident, sizes.shared + sizes.library + sizes.text)
+    pages = (sizes.total, sizes.resident, shared, sizes.text, 0, sizes.data + sizes.stack, 0)
     return b"%d %d %d %d %d %d %d\n" % tuple(size // PAGE for size in pages)
 
 

@@ -1,5 +1,6 @@
 """sysfs: what programs ask of it about CPUs, memory and devices (Documentation/ABI). Every file is read-only."""
 
+from sentry.core import hostinfo
 from sentry.fs.procfs_pid import list_text, mask_text
 from sentry.fs.pseudo import PseudoDir, TextInode, fixed
 from sentry.vfs.inode import FileSystem
@@ -64,6 +65,20 @@ class SysText(TextInode):
         self.size = 4096
 
 
+def node_meminfo(t):
+    """Memory of the only node, as drivers/base/node.c lays it out."""
+    host = t.kernel.host
+    total = host["mem_total"] >> 10
+    values = hostinfo.read_meminfo(host)
+    free = values.get("MemFree", total // 2)
+    rows = [("MemTotal", total), ("MemFree", free), ("MemUsed", total - free)]
+    rows += [(name, values.get(name, 0)) for name in ("Active", "Inactive", "Dirty", "Writeback", "Mapped", "AnonPages", "Shmem")]
+    rows += [("HugePages_Total", 0), ("HugePages_Free", 0), ("HugePages_Surp", 0)]
+    return "".join(
+        f"Node 0 {name + ':':<15}{value:>9}{'' if name.startswith('HugePages') else ' kB'}\n" for name, value in rows
+    ).encode()
+
+
 def fields_of(block: bytes) -> dict:
     """The lines of one processor in /proc/cpuinfo."""
     out = {}
@@ -102,7 +117,7 @@ def fill(fs, host) -> None:
     put(f"{node}/cpulist", online)
     put(f"{node}/cpumap", mask_text(sum(1 << cpu for cpu in cpus), max(cpus) + 1))
     put(f"{node}/distance", "10")
-    put(f"{node}/meminfo", f"Node 0 MemTotal:       {host['mem_total'] >> 10} kB")
+    root.directory(node.encode()).add(b"meminfo", TextInode(fs, 0o444, node_meminfo))
     vulnerabilities = ("meltdown", "spectre_v1", "spectre_v2", "spec_store_bypass", "l1tf", "mds")
     for name in vulnerabilities:
         put(f"devices/system/cpu/vulnerabilities/{name}", "Unknown: sandbox")
