@@ -230,7 +230,7 @@ def write_now(t, file, iov, count, pos, done):
         done += n
         if done >= count or (not n and not data):
             return done, 0
-        if n == 0:
+        if n == 0 or (n < len(data) and file.queue is None):  # a regular file that has no more room
             return done, 0
 
 
