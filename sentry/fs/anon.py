@@ -12,10 +12,13 @@ class AnonFS(FileSystem):
         self.magic = magic
         self.next_ino = 1000
 
+    def new_ino(self) -> int:
+        self.next_ino += 1
+        return self.next_ino
+
     def inode(self, mode: int, uid: int = 0, gid: int = 0) -> Inode:
         """A new inode, number and times its own."""
-        self.next_ino += 1
-        return Inode(self, self.next_ino, mode, uid, gid)
+        return Inode(self, self.new_ino(), mode, uid, gid)
 
 
 PIPEFS = AnonFS("pipefs", 0x50495045)

@@ -10,10 +10,10 @@ import select
 import stat
 from fcntl import F_GETFL, fcntl, ioctl
 
-from sentry.abi.errno import EAGAIN, EINVAL, ENODEV, ENOTTY, EOPNOTSUPP, EPERM, ESPIPE
+from sentry.abi.errno import EACCES, EAGAIN, EINVAL, ENODEV, ENOTTY, EOPNOTSUPP, EPERM, ESPIPE
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import AnonFS
-from sentry.vfs.file import O_ACCMODE, O_APPEND, POLL_READABLE, POLL_WRITABLE, File
+from sentry.vfs.file import O_ACCMODE, O_APPEND, O_RDWR, POLL_READABLE, POLL_WRITABLE, File
 from sentry.vfs.inode import Inode
 
 HOSTFS = AnonFS("hostfs", 0x686F7374)
@@ -44,11 +44,12 @@ TTY_REQUESTS = {
 class HostInode(Inode):
     """Attributes are the host's, asked anew each time."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("fd", "platform")
 
-    def __init__(self, fd):
+    def __init__(self, fd, platform):
         Inode.__init__(self, HOSTFS, 0, 0)
         self.fd = fd
+        self.platform = platform
         self.getattr()
 
     def getattr(self):
@@ -73,6 +74,13 @@ class HostInode(Inode):
             return -e.errno
         return 0
 
+    def open(self, t, path, flags):
+        """Through /proc/self/fd: another File for the same description, with no more rights than it has."""
+        have = fcntl(self.fd, F_GETFL) & O_ACCMODE
+        if have != O_RDWR and flags & O_ACCMODE != have:
+            return -EACCES
+        return HostFile(self.platform, os.dup(self.fd), flags)
+
     def blocks(self):
         return os.fstat(self.fd).st_blocks
 
@@ -83,7 +91,7 @@ class HostFile(File):
     __slots__ = ("platform", "fd", "kind", "is_tty", "watched", "nowait")
 
     def __init__(self, platform, fd: int, flags: int):
-        inode = HostInode(fd)
+        inode = HostInode(fd, platform)
         kind = stat.S_IFMT(inode.mode)
         plain = kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFBLK)
         File.__init__(self, flags, inode, None, None if plain else WaitQueue())

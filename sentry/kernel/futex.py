@@ -82,7 +82,9 @@ def key_of(task, addr: int, private: bool) -> "tuple | int":
         return -EINVAL
     if addr >> 47:
         return -EFAULT
-    return (id(task.mm), addr) if private else task.mm.futex_key(addr)
+    if private:
+        return (id(task.mm), addr)
+    return task.mm.futex_key(addr) if task.mm.find(addr) is not None else -EFAULT
 
 
 def wait(t, addr: int, value: int, bitset: int, private: bool, deadline: "int | None"):
@@ -150,8 +152,7 @@ def wake_key(kernel, key, count: int, bitset: int = MATCH_ANY) -> int:
 
 def wake(task, addr: int, count: int) -> int:
     """FUTEX_WAKE on a word that may be shared, for the kernel's own purposes (CLONE_CHILD_CLEARTID)."""
-    key = key_of(task, addr, False)
-    return key if isinstance(key, int) else wake_key(task.kernel, key, count)
+    return -EINVAL if addr & 3 else wake_key(task.kernel, task.mm.futex_key(addr), count)
 
 
 def requeue(kernel, key1, key2, wake_count: int, move_count: int) -> int:

@@ -608,9 +608,35 @@ def default_action(task, signo: int) -> None:
     exit.group_exit(tg, status)
 
 
-def deliver(task, signo: int, info: bytes, result) -> None:
+def deliver_at_sigreturn(task, fp_source: int) -> bool:
+    """rt_sigreturn has restored everything but the FP state, which is in guest memory at `fp_source` (0: initial).
+    If a handler is to run before the interrupted code goes on, enter it: the new frame gets a copy of that FP state."""
+    mask = handled_signals(task)
+    if task.dying or task.tg.stop_state.signo or not mask:
+        return False
+    fp_state = task.read(fp_source, task.kernel.platform.fp_size) if fp_source else b""
+    signo, info = take_signal(task, mask)
+    deliver(task, signo, info, None, fp_state)
+    return True
+
+
+def handled_signals(task) -> int:
+    """Those of the deliverable signals that have a handler, as a mask."""
+    actions = task.tg.sighand.actions
+    handled = 0
+    ready = deliverable(task)
+    while ready:
+        low = ready & -ready
+        ready ^= low
+        if actions[low.bit_length()][0] > SIG_IGN:
+            handled |= low
+    return handled
+
+
+def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = None) -> None:
     """Run the handler of `signo`, and before its first instruction those of further signals (their frames lie
-    below the first one, so that the last runs first, as on Linux)."""
+    below the first one, so that the last runs first, as on Linux). fp_state: the FP state that the first frame shall
+    hold, None: the thread's."""
     thread = task.thread
     regs = thread.regs
     sighand = task.tg.sighand
@@ -626,8 +652,6 @@ def deliver(task, signo: int, info: bytes, result) -> None:
             regs.rax = -EINTR & MASK64
         else:
             regs.rax = result & MASK64
-        if result == -ERESTARTNOHAND or result == -ERESTART_RESTARTBLOCK:
-            task.restart = None
         task.in_call = -1
     while True:
         handler, flags, restorer, mask = sighand.actions[signo]
@@ -635,8 +659,10 @@ def deliver(task, signo: int, info: bytes, result) -> None:
             sighand.actions[signo] = (SIG_DFL, flags, restorer, mask)
         undo = (signo, regs.copy(), task.sigmask, task.saved_sigmask, task.altstack)
         old_mask = task.saved_sigmask if task.saved_sigmask is not None else task.sigmask
+        # Only the first frame holds FP state: the others interrupt handlers at their first instruction.
+        fp_size = task.kernel.platform.fp_size if fp_state is None else len(fp_state)
         made = signals_frame.make(
-            task, signo, info, handler, flags, restorer, old_mask, 0 if frame is not None else task.kernel.platform.fp_size
+            task, signo, info, handler, flags, restorer, old_mask, 0 if frame is not None else fp_size
         )
         if made is None:
             frame_failed(task, undo)
@@ -659,20 +685,25 @@ def deliver(task, signo: int, info: bytes, result) -> None:
         set_mask(task, blocked)
         if task.dying or task.tg.stop_state.signo:
             break
-        handled = 0
-        ready = deliverable(task)
-        while ready:
-            low = ready & -ready
-            ready ^= low
-            if sighand.actions[low.bit_length()][0] > SIG_IGN:
-                handled |= low
+        handled = handled_signals(task)
         if not handled:
             break
         signo, info = take_signal(task, handled)
     if frame is None:
         user_return(task, None)
         return
-    thread.enter_handler(frame[0], frame[1], fp_addr)
+    if fp_state is None:
+        thread.enter_handler(frame[0], frame[1], fp_addr)
+    else:
+        try:
+            thread.write(frame[0], frame[1])
+            if fp_state:
+                thread.write(fp_addr, fp_state)
+        except MemFault:
+            frame_failed(task, task.data["frame_undo"])
+            user_return(task, None)
+            return
+        thread.resume(fp_reset=True)
     if task.work:
         thread.interrupt()
 

@@ -473,6 +473,12 @@ class UnixSocket(Socket):
                 break
         return Received(b"".join(parts), b"", rights, first.creds)
 
+    def unread(self, data):
+        """To the front of a stream; datagrams are lost, as on Linux."""
+        if self.type == SOCK_STREAM:
+            message = Message(data, None, creds_unknown(self), self)
+            self.messages.appendleft(message)
+
     # -- state
     def poll(self):
         bits = POLLERR if self.error else 0
@@ -519,6 +525,10 @@ class UnixSocket(Socket):
 
 def creds_of(t) -> "tuple[int, int, int]":
     return t.tg.pid, t.creds.euid, t.creds.egid
+
+
+def creds_unknown(sock) -> "tuple[int, int, int]":
+    return sock.peer_creds or (0, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def join(a: UnixSocket, b: UnixSocket) -> None:

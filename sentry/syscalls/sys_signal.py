@@ -264,20 +264,29 @@ def sys_rt_sigreturn(t):
         signals.user_return(t, None)
         return NO_RETURN
     mask, fp_addr = restored
+    t.restart = None
     signals.set_mask(t, mask)
+    if t.work:
+        try:
+            if signals.deliver_at_sigreturn(t, fp_addr):
+                return NO_RETURN
+        except MemFault:
+            signals.force(t, SIGSEGV)
+            signals.user_return(t, None)
+            return NO_RETURN
     if fp_addr:
         thread.resume(fp_from=fp_addr)
     else:
         thread.resume(fp_reset=True)
     if t.work:
-        # The FP state is in guest memory until the thread runs, so what is pending comes by an interrupt.
+        # To stop, or to end: the FP state is in guest memory until the thread runs, so that comes by an interrupt.
         thread.interrupt()
     return NO_RETURN
 
 
 @syscall("restart_syscall", 219)
 def sys_restart_syscall(t):
-    record, t.restart = t.restart, None
+    record = t.restart
     return record.restart_call(t) if record is not None else -EINTR
 
 
