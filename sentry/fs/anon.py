@@ -1,5 +1,6 @@
 """Inodes of files without a name: pipes, sockets, event files, host descriptors (fs/anon_inodes.c, pipefs, sockfs)."""
 
+from sentry.vfs.file import File
 from sentry.vfs.inode import FileSystem, Inode
 
 
@@ -26,3 +27,12 @@ SOCKFS = AnonFS("sockfs", 0x534F434B)
 ANONFS = AnonFS("anon_inodefs", 0x09041934)
 # All event files share one inode, as on Linux.
 ANON_INODE = ANONFS.inode(0o600)
+
+
+class AnonFile(File):
+    """An event file: lseek succeeds and does nothing (noop_llseek)."""
+
+    __slots__ = ()
+
+    def seek(self, t, offset, whence):
+        return self.pos

@@ -6,8 +6,8 @@ ready list; epoll_wait asks only the files in that list. Level-triggered items s
 
 from sentry.abi.errno import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
 from sentry.core.waitq import WaitEntry, WaitQueue
-from sentry.fs.anon import ANON_INODE
-from sentry.vfs.file import O_RDWR, POLL_READABLE, POLLERR, POLLHUP, File
+from sentry.fs.anon import ANON_INODE, AnonFile
+from sentry.vfs.file import O_RDWR, POLL_READABLE, POLLERR, POLLHUP
 
 EPOLLEXCLUSIVE, EPOLLWAKEUP, EPOLLONESHOT, EPOLLET = 1 << 28, 1 << 29, 1 << 30, 1 << 31
 PRIVATE_BITS = EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLONESHOT | EPOLLET
@@ -47,13 +47,13 @@ class Item:
         self.epoll.remove(self)
 
 
-class EpollFile(File):
+class EpollFile(AnonFile):
     """`items`: (file, fd) -> Item; `ready`: items in the order they became ready (a dict as ordered set)."""
 
     __slots__ = ("items", "ready")
 
     def __init__(self):
-        File.__init__(self, O_RDWR, ANON_INODE, None, WaitQueue())
+        AnonFile.__init__(self, O_RDWR, ANON_INODE, None, WaitQueue())
         self.items = {}
         self.ready = {}
 

@@ -2,17 +2,17 @@
 
 from sentry.abi.errno import EAGAIN, EINVAL, ESPIPE
 from sentry.core.waitq import WaitQueue
-from sentry.fs.anon import ANON_INODE
-from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE, File
+from sentry.fs.anon import ANON_INODE, AnonFile
+from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE
 
 LIMIT = (1 << 64) - 1  # the counter stays below
 
 
-class EventFile(File):
+class EventFile(AnonFile):
     __slots__ = ("count", "semaphore")
 
     def __init__(self, count, semaphore, flags):
-        File.__init__(self, O_RDWR | flags, ANON_INODE, None, WaitQueue())
+        AnonFile.__init__(self, O_RDWR | flags, ANON_INODE, None, WaitQueue())
         self.count = count
         self.semaphore = semaphore
 

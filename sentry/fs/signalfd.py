@@ -5,9 +5,9 @@ from struct import Struct
 from sentry.abi.errno import EAGAIN, EINVAL, ESPIPE
 from sentry.abi.siginfo import SI_TIMER
 from sentry.abi.signal import SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGTRAP
-from sentry.fs.anon import ANON_INODE
+from sentry.fs.anon import ANON_INODE, AnonFile
 from sentry.kernel import signals
-from sentry.vfs.file import O_RDWR, POLL_READABLE, File
+from sentry.vfs.file import O_RDWR, POLL_READABLE
 
 # signo errno code pid uid fd tid band overrun trapno status int ptr utime stime addr
 RECORD = Struct("<IiiIIiIIIIiiQQQQ48x")
@@ -42,14 +42,14 @@ def record(info: bytes) -> bytes:
     )  # fmt: skip
 
 
-class SignalFile(File):
+class SignalFile(AnonFile):
     """`mask`: the signals it takes. Readers take their own process's; pollers see those of `tg`, the process that
     used it last (a descriptor that crosses fork has no other owner here)."""
 
     __slots__ = ("mask", "tg")
 
     def __init__(self, t, mask, flags):
-        File.__init__(self, O_RDWR | flags, ANON_INODE, None, t.kernel.signalfds)
+        AnonFile.__init__(self, O_RDWR | flags, ANON_INODE, None, t.kernel.signalfds)
         self.mask = mask
         self.tg = t.tg
 

@@ -3,18 +3,18 @@
 from sentry.abi.errno import EAGAIN, EINVAL, ESPIPE
 from sentry.abi.time import NSEC
 from sentry.core.waitq import WaitQueue
-from sentry.fs.anon import ANON_INODE
+from sentry.fs.anon import ANON_INODE, AnonFile
 from sentry.kernel import clocks
-from sentry.vfs.file import POLL_READABLE, File
+from sentry.vfs.file import POLL_READABLE
 
 
-class TimerFile(File):
+class TimerFile(AnonFile):
     """`clock`: host clock number; `expiry`: on it, in ns, the next expiration that `ticks` does not count yet."""
 
     __slots__ = ("kernel", "clock_id", "clock", "interval", "expiry", "ticks", "timer", "settime_flags")
 
     def __init__(self, kernel, clock_id, clock, flags):
-        File.__init__(self, flags, ANON_INODE, None, WaitQueue())
+        AnonFile.__init__(self, flags, ANON_INODE, None, WaitQueue())
         self.kernel = kernel
         self.clock_id = clock_id
         self.clock = clock

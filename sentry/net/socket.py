@@ -262,5 +262,5 @@ def create(t, family: int, type_: int, protocol: int, flags: int) -> "Socket | i
 def create_pair(t, family: int, type_: int, protocol: int, flags: int):
     entry = FAMILIES.get(family)
     if entry is None:
-        return -EAFNOSUPPORT
+        return -EOPNOTSUPP if family in (AF_INET, AF_INET6) else -EAFNOSUPPORT
     return -EOPNOTSUPP if entry[1] is None else entry[1](t, type_, protocol, flags)

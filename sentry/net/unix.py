@@ -407,7 +407,7 @@ class UnixSocket(Socket):
 
     def receive(self, t, count, flags):
         if flags & MSG_OOB:
-            return -EOPNOTSUPP
+            return -EINVAL if self.type == SOCK_STREAM else -EOPNOTSUPP
         if self.type == SOCK_STREAM:
             return self.receive_stream(count, flags)
         if self.type == SOCK_SEQPACKET and not self.connected:

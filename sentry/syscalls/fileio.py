@@ -185,7 +185,10 @@ def read_now(t, file, iov, count, pos) -> int:
         n = len(data)
         if not n:
             return done
-        copied = scatter(t, iov, done, data)
+        try:
+            copied = scatter(t, iov, done, data)
+        except MemFault:
+            copied = 0
         done += copied
         if copied < n:
             if pos is None:

@@ -24,7 +24,7 @@ class File:
     __slots__ = ("flags", "pos", "path", "inode", "refs", "queue", "owner", "epolls", "claim", "__weakref__")
 
     def __init__(self, flags: int, inode=None, path=None, queue=None):
-        self.flags = flags  # access mode and status flags (O_CLOEXEC belongs to the descriptor)
+        self.flags = flags & ~O_NOCTTY  # access mode and status flags (O_CLOEXEC belongs to the descriptor)
         self.pos = 0
         self.path = path  # vfs Path (pinned here), or None for anonymous files
         if path is not None:

@@ -55,6 +55,7 @@ from sentry.vfs.file import (
     O_DIRECTORY,
     O_EXCL,
     O_NOATIME,
+    O_NOCTTY,
     O_NOFOLLOW,
     O_PATH,
     O_RDONLY,
@@ -127,7 +128,8 @@ def open_path(t, path: Path, flags: int, created: bool) -> "File | int":
                 return error
             if inode.writers < 0:
                 return -ETXTBSY
-    file = inode.open(t, path, flags & KEPT_FLAGS)
+    # Terminals must know O_NOCTTY; File does not keep it.
+    file = inode.open(t, path, flags & (KEPT_FLAGS | O_NOCTTY) if kind == S_IFCHR else flags & KEPT_FLAGS)
     if type(file) is int:
         return file
     if flags & O_TRUNC and kind == S_IFREG and not created:
