@@ -82,9 +82,7 @@ def key_of(task, addr: int, private: bool) -> "tuple | int":
         return -EINVAL
     if addr >> 47:
         return -EFAULT
-    if private:
-        return (id(task.mm), addr)
-    return task.mm.futex_key(addr) if task.mm.find(addr) is not None else -EFAULT
+    return (id(task.mm), addr) if private else task.mm.futex_key(addr)
 
 
 def wait(t, addr: int, value: int, bitset: int, private: bool, deadline: "int | None"):

@@ -15,7 +15,6 @@ from sentry.abi.errno import (
     EAGAIN,
     EINTR,
     ERESTART_RESTARTBLOCK,
-    ERESTARTNOHAND,
     ERESTARTNOINTR,
     ERESTARTSYS,
 )

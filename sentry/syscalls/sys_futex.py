@@ -3,7 +3,7 @@
 from struct import Struct
 from time import monotonic_ns, time_ns
 
-from sentry.abi.errno import EAGAIN, EINVAL, ENOSYS, EPERM, ESRCH
+from sentry.abi.errno import EAGAIN, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH
 from sentry.abi.time import FOREVER, get_timespec
 from sentry.core.creds import CAP_SYS_PTRACE
 from sentry.core.syscall import PARTIAL, U32, InStruct, Int, OutStruct, Ptr, Size, syscall
@@ -75,7 +75,11 @@ def wake_bitset(t, addr, private, count, bitset):
     if not bitset:
         return -EINVAL
     key = key_of(t, addr, private)
-    return key if isinstance(key, int) else futex.wake_key(t.kernel, key, count, bitset)
+    if isinstance(key, int):
+        return key
+    if not private and t.mm.find(addr) is None:
+        return -EFAULT
+    return futex.wake_key(t.kernel, key, count, bitset)
 
 
 def signed(value, width):
