@@ -24,7 +24,7 @@ is no signal), so nothing escalates to SIGKILL here.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, errno
+from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, ESRCH, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -271,6 +271,7 @@ cdef class AddressSpace:
             kill(self.pid, SIGKILL)
         for thread in self.threads:
             thread.state = GONE
+            thread.event = 0  # one that `wait` has returned already, with others, is void
         self.threads = []
 
 
@@ -617,6 +618,9 @@ cdef class Thread:
     # -- clone
     cdef object clone(self, done, bint new_process):
         """Injects clone in this parked thread; `done` is called from `wait`."""
+        if self.state == GONE:
+            self.platform.calls.append((done, None, ESRCH))
+            return
         if self.state != PARKED:
             raise ValueError("clone in a thread that is not parked")
         self.regs.fetch()
