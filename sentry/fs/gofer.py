@@ -25,7 +25,8 @@ from sentry.vfs.file import O_RDONLY, O_RDWR
 from sentry.vfs.inode import FileSystem, Inode
 from sentry.vfs.regular import open_node
 
-MOUNT_RDONLY = 1
+MOUNT_RDONLY, MOUNT_CROSS = 1, 2
+LISTED_MAX = 20000  # names of directory listings kept in immutable mode
 HANDLES_MAX = 8192  # immutable mode: older handles are given back and taken again at need
 DESCRIPTORS_MAX = 256  # the same for descriptors
 FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
@@ -47,11 +48,14 @@ class GoferFS(FileSystem):
         self.devices = {}  # host device -> index, part of inode numbers
         self.handles = deque()
         self.descriptors = deque()
+        self.listings = deque()  # directories whose listing is kept
+        self.listed = 0  # names in them
         self.source = b"none"
         answer = client.attach(index)
         if isinstance(answer, int):
             raise OSError(-answer, "attach of gofer mount %d" % index)
         handle, attr, flags = answer
+        self.crosses = bool(flags & MOUNT_CROSS)
         self.read_only = self.fixed_read_only = bool(flags & MOUNT_RDONLY)
         self.root = GoferInode(self, attr, handle, None, b"")
 
@@ -97,6 +101,15 @@ class GoferFS(FileSystem):
             if old.fd >= 0:
                 os.close(old.fd)
                 old.fd = -1
+
+    def keep_listing(self, inode) -> None:
+        listings = self.listings
+        listings.append(inode)
+        self.listed += len(inode.cache)
+        while self.listed > LISTED_MAX and len(listings) > 1:
+            old = listings.popleft()
+            self.listed -= len(old.cache)
+            old.cache = None
 
     def number(self, attr) -> int:
         """Inode number: the host's, made different for files of other host file systems."""
@@ -317,12 +330,17 @@ class GoferInode(Inode):
 
     # -- directories
     def lookup(self, name):
+        cache = self.cache
+        if cache is not None:
+            entry = cache.get(name)
+            if entry is None:
+                return -ENOENT
+            attr = entry[3].attr
+            if attr is not None:
+                return self.fs.node(attr, 0, self, name)
         handle = self.get_handle()
         if handle < 0:
             return handle
-        cache = self.cache
-        if cache is not None and name not in cache:
-            return -ENOENT
         walked = self.fs.client.walk(handle, [name])
         if isinstance(walked, int):
             return walked
@@ -337,19 +355,23 @@ class GoferInode(Inode):
     def entries(self):
         cache = self.cache
         if cache is not None:
-            return list(cache.values())
+            return [entry[:3] for entry in cache.values()]
         handle = self.get_handle()
         if handle < 0:
             return handle
         entries = self.fs.client.readdir_all(handle)
         if isinstance(entries, int):
             return entries
+        fs = self.fs
+        number = fs.number
+        several = len(fs.devices) > 1 or fs.crosses
         out = []
-        number = self.fs.number
         for e in entries:
-            out.append((e.name, number(e.attr) if e.attr is not None else e.ino, e.type << 12))
-        if not self.fs.shared:
-            self.cache = {entry[0]: entry for entry in out}
+            attr = e.attr if several else None
+            out.append((e.name, number(attr) if attr is not None else e.ino, e.type << 12))
+        if not fs.shared:
+            self.cache = {e.name: (*shown, e) for shown, e in zip(out, entries)}
+            fs.keep_listing(self)
         return out
 
     def made(self, answer, name):

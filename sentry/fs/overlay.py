@@ -65,6 +65,7 @@ class OverlayFS(TmpfsFS):
             node = self.nodes.get(lower)
             if node is not None:
                 return node
+            up = None  # it has no one place; `changed` keeps it
         if kind == S_IFREG:
             node = OverlayRegular(self, lower, up, name)
         elif kind == S_IFLNK:
@@ -96,26 +97,27 @@ def begin(node, fs, lower, up, name) -> None:
 
 class Lowered:
     """What nodes with something below have in common. `origin`: the lower inode; `up`, `name`: where to pin this
-    when it changes (None: it is pinned, or the root)."""
+    when it changes (None: it is pinned, the root, or known by its lower inode because that has several names)."""
 
     __slots__ = ()
 
     def pin(self) -> None:
         node = self
+        if node.up is None:
+            if node.origin.nlink > 1 and node.mode & S_IFMT != S_IFDIR and node.nlink:
+                node.fs.changed[node.origin] = node
+            return
         while node.up is not None:
             up, node.up = node.up, None
             if node.name not in up.names:
                 up.names[node.name] = node
                 up.hidden.add(node.name)
-            if node.nlink > 1 and node.mode & S_IFMT != S_IFDIR and node.origin is not None:
-                node.fs.changed[node.origin] = node
             node = up
 
     def detach(self) -> None:
         """Its name goes (removed, or renamed): it is no longer found through the lower directory."""
         self.up = None
-        if self.nlink > 1 and self.mode & S_IFMT != S_IFDIR:
-            self.fs.changed[self.origin] = self
+        self.pin()
 
     def gone(self) -> None:
         self.fs.changed.pop(self.origin, None)

@@ -6,10 +6,16 @@ directory. Names known not to exist are cached as None in `children`, without an
 """
 
 from stat import S_ISDIR
+from sys import getrefcount
 
 from sentry.abi.fs import MS_NOEXEC, MS_NOSUID
 
 NEGATIVE_MAX = 20000
+CACHE_MIN = 16384
+
+cached = 0  # names cached since the last pruning, and those that it left
+cache_limit = CACHE_MIN  # prune when there are more
+roots = []  # root dentries of the file systems in use
 
 
 class Dentry:
@@ -27,7 +33,11 @@ class Dentry:
 
     def add(self, name: bytes, inode) -> "Dentry":
         """The child `name` exists now, as `inode`."""
+        global cached
         child = self.children[name] = Dentry(self, name, inode)
+        cached += 1
+        if cached > cache_limit:
+            prune()
         return child
 
     def drop(self, name: bytes) -> None:
@@ -76,6 +86,8 @@ class Dentry:
 
     def forget(self) -> None:
         """Drop the cache below, breaking the reference cycles (the file system is going)."""
+        if self in roots:
+            roots.remove(self)
         stack = [self]
         while stack:
             d = stack.pop()
@@ -83,6 +95,38 @@ class Dentry:
                 stack.extend(child for child in d.children.values() if child is not None)
                 d.children.clear()
 
+
+def references(children: dict, name: bytes) -> int:
+    """References to this child; UNUSED if only the cache has one."""
+    child = children[name]
+    return getrefcount(child)
+
+
+def prune() -> None:
+    """Drop the names that nobody uses: leaves first, so that a directory goes with its last name."""
+    global cached, cache_limit
+    kept = 0
+    order = list(roots)
+    for d in order:
+        order.extend(child for child in d.children.values() if child is not None and child.children is not None)
+    while order:
+        d = order.pop()
+        children = d.children
+        for name in list(children):
+            child = children[name]
+            if child is None:
+                continue
+            empty = not child.children
+            del child
+            if empty and references(children, name) == UNUSED and not children[name].mounted:
+                del children[name]
+            else:
+                kept += 1
+    cached = kept
+    cache_limit = max(CACHE_MIN, 2 * kept)
+
+
+UNUSED = references({b"": Dentry.__new__(Dentry)}, b"")
 
 _negatives: "list[tuple[Dentry, bytes]]" = []
 

@@ -17,7 +17,7 @@ from sentry.abi.fs import (
     MS_RDONLY,
     MS_RELATIME,
 )
-from sentry.vfs.dentry import Dentry, Path, path_text
+from sentry.vfs.dentry import Dentry, Path, path_text, roots
 
 OPTION_NAMES = (
     (MS_NOSUID, b"nosuid"),
@@ -51,6 +51,8 @@ class Mount:
         self.fs = fs
         if fs.root_dentry is None:
             fs.root_dentry = Dentry(None, b"/", fs.root)
+            if fs.root_dentry.children is not None:
+                roots.append(fs.root_dentry)
         self.root = fs.root_dentry if root is None else root
         self.parent = None
         self.mountpoint = None

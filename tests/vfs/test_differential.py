@@ -10,7 +10,7 @@ import pytest
 
 from sentry.core.creds import Creds
 from sentry.fs.overlay import OverlayFS
-from sentry.vfs import ops, walk
+from sentry.vfs import dentry, ops, walk
 from tests.vfs.fake import FakeTask
 from tests.vfs.native import NativeTask, in_child
 
@@ -260,7 +260,7 @@ def populate(call):
 @pytest.mark.parametrize("kind", ["tmpfs", "overlay"])
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("STOCKADE_SEEDS", "12"))))
-def test_random_sequences(seed, uid, kind):
+def test_random_sequences(seed, uid, kind, monkeypatch):
     if os.getuid() != 0:
         pytest.skip("needs root, to take other user ids and a root directory of its own")
     steps = sequence(seed, 400, uid == 0)
@@ -294,6 +294,8 @@ def test_random_sequences(seed, uid, kind):
         task = FakeTask(root=OverlayFS(lower))
     if uid:
         task.creds = Creds(uid, uid, caps=0)
+    monkeypatch.setattr(dentry, "cache_limit", 3)
+    monkeypatch.setattr(dentry, "CACHE_MIN", 3)
     actual = perform(Model(task), steps, b"/top")
     assert isinstance(expected, list), expected
     for i, (want, got) in enumerate(zip(expected, actual)):
