@@ -1,7 +1,7 @@
 """CPU time of guest processes: the CPU clocks of their host processes.
 
-A host process has two clocks that any process of the same pid namespace may read (posix-cpu-timers.c): number
-0, user and system time, and 1, user time. They cover ended threads too. The clock of a single thread of another
+A host process has clocks that any process of the same pid namespace may read (posix-cpu-timers.c): number 2 is
+exact, 0 (user and system time) and 1 (user time) count ticks and give the proportion. They cover ended threads too. The clock of a single thread of another
 process cannot be read, so a thread of several gets no time of its own: see `thread`. Processes that share an
 address space without being threads of one another (vfork until exec, bare CLONE_VM) share the host process:
 its time counts for the one that entered it first.
@@ -9,17 +9,21 @@ its time counts for the one that entered it first.
 
 from time import clock_gettime_ns
 
-CPUCLOCK_PROF, CPUCLOCK_VIRT = 0, 1
+CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED = 0, 1, 2
 
 
 def host_times(pid: int) -> "tuple[int, int]":
     """User and system time of a host process in ns; (0, 0) once it is gone."""
     base = ~pid << 3
     try:
-        user = clock_gettime_ns(base | CPUCLOCK_VIRT)
-        return user, max(0, clock_gettime_ns(base | CPUCLOCK_PROF) - user)
+        exact = clock_gettime_ns(base | CPUCLOCK_SCHED)
+        ticks = clock_gettime_ns(base | CPUCLOCK_PROF)
+        user_ticks = clock_gettime_ns(base | CPUCLOCK_VIRT)
     except OSError:
         return 0, 0
+    # kernel/sched/cputime.c:cputime_adjust
+    user = exact if user_ticks >= ticks else exact * user_ticks // ticks
+    return user, exact - user
 
 
 def process(tg) -> "tuple[int, int]":
