@@ -1397,14 +1397,8 @@ cdef class Platform:
                 break
             # Nothing to do. Spin where a call is likely soon and a CPU is free, else sleep.
             may_spin = 0 < self.running < self.cpus
-            if may_spin and self.clones:
-                ticks = <uint64_t>(2000 * self.ticks_per_ns)
-                if tried < 200 * ticks:
-                    tried += ticks
-                    if sh_scan(self.entries, self.nentries, ticks) < 0:
-                        self._poll(0)
-                    continue
-            elif may_spin and not tried and self.gap < 40000 * self.ticks_per_ns:
+            # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
+            if may_spin and not self.clones and not tried and self.gap < 40000 * self.ticks_per_ns:
                 ticks = tried = <uint64_t>(40000 * self.ticks_per_ns)
                 if sh_scan(self.entries, self.nentries, ticks) >= 0:
                     continue
