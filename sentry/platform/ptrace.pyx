@@ -29,9 +29,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+import _socket
 import os
 import select
-import socket
 import time
 from collections import deque
 
@@ -891,7 +891,7 @@ cdef class Platform:
         self.signals = checked(signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd")
         self.epoll = checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")
         self.epoll_control(EPOLL_CTL_ADD, self.signals, EPOLLIN)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.control, self.receiver = ours.detach(), theirs.detach()
         image = self.image if self.image >= 0 else seed_image()
         seed = tr_spawn(image, self.receiver)
