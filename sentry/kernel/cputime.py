@@ -1,13 +1,16 @@
 """CPU time of guest processes: the CPU clocks of their host processes.
 
 A host process has clocks that any process of the same pid namespace may read (posix-cpu-timers.c): number 2 is
-exact, 0 (user and system time) and 1 (user time) count ticks and give the proportion. They cover ended threads too. The clock of a single thread of another
-process cannot be read, so a thread of several gets no time of its own: see `thread`. Processes that share an
-address space without being threads of one another (vfork until exec, bare CLONE_VM) share the host process:
-its time counts for the one that entered it first.
+exact, 0 (user and system time) and 1 (user time) count ticks and give the proportion. They cover ended threads too.
+The clock of a single thread of another process cannot be read, so that of a thread of several is estimated: see
+`thread`. Processes that share an address space without being threads of one another share the host process: while a
+vfork child has not called exec its time is its own, as the parent is suspended; with bare CLONE_VM each is given the
+time of both.
 """
 
 from time import clock_gettime_ns
+
+from sentry.kernel.hooks import TASK_EXIT
 
 CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED = 0, 1, 2
 
@@ -54,9 +57,45 @@ def leave(task) -> None:
         parent.cpu_before = (parent.cpu_before[0] - tg.cpu_before[0], parent.cpu_before[1] - tg.cpu_before[1])
 
 
+class Shares:
+    """How a process's time is divided among its threads. `last`: the process's time divided so far; `parts`: Task
+    -> its (user, system) in ns."""
+
+    __slots__ = ("last", "parts")
+
+    def __init__(self, tg):
+        self.last = process(tg)
+        count = len(tg.tasks)
+        self.parts = {task: (self.last[0] // count, self.last[1] // count) for task in tg.tasks}
+
+    def settle(self, tg) -> None:
+        """Divide what was used since the last time among the threads that do not sleep now."""
+        user, system = process(tg)
+        more_user, more_system = user - self.last[0], system - self.last[1]
+        self.last = user, system
+        awake = [task for task in tg.tasks if task.wait is None] or tg.tasks
+        for task in awake:
+            mine = self.parts.get(task, (0, 0))
+            self.parts[task] = mine[0] + more_user // len(awake), mine[1] + more_system // len(awake)
+
+
 def thread(task) -> "tuple[int, int]":
-    """User and system time of a thread in ns. For a thread of several: the process's time in equal parts, as
-    the host tells no more."""
-    user, system = process(task.tg)
-    count = max(1, len(task.tg.tasks))
-    return user // count, system // count
+    """User and system time of a thread in ns: exact for the only one, an estimate for one of several, as the host
+    tells no more. The process's time is divided when somebody asks and when a thread ends."""
+    tg = task.tg
+    shares = tg.data.get("cpu_shares")
+    if shares is None:
+        shares = tg.data["cpu_shares"] = Shares(tg)
+    else:
+        shares.settle(tg)
+    return shares.parts.get(task, (0, 0))
+
+
+def thread_ends(task) -> None:
+    shares = task.tg.data.get("cpu_shares")
+    if shares is not None:
+        shares.settle(task.tg)
+        shares.parts.pop(task, None)
+
+
+TASK_EXIT.append(thread_ends)

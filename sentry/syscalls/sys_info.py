@@ -133,7 +133,7 @@ def sys_times(t, addr):
 RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD = 0, -1, 1
 
 
-@syscall("getrusage", 98, (Int, OutStruct(144)), level=PARTIAL, note="times; maxrss as an upper bound; a thread of several gets equal parts")
+@syscall("getrusage", 98, (Int, OutStruct(144)), level=PARTIAL, note="times; maxrss as an upper bound; of a thread of several an estimate")
 def sys_getrusage(t, who, addr):
     maxrss = memstat.peak(t.tg)
     if who == RUSAGE_SELF:
