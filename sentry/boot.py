@@ -10,7 +10,7 @@ from time import monotonic_ns
 from sentry import boot_mounts, seal
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
-from sentry.core import hostinfo, log
+from sentry.core import hostinfo, leaks, log
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
@@ -127,6 +127,9 @@ class Sandbox:
         except Exception:
             log.exception("the kernel ends")
             self.code = 255
+        if leaks.ENABLED:
+            left = {kind: count for kind, count in leaks.counts.items() if count}
+            log.warning(f"kernel objects left: {left}")
         status = self.container.exit_status
         if self.code is None:
             self.code = 0 if status is None else 128 + (status & 0x7F) if status & 0x7F else status >> 8
