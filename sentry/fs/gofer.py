@@ -9,10 +9,11 @@ Content moves by pread and pwrite on descriptors that the gofer donated, never t
 
 import os
 from collections import deque
+from itertools import islice
 from time import monotonic_ns, time_ns
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from sentry.abi.errno import EIO, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EROFS, ESTALE
+from sentry.abi.errno import EIO, EMFILE, ENFILE, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EROFS, ESTALE
 from sentry.abi.fs import (
     FALLOC_KEEP_SIZE,
     RENAME_WHITEOUT,
@@ -21,14 +22,18 @@ from sentry.abi.fs import (
     S_IFMT,
     S_IFSOCK,
 )
+from sentry.core import log
+from sentry.vfs.dentry import prune
 from sentry.vfs.file import O_RDONLY, O_RDWR
 from sentry.vfs.inode import FileSystem, Inode
 from sentry.vfs.regular import open_node
 
-MOUNT_RDONLY, MOUNT_CROSS = 1, 2
-LISTED_MAX = 20000  # names of directory listings kept in immutable mode
+MOUNT_RDONLY = 1
 HANDLES_MAX = 8192  # immutable mode: older handles are given back and taken again at need
-DESCRIPTORS_MAX = 256  # the same for descriptors
+DESCRIPTORS_MAX = 1024  # older descriptors are closed, and donated again at need, in both modes
+LISTED_MAX = 50000  # immutable mode: entries of listings that are kept
+LOOKUPS = 16  # immutable mode: so many names looked up in one directory, then its listing answers for the others
+LISTING_MAX = 2000  # but only if it has no more entries than this, about
 FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
 WALK_MAX = 64
 
@@ -47,15 +52,15 @@ class GoferFS(FileSystem):
         self.inodes = WeakValueDictionary()  # (dev, ino) -> inode; immutable: only those with several names
         self.devices = {}  # host device -> index, part of inode numbers
         self.handles = deque()
-        self.descriptors = deque()
-        self.listings = deque()  # directories whose listing is kept
-        self.listed = 0  # names in them
+        # inode -> None: those with a descriptor, least recently mapped or opened first; weak, as a removed file's must go
+        self.descriptors = WeakKeyDictionary()
+        self.listings = {}  # directory -> None: those with a listing, oldest first
+        self.listed = 0  # entries in them
         self.source = b"none"
         answer = client.attach(index)
         if isinstance(answer, int):
             raise OSError(-answer, "attach of gofer mount %d" % index)
         handle, attr, flags = answer
-        self.crosses = bool(flags & MOUNT_CROSS)
         self.read_only = self.fixed_read_only = bool(flags & MOUNT_RDONLY)
         self.root = GoferInode(self, attr, handle, None, b"")
 
@@ -89,32 +94,46 @@ class GoferFS(FileSystem):
         handles.append(inode)
         if len(handles) > HANDLES_MAX:
             old = handles.popleft()
-            if old.handle and old.parent is not None:
-                self.client.release(old.handle)
-                old.handle = 0
+            old.give_back()
 
     def keep_descriptor(self, inode) -> None:
+        """`inode` has got a descriptor, or has handed it out for a mapping that is about to be made."""
         descriptors = self.descriptors
-        descriptors.append(inode)
+        descriptors.pop(inode, None)
+        descriptors[inode] = None
         if len(descriptors) > DESCRIPTORS_MAX:
-            old = descriptors.popleft()
-            if old.fd >= 0:
-                os.close(old.fd)
-                old.fd = -1
+            self.close_descriptors(1)
+
+    def close_descriptors(self, count: int) -> None:
+        for old in list(islice(self.descriptors.keys(), count)):
+            del self.descriptors[old]
+            os.close(old.fd)
+            old.fd = -1
 
     def keep_listing(self, inode) -> None:
-        listings = self.listings
-        listings.append(inode)
+        """`inode` has got a listing: the oldest ones go if there are too many."""
+        self.listings[inode] = None
         self.listed += len(inode.cache)
-        while self.listed > LISTED_MAX and len(listings) > 1:
-            old = listings.popleft()
+        while self.listed > LISTED_MAX and len(self.listings) > 1:
+            old = next(iter(self.listings))
+            del self.listings[old]
             self.listed -= len(old.cache)
             old.cache = None
 
-    def number(self, attr) -> int:
+    def make_room(self) -> None:
+        """We or the gofer have no descriptor left: let go of what can be had again."""
+        log.once("gofer descriptors", log.WARNING, "descriptors run out (RLIMIT_NOFILE): caches of files are dropped")
+        prune()
+        handles = self.handles
+        for _ in range(len(handles) // 2):
+            handles.popleft().give_back()
+        self.close_descriptors((len(self.descriptors) + 1) // 2)
+        self.client.flush()
+
+    def number(self, dev: int, ino: int) -> int:
         """Inode number: the host's, made different for files of other host file systems."""
-        index = self.devices.setdefault(attr.dev, len(self.devices))
-        return attr.ino if not index else attr.ino ^ index << 48
+        index = self.devices.setdefault(dev, len(self.devices))
+        return ino if not index else ino ^ index << 48
 
     def statfs(self):
         handle = self.root.get_handle()
@@ -127,16 +146,18 @@ class GoferFS(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
 
-    __slots__ = ("handle", "parent", "name", "block_count", "fd", "writable", "cache", "fresh", "xattrs")
+    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "cache", "lookups", "fresh", "xattrs")
 
     def __init__(self, fs, attr, handle, parent, name):
-        Inode.__init__(self, fs, fs.number(attr), attr.mode, attr.uid, attr.gid)
+        Inode.__init__(self, fs, fs.number(attr.dev, attr.ino), attr.mode, attr.uid, attr.gid)
+        self.dev = attr.dev
         self.handle = handle
         self.parent = parent if not fs.shared else None
         self.name = name
         self.fd = -1  # donated descriptor
         self.writable = False  # it is open for reading and writing
         self.cache = None  # immutable: target of a link, listing of a directory
+        self.lookups = 0  # immutable: names asked for so far in a directory without listing; -1: it is too long
         self.xattrs = None  # immutable: values asked for so far
         self.rdev = attr.rdev
         self.apply(attr)
@@ -146,6 +167,15 @@ class GoferInode(Inode):
             os.close(self.fd)
             self.fd = -1
         if self.handle:
+            client = self.fs.client
+            client.release(self.handle)
+            self.handle = 0
+            if not self.nlink:  # the host frees a removed file's blocks when the last handle goes
+                client.flush()
+
+    def give_back(self) -> None:
+        """Immutable mode: do without the handle."""
+        if self.handle and self.parent is not None:
             self.fs.client.release(self.handle)
             self.handle = 0
 
@@ -182,6 +212,9 @@ class GoferInode(Inode):
         names.reverse()
         client = self.fs.client
         walked = client.walk(start, names, True)
+        if walked == -ENFILE:
+            self.fs.make_room()
+            walked = client.walk(node.get_handle(), names, True)
         if isinstance(walked, int):
             return walked
         if len(walked.nodes) < len(names) or walked.errno:
@@ -227,16 +260,22 @@ class GoferInode(Inode):
         handle = self.get_handle()
         if handle < 0:
             return handle
-        fd = fs.client.open(handle, O_RDWR if write else O_RDONLY)
+        flags = O_RDWR if write else O_RDONLY
+        fd = fs.client.open(handle, flags)
+        if fd == -EMFILE or fd == -ENFILE:
+            fs.make_room()
+            fd = fs.client.open(self.get_handle(), flags)
         if fd < 0:
             return fd
+        self.take_descriptor(fd, write)
+        return fd
+
+    def take_descriptor(self, fd: int, writable: bool) -> None:
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = fd
-        self.writable = write
-        if not fs.shared:
-            fs.keep_descriptor(self)
-        return fd
+        self.writable = writable
+        self.fs.keep_descriptor(self)
 
     def read_at(self, pos, count):
         fd = self.fd
@@ -272,7 +311,10 @@ class GoferInode(Inode):
 
     def map_fd(self, shared, writable):
         fd = self.descriptor(writable)
-        return fd if fd < 0 else (fd, writable)
+        if fd < 0:
+            return fd
+        self.fs.keep_descriptor(self)
+        return fd, writable
 
     def seek_data(self, offset, hole):
         fd = self.descriptor(False)
@@ -330,49 +372,74 @@ class GoferInode(Inode):
 
     # -- directories
     def lookup(self, name):
-        cache = self.cache
-        if cache is not None:
-            entry = cache.get(name)
-            if entry is None:
-                return -ENOENT
-            attr = entry[3].attr
-            if attr is not None:
-                return self.fs.node(attr, 0, self, name)
+        fs = self.fs
+        if not fs.shared:
+            cache = self.cache
+            if cache is None and self.lookups >= 0:
+                self.lookups += 1
+                if self.lookups > LOOKUPS:
+                    if self.list(LISTING_MAX) is None:
+                        self.lookups = -1
+                    cache = self.cache
+            if cache is not None:
+                entry = cache.get(name)
+                if entry is None:
+                    return -ENOENT
+                attr = entry.attr
+                # a symlink's target comes with a walk
+                if attr is not None and attr.mode & S_IFMT != S_IFLNK:
+                    return fs.node(attr, 0, self, name)
         handle = self.get_handle()
         if handle < 0:
             return handle
-        walked = self.fs.client.walk(handle, [name])
+        walked = fs.client.walk(handle, [name])
+        if walked == -ENFILE:
+            fs.make_room()
+            walked = fs.client.walk(self.get_handle(), [name])
         if isinstance(walked, int):
             return walked
         if not walked.nodes:
             return -(walked.errno or EIO)
         node = walked.nodes[0]
-        inode = self.fs.node(node[1], node[0], self, name)
-        if walked.link is not None and not self.fs.shared:
+        inode = fs.node(node[1], node[0], self, name)
+        if walked.link is not None and not fs.shared:
             inode.cache = walked.link
         return inode
 
-    def entries(self):
-        cache = self.cache
-        if cache is not None:
-            return [entry[:3] for entry in cache.values()]
+    def list(self, limit: int) -> "dict[bytes, Entry] | int | None":  # noqa: F821
+        """The directory's entries by name; -errno; None if there are more than `limit`, about.
+
+        In immutable mode they are kept, if they are not too many, and answer lookups from now on."""
         handle = self.get_handle()
         if handle < 0:
             return handle
-        entries = self.fs.client.readdir_all(handle)
-        if isinstance(entries, int):
-            return entries
-        fs = self.fs
-        number = fs.number
-        several = len(fs.devices) > 1 or fs.crosses
-        out = []
-        for e in entries:
-            attr = e.attr if several else None
-            out.append((e.name, number(attr) if attr is not None else e.ino, e.type << 12))
-        if not fs.shared:
-            self.cache = {e.name: (*shown, e) for shown, e in zip(out, entries)}
-            fs.keep_listing(self)
-        return out
+        found = {}
+        cookie = 0
+        while True:
+            entries = self.fs.client.readdir(handle, cookie)
+            if isinstance(entries, int):
+                return entries
+            if not entries:
+                break
+            for entry in entries:
+                found[entry.name] = entry
+            cookie = entries[-1].cookie
+            if len(found) > limit:
+                return None
+        if not self.fs.shared and len(found) <= LISTED_MAX:
+            self.cache = found
+            self.fs.keep_listing(self)
+        return found
+
+    def entries(self):
+        found = self.cache
+        if found is None:
+            found = self.list(1 << 62)
+            if isinstance(found, int):
+                return found
+        dev = self.dev
+        number = self.fs.number
+        return [(e.name, number(dev, e.ino), e.type << 12) for e in found.values()]
 
     def made(self, answer, name):
         """Result of a request that makes a node."""
@@ -395,9 +462,7 @@ class GoferInode(Inode):
         """The same where a descriptor came with it."""
         inode = self.made(answer, name)
         if not isinstance(inode, int):
-            if inode.fd >= 0:
-                os.close(inode.fd)
-            inode.fd, inode.writable = answer[2], True
+            inode.take_descriptor(answer[2], True)
         return inode
 
     def mkdir(self, name, mode, uid, gid):

@@ -173,6 +173,12 @@ class GoferClient:
         released = self._released
         released.append(handle)
         if len(released) >= _RELEASE_BATCH:
+            self.flush()
+
+    def flush(self):
+        """Send what release has collected."""
+        released = self._released
+        if released:
             self.close(released)
             released.clear()
 
@@ -249,7 +255,7 @@ class GoferClient:
         if O_TRUNC is given; every other flag is dropped (so no O_APPEND: use pwritev2's RWF_APPEND).
 
         EISDIR, ELOOP for a symlink, ENXIO for a socket or device, or a fifo unless the mount has MOUNT_FIFOS
-        (then it is opened with O_NONBLOCK); EROFS; EACCES."""
+        (then it is opened with O_NONBLOCK); EROFS; EACCES; EMFILE: we have no slot left, ENFILE: the gofer has none."""
         return self._call_fd(p.Open, (handle, flags), 0)
 
     def create(self, handle, name, flags, mode, uid=p.NO_ID, gid=p.NO_ID):
@@ -436,7 +442,7 @@ class GoferClient:
         if sequence < 0:
             return sequence
         try:
-            data, ancillary, _, _ = self._receive(p.MAX_MESSAGE + 1, _RIGHTS_SPACE, _socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._receive(p.MAX_MESSAGE + 1, _RIGHTS_SPACE, _socket.MSG_CMSG_CLOEXEC)
         except OSError as e:
             return self._give_up(f"receive: {e.strerror}")
         fds = []
@@ -449,8 +455,18 @@ class GoferClient:
                 os.close(fd)
             if isinstance(reply, int) and not fds:
                 return reply
+            if not fds and flags & _socket.MSG_CTRUNC:
+                return self._no_room(reply)
             return self._give_up("wrong number of descriptors")
         return (reply, fds[0]) if fields else fds[0]
+
+    def _no_room(self, reply):
+        """The descriptor was sent and we have no slot left for it (the kernel has dropped it): -EMFILE.
+
+        What create has made stays; its handle is given back."""
+        if reply:
+            self.release(p.NODE.unpack(reply[0])[0])
+        return -errno.EMFILE
 
     def _node_and_fd(self, message, values):
         """One round trip for a new file -> (handle, Attr, descriptor) or negative errno."""

@@ -5,7 +5,7 @@ directory. Names known not to exist are cached as None in `children`, without an
 (parent <-> children) are broken when a name is dropped or a file system goes.
 """
 
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISSOCK
 from sys import getrefcount
 
 from sentry.abi.fs import MS_NOEXEC, MS_NOSUID
@@ -116,9 +116,10 @@ def prune() -> None:
             child = children[name]
             if child is None:
                 continue
-            empty = not child.children
+            # a bound socket and what inotify watches is more than a look-up could make again
+            spare = not child.children and child.inode.watches is None and not S_ISSOCK(child.inode.mode)
             del child
-            if empty and references(children, name) == UNUSED and not children[name].mounted:
+            if spare and references(children, name) == UNUSED and not children[name].mounted:
                 del children[name]
             else:
                 kept += 1

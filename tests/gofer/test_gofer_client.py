@@ -4,6 +4,7 @@ import _socket
 import errno
 import os
 import random
+import resource
 import struct
 import subprocess
 import sys
@@ -91,7 +92,7 @@ CALLS = {
 
 def test_every_method_is_tested():
     public = {name for name in vars(GoferClient) if not name.startswith("_")}
-    assert public - set(CALLS) == {"release", "close", "shutdown", "fileno"}
+    assert public - set(CALLS) == {"release", "flush", "close", "shutdown", "fileno"}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -140,6 +141,21 @@ def test_wrong_number_of_descriptors(liar, count):
 
 def test_more_descriptors_than_there_is_room_for(liar):
     assert liar.reply(CALLS["open"], b"", 0, [0] * 100) == -errno.EIO
+
+
+@pytest.mark.parametrize("name, body", [("open", b""), ("create", NODE)])
+def test_no_slot_left_for_a_descriptor(liar, name, body):
+    """That is our lack and not the gofer's fault: the call fails, the conversation goes on."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        assert liar.reply(CALLS[name], body, 0, [0]) == -errno.EMFILE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert liar.client.dead is None
+    os.close(liar.reply(CALLS["open"], b"", 0, [0]))
 
 
 def test_create_with_impossible_attributes_keeps_no_descriptor(liar):
