@@ -205,6 +205,9 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         if console_socket:
             terminal.close()
             terminal = None
+    # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
+    os.close(config.control)
+    os.close(config.exit)
     return Sandbox(container, sentry, gofer, terminal)
 
 
