@@ -30,6 +30,15 @@ static inline uint64_t rdtsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/* Time since the last resumption, and the CPU (Linux keeps its number in TSC_AUX). */
+static inline void stamp(struct st_ctx *c)
+{
+	uint32_t lo, hi, aux;
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+	c->gap = ((uint64_t)hi << 32 | lo) - c->resumed;
+	c->cpu = aux & 0xfff;
+}
+
 static inline struct st_ctx *context(uint32_t slot)
 {
 	return (struct st_ctx *)(ST_CTX + (uint64_t)(slot + 1) * ST_CTX_SIZE);
@@ -142,7 +151,8 @@ static void marshal(struct st_ctx *c, uint32_t slot, uint32_t nr)
 
 /* --- hand-off ------------------------------------------------------------------------------- */
 
-static void post(struct st_ctx *c, uint32_t slot)
+/* Returns whether the Sentry slept. */
+static int post(struct st_ctx *c, uint32_t slot)
 {
 	uint64_t *ready = (uint64_t *)ST_CTX + slot / 64;
 	__atomic_store_n(&c->park, 0, __ATOMIC_RELAXED);
@@ -152,12 +162,15 @@ static void post(struct st_ctx *c, uint32_t slot)
 	if (__atomic_load_n(&SHARED->sleeping, __ATOMIC_SEQ_CST)) {
 		uint64_t one = 1;
 		SYS(__NR_write, ST_FD_BELL, &one, 8, 0, 0, 0);
+		return 1;
 	}
+	return 0;
 }
 
-static void wait_turn(struct st_ctx *c)
+/* A Sentry that slept may be woken on this CPU: then a spin only keeps it from answering. */
+static void wait_turn(struct st_ctx *c, int rang)
 {
-	uint64_t limit = SHARED->spin;
+	uint64_t limit = rang ? 0 : SHARED->spin;
 	if (limit) {
 		uint64_t start = rdtsc();
 		do {
@@ -320,13 +333,14 @@ static long spawn(struct ucontext *uc, uint32_t slot, uint64_t child, uint64_t n
 }
 
 /* Waits for the Sentry's word and does it, until the guest may go on. */
-static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc)
+static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang)
 {
 	char *fx = (char *)uc->uc_mcontext.fpstate;
 	uint64_t nonce;
 	long r;
 	for (;;) {
-		wait_turn(c);
+		wait_turn(c, rang);
+		rang = 0;
 		switch (c->cmd) {
 		case ST_CMD_RET: {
 			uint32_t n = c->nouts;
@@ -395,7 +409,7 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc)
 		default:
 			panic();
 		}
-		post(c, slot);
+		rang = post(c, slot);
 	}
 guest:
 	c->resumed = rdtsc();
@@ -406,7 +420,7 @@ void __attribute__((noreturn, used)) st_thread_main(struct ucontext *uc, uint64_
 {
 	uint32_t slot = my_slot();
 	SYS(ST_NR_HELLO, nonce, 0, 0, 0, 0, 0);
-	serve(context(slot), slot, uc);
+	serve(context(slot), slot, uc, 0);
 	st_sigreturn(uc);
 }
 
@@ -419,15 +433,14 @@ void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 	(void)sig;
 	if (!c->resumed)
 		c->fp_size = (uint32_t)fp_size((char *)((struct ucontext *)ucp)->uc_mcontext.fpstate);
-	c->gap = rdtsc() - c->resumed;
+	stamp(c);
 	c->event = ST_EV_SYSCALL;
 	c->nr = info->si_syscall;
 	c->arch = info->si_arch;
 	save_regs(c, ucp);
 	if ((uint32_t)info->si_syscall < ST_ROWS)
 		marshal(c, slot, (uint32_t)info->si_syscall);
-	post(c, slot);
-	serve(c, slot, ucp);
+	serve(c, slot, ucp, post(c, slot));
 }
 
 /* Whether a fault is one of ours; then execution goes on at the place that reports it. */
@@ -460,7 +473,7 @@ void st_on_fault(int sig, siginfo_t *info, void *ucp)
 			return;
 		panic();
 	}
-	c->gap = rdtsc() - c->resumed;
+	stamp(c);
 	c->event = ST_EV_FAULT;
 	c->fault[0] = (uint64_t)sig;
 	c->fault[1] = (uint64_t)(int64_t)info->si_code;
@@ -468,8 +481,7 @@ void st_on_fault(int sig, siginfo_t *info, void *ucp)
 	c->fault[3] = g->trapno;
 	c->fault[4] = g->err;
 	save_regs(c, uc);
-	post(c, slot);
-	serve(c, slot, uc);
+	serve(c, slot, uc, post(c, slot));
 }
 
 void st_on_interrupt(int sig, siginfo_t *info, void *ucp)
@@ -480,9 +492,8 @@ void st_on_interrupt(int sig, siginfo_t *info, void *ucp)
 	/* The flag is gone when another event carried the news first. */
 	if (!__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL))
 		return;
-	c->gap = rdtsc() - c->resumed;
+	stamp(c);
 	c->event = ST_EV_INTERRUPT;
 	save_regs(c, ucp);
-	post(c, slot);
-	serve(c, slot, ucp);
+	serve(c, slot, ucp, post(c, slot));
 }

@@ -98,7 +98,9 @@ struct st_ctx {
 	uint32_t fp_size;   /* stub, at the first event: bytes of FP state in a signal frame */
 	uint64_t gap;       /* stub: TSC ticks between the last resumption and this event */
 	uint64_t resumed;   /* stub: TSC at the last resumption */
-	uint64_t pad1[3];
+	uint32_t cpu;       /* stub: where this event happened */
+	uint32_t pad0;
+	uint64_t pad1[2];
 	/* stub -> Sentry */
 	uint32_t event;
 	int32_t nr;

@@ -220,6 +220,21 @@ static inline int sh_cpus(void)
 	return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
 }
 
+/* Move this thread to one CPU, or (-1) back to all of `allowed`. */
+static inline int sh_move(int cpu, const cpu_set_t *allowed)
+{
+	cpu_set_t one;
+	if (cpu < 0)
+		return sched_setaffinity(0, sizeof *allowed, allowed);
+	if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, allowed))
+		return -1;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	return sched_setaffinity(0, sizeof one, &one);
+}
+
+static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }
+
 static inline int sh_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & 2) != 0; }
 
 #endif

@@ -72,6 +72,7 @@ cdef extern from "systrap.h":
         uint32_t ops_seq
         uint32_t fp_size
         uint64_t gap
+        uint32_t cpu
         uint32_t event
         int32_t nr
         uint32_t arch
@@ -115,6 +116,9 @@ cdef extern from "systrap.h":
 
 
 cdef extern from "systrap_host.h":
+    ctypedef struct cpu_set_t:
+        pass
+
     struct sh_entry:
         uint64_t *ready
         uint32_t words
@@ -161,6 +165,8 @@ cdef extern from "systrap_host.h":
     int sh_epoll_ctl(int ep, int op, int fd, uint32_t events) nogil
     int sh_epoll_wait(int ep, epoll_event *events, int max, int64_t timeout) nogil
     int sh_cpus() nogil
+    int sh_move(int cpu, const cpu_set_t *allowed) nogil
+    int sh_allowed(cpu_set_t *set) nogil
     int sh_has_fsgsbase() nogil
 
 
@@ -273,6 +279,13 @@ cdef class Platform:
     cdef int64_t next_check
     cdef double gap  # average TSC ticks between two events of a guest
     cdef bint ran  # a callback has run
+    cdef cpu_set_t allowed
+    cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
+    cdef int pinned  # CPU that the dispatcher keeps to, or -1
+    cdef uint64_t moved  # TSC of the last move
+    cdef int failed_spins
+    cdef bint spin
+    cdef uint64_t no_spin_until
     cdef object stub_path
     cdef list spare  # (base, fd) of fresh context memory: Context objects
     cdef uint64_t seed_tsc
@@ -289,5 +302,8 @@ cdef class Platform:
     cdef int _check(self) except -1
     cdef int _run_later(self) except -1
     cdef int _tune(self) except -1
+    cdef int _settle(self) except -1
+    cdef void _called_from(self, int cpu) noexcept
+    cdef int _roam(self) except -1
     cdef AddressSpace _new_space(self, int pid, void *where)
     cdef Thread _new_thread(self, AddressSpace space, int tid, int slot)

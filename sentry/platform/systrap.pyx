@@ -198,6 +198,7 @@ cdef class Thread:
             return 1
         gap = c.gap
         self.platform.gap += (<double>(gap if gap < 1 << 30 else 1 << 30) - self.platform.gap) * 0.125
+        self.platform._called_from(<int>(c.cpu & 0xFFF))
         memcpy(self.snap, &c.regs, REGS_SIZE)
         if event == ST_EV_SYSCALL:
             self.nr = <int32_t>sh_read32(<uint32_t *>&c.nr)
@@ -709,9 +710,10 @@ cdef class AddressSpace:
 
 
 cdef class Platform:
-    """`stub`: path of the stub executable. `pool`: how many fresh address spaces are kept ready."""
+    """`stub`: path of the stub executable. `pool`: how many fresh address spaces are kept ready. `spin`: whether
+    either side may wait busily where that pays."""
 
-    def __init__(self, stub=STUB, int pool=2):
+    def __init__(self, stub=STUB, int pool=2, bint spin=True):
         self.name = "systrap"
         self.stub_path = stub
         self.pool_target = pool
@@ -731,9 +733,12 @@ cdef class Platform:
         self.spare = []
         self.nonces = b""
         self.cpus = sh_cpus()
+        self.spin = spin
         self.seed_tsc = sh_tsc()
         self.seed_ns = sh_now()
         self.gap = 1e9
+        sh_allowed(&self.allowed)
+        self.pinned = -1
         self._map_shared()
 
     def __dealloc__(self):
@@ -1331,9 +1336,38 @@ cdef class Platform:
 
     cdef int _tune(self) except -1:
         """How long stubs may spin: not at all when the CPUs are short."""
-        cdef uint32_t spin = <uint32_t>(30000 * self.ticks_per_ns) if self.running + 1 <= self.cpus else 0
+        cdef uint32_t spin = 0
+        if self.no_spin_until and sh_tsc() > self.no_spin_until:
+            self.no_spin_until = 0
+        if self.spin and self.running + 1 <= self.cpus and not self.no_spin_until:
+            spin = <uint32_t>(30000 * self.ticks_per_ns)
         if self.shared.spin != spin:
             sh_write32(&self.shared.spin, spin)
+        return 0
+
+    cdef void _called_from(self, int cpu) noexcept:
+        if cpu == self.caller_cpu:
+            self.same_cpu += 1
+        else:
+            self.caller_cpu = cpu
+            self.same_cpu = 0
+
+    cdef int _settle(self) except -1:
+        """Before a sleep: a wake-up on the caller's own CPU costs a sixth of one across CPUs (its call sleeps, so the
+        CPU is free). Only while the events come from one CPU, and not often: a move is a wake-up itself."""
+        if self.same_cpu < 4:
+            if self.pinned >= 0 and self.same_cpu == 0:
+                self._roam()
+        elif self.pinned != self.caller_cpu and self.cpus > 1 and sh_tsc() - self.moved > 20 * self.poll_every:
+            self.moved = sh_tsc()
+            if sh_move(self.caller_cpu, &self.allowed) == 0:
+                self.pinned = self.caller_cpu
+        return 0
+
+    cdef int _roam(self) except -1:
+        if self.pinned >= 0:
+            sh_move(-1, &self.allowed)
+            self.pinned = -1
         return 0
 
     cdef int _check(self) except -1:
@@ -1396,13 +1430,20 @@ cdef class Platform:
             if self.ready or self.ran:
                 break
             # Nothing to do. Spin where a call is likely soon and a CPU is free, else sleep.
-            may_spin = 0 < self.running < self.cpus
+            may_spin = self.spin and 0 < self.running < self.cpus and (not self.no_spin_until or sh_tsc() > self.no_spin_until)
             # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
             if may_spin and not self.clones and not tried and self.gap < 40000 * self.ticks_per_ns:
                 ticks = tried = <uint64_t>(40000 * self.ticks_per_ns)
+                self._roam()
                 if sh_scan(self.entries, self.nentries, ticks) >= 0:
+                    if self.failed_spins:
+                        self.failed_spins -= 1
                     continue
-                self.gap += (200000 * self.ticks_per_ns - self.gap) * 0.06
+                # Calls come fast, yet not while we look: the CPUs are wanted by others. Leave it for 5 ms.
+                self.failed_spins += 8
+                if self.failed_spins > 40:
+                    self.failed_spins = 24
+                    self.no_spin_until = sh_tsc() + 100 * self.poll_every
             if self.seed is not None and not self.seed_busy:
                 if <int>len(self.pool) < self.pool_target:
                     self._breed()
@@ -1420,6 +1461,7 @@ cdef class Platform:
                 timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
             if self.slot_waits:
                 timeout = MS
+            self._settle()
             sh_write32(&self.shared.sleeping, 1)
             if sh_scan(self.entries, self.nentries, 0) < 0:
                 self._poll(timeout)
