@@ -11,6 +11,7 @@ from sentry.core import hostinfo
 from sentry.fs.pseudo import TextInode, fixed
 from sentry.kernel import cputime, loadavg
 from sentry.kernel.uts import RELEASE, VERSION
+from sentry.vfs.locks import locks_text
 from sentry.vfs.mount import filesystems_text
 
 TICK = 10_000_000
@@ -162,6 +163,10 @@ def unreadable(t):
     return -EINVAL
 
 
+def locks(t):
+    return locks_text()
+
+
 def filesystems(t):
     return filesystems_text()
 
@@ -184,7 +189,7 @@ def fill(root) -> None:
     add(b"interrupts", interrupts)
     add(b"kallsyms", fixed(b""))
     add(b"loadavg", load)
-    add(b"locks", fixed(b""))
+    add(b"locks", locks)
     add(b"meminfo", meminfo)
     add(b"misc", fixed(b""))
     add(b"modules", fixed(b""))

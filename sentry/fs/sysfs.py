@@ -9,10 +9,16 @@ from sentry.vfs.mount import register_filesystem
 SYSFS_MAGIC = 0x62656572
 
 EMPTY = (
-    "block", "bus", "class/block", "class/net", "class/power_supply", "class/thermal", "class/tty", "dev/block", "dev/char",
+    "block", "bus", "class/block", "class/power_supply", "class/thermal", "class/tty", "dev/block", "dev/char",
     "devices/platform", "devices/virtual", "firmware", "fs/cgroup", "hypervisor", "module", "power",
     "kernel/debug", "kernel/tracing", "kernel/security", "kernel/config", "fs/fuse/connections",
 )  # fmt: skip
+LOOPBACK = {
+    "address": "00:00:00:00:00:00", "addr_assign_type": "0", "addr_len": "6", "broadcast": "00:00:00:00:00:00",
+    "carrier": "1", "dev_id": "0x0", "dormant": "0", "flags": "0x9", "ifalias": "", "ifindex": "1", "iflink": "1",
+    "link_mode": "0", "mtu": "65536", "operstate": "unknown", "tx_queue_len": "1000", "type": "772",
+}  # fmt: skip
+STATISTICS = ("rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors", "tx_dropped", "collisions")
 TEXTS = {
     "kernel/mm/transparent_hugepage/enabled": "always [madvise] never",
     "kernel/mm/transparent_hugepage/defrag": "always defer defer+madvise [madvise] never",
@@ -102,6 +108,10 @@ def fill(fs, host) -> None:
 
     for path, text in TEXTS.items():
         put(path, text)
+    for name, text in LOOPBACK.items():
+        put(f"class/net/lo/{name}", text)
+    for name in STATISTICS:
+        put(f"class/net/lo/statistics/{name}", "0")
     put("kernel/mm/transparent_hugepage/hpage_pmd_size", str(host["thp_size"]))
     huge = host["hugepage_size"] >> 10
     for name in ("nr_hugepages", "free_hugepages", "resv_hugepages", "surplus_hugepages", "nr_overcommit_hugepages"):

@@ -139,6 +139,8 @@ def exit_task(task, status: "int | None" = None) -> None:
     if last:
         end_group(tg)
     else:
+        if tg.exit_queue is not None:  # a PIDFD_THREAD may be about this one
+            tg.exit_queue.wake()
         check_exec(tg)
     leaks.drop("task")
 
