@@ -43,7 +43,11 @@ int main(void)
     RES(syscall(SYS_arch_prctl, 0x1003, 8));
     RES(syscall(SYS_arch_prctl, 0x1002, 0xffff800000000000));
     RES(syscall(SYS_personality, 0xffffffff));
+    RES(syscall(SYS_sysfs, 3) > 0);
+    RES(syscall(SYS_ustat, 0, 8));
     RES(syscall(SYS_set_tid_address, 0) == getpid());
+    RES(syscall(SYS_membarrier, 0, 0, 0) > 0);
+    RES(syscall(SYS_membarrier, 99999, 0, 0));
     RES(syscall(SYS_pidfd_open, -1, 0));
     RES(syscall(SYS_pidfd_open, 99999, 0));
     RES(syscall(SYS_pidfd_open, getpid(), 0x100));
