@@ -37,6 +37,7 @@ from sentry.abi.fs import (
     XATTR_REPLACE,
 )
 from sentry.core import leaks
+from sentry.fs.hostdata import punch
 from sentry.vfs.inode import FileSystem, Inode
 from sentry.vfs.mount import register_filesystem
 from sentry.vfs.regular import open_node
@@ -328,7 +329,9 @@ class TmpfsRegular(TmpfsInode):
     def allocate(self, mode, offset, length):
         end = offset + length
         if mode & FALLOC_PUNCH_HOLE:
-            self.zero(offset, min(end, self.size))
+            error = self.punch(offset, min(end, self.size))
+            if error < 0:
+                return error
         elif mode & ~(FALLOC_KEEP_SIZE | FALLOC_ZERO_RANGE) or mode & FALLOC_ZERO_RANGE:
             return -EOPNOTSUPP
         else:
@@ -362,22 +365,20 @@ class TmpfsRegular(TmpfsInode):
         self.mtime = self.ctime = time_ns()
         return 0
 
-    def zero(self, start, end):
-        """Fill with zeros what is data in [start, end)."""
+    def punch(self, start, end) -> int:
+        """A hole in [start, end)."""
         if end <= start:
-            return
-        if self.fd < 0:
-            end = min(end, len(self.data))
-            if start < end:
-                self.data[start:end] = bytes(end - start)
-            return
-        while start < end:
-            start = self.seek_data(start, False)
-            if start < 0 or start >= end:
-                return
-            stop = min(self.seek_data(start, True), end, start + SMALL)
-            os.pwrite(self.fd, bytes(stop - start), start)
-            start = stop
+            return 0
+        if self.fd < 0 and end // PAGE > -(-start // PAGE):
+            self.to_memfd()  # if that fails, zeros will do
+        if self.fd >= 0:
+            error = punch(self.fd, start, end)
+            self.recount()
+            return error
+        end = min(end, len(self.data))
+        if start < end:
+            self.data[start:end] = bytes(end - start)
+        return 0
 
 
 class TmpfsDir(TmpfsInode):

@@ -27,7 +27,7 @@ class Model:
     def __init__(self, task):
         self.task = task
         self.fds = [None] * 6
-        self.punched = False
+        self.beyond = False
 
     def run(self, op):
         name, args = op[0], op[1:]
@@ -85,7 +85,7 @@ class Model:
         return self.call("ftruncate", self.fd(slot), size)
 
     def op_fallocate(self, slot, mode, off, length):
-        self.punched = self.punched or mode & 3
+        self.beyond = self.beyond or mode & 1
         return self.call("fallocate", self.fd(slot), mode, off, length)
 
     def op_fchdir(self, slot):
@@ -98,8 +98,8 @@ class Model:
         dev, ino, nlink, mode, uid, gid, _, rdev, size, blksize, blocks = struct.unpack_from("<QQQIIIIQqqq", raw)
         if mode & 0o170000 == 0o040000:
             size = blocks = 0
-        if self.punched:
-            blocks = 0  # a punched hole reads as zeros but keeps its memory
+        if self.beyond:
+            blocks = 0  # memory beyond the end of the file is not kept, of its last page not dropped
         return nlink, oct(mode), uid, gid, rdev, size, blksize, blocks
 
     def op_stat(self, path, flags):
