@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from sentry.abi.errno import EIO, EMFILE, ENFILE, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EROFS, ESTALE
 from sentry.abi.fs import (
     FALLOC_KEEP_SIZE,
+    FALLOC_PUNCH_HOLE,
     RENAME_WHITEOUT,
     S_IFDIR,
     S_IFLNK,
@@ -23,6 +24,7 @@ from sentry.abi.fs import (
     S_IFSOCK,
 )
 from sentry.core import log
+from sentry.fs.hostdata import punch
 from sentry.vfs.dentry import prune
 from sentry.vfs.file import O_RDONLY, O_RDWR
 from sentry.vfs.inode import FileSystem, Inode
@@ -326,19 +328,21 @@ class GoferInode(Inode):
             return -e.errno
 
     def allocate(self, mode, offset, length):
-        if mode & ~FALLOC_KEEP_SIZE:
+        if mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE):
             return -EOPNOTSUPP
         fd = self.descriptor(True)
         if fd < 0:
             return fd
+        self.fresh = 0
         try:
             size = os.fstat(fd).st_size
+            if mode & FALLOC_PUNCH_HOLE:
+                return punch(fd, offset, min(offset + length, size))
             os.posix_fallocate(fd, offset, length)
             if mode and offset + length > size:
                 os.ftruncate(fd, size)
         except OSError as e:
             return -e.errno
-        self.fresh = 0
         return 0
 
     def sync(self, datasync):
