@@ -18,6 +18,7 @@ build: deps ## build the stub and the extensions (STOCKADE_DEV=1: quick, unoptim
 	@echo "[stockade] building extensions"
 	@$(PYTHON) setup.py -q build_ext --inplace
 	@$(PYTHON) sandbox/seccomp/compile.py
+	@/usr/bin/python3 -IS -X no_debug_ranges sandbox/bundle.py
 	@$(PYTHON) -m compileall -q sandbox sentry gofer
 
 run: build ## run a busybox container in the sandbox and show whose kernel answers

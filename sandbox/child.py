@@ -166,7 +166,7 @@ def trace(error) -> str:
 
 def read_map(kind) -> "list[tuple[int, int]]":
     """(first, count) of the ids that exist in our own user namespace. kind: "uid" or "gid"."""
-    with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+    with open(f"/proc/self/{kind}_map", encoding="utf-8") as file:
         return [(int(a), int(c)) for a, _, c in (line.split() for line in file)]
 
 

@@ -183,11 +183,11 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
             cgroups.enter(plan, sentry.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
+    gofer.expect("ready")
+    gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
     sentry.go()
-    gofer.expect("ready")
-    gofer.go()
     sentry.expect("ready")
 
     if console_socket:
@@ -238,7 +238,7 @@ def set_oom_score(pid, value) -> "int | None":
         return None
     path = f"/proc/{pid}/oom_score_adj"
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             old = int(file.read())
         child.write(path, str(value))
         return old

@@ -71,8 +71,6 @@ def run_attached(settings, sandbox) -> int:
         start(container, commands)
         container.close()  # others may use it while it runs
         status = attach.wait(commands, waiter, 0, signals, sandbox.terminal)
-        if status is not None:
-            launch.wait_readable(sandbox.sentry.pidfd, 5)
     finally:
         how = remove(settings, sandbox)
     if status is None:

@@ -53,8 +53,10 @@ class Cli:
             time.sleep(0.02)
 
 
-def stockade_processes():
-    """{pid: comm} of every process that looks like one of ours."""
+def stockade_processes(state):
+    """{pid: comm} of every Sentry and gofer that was started with the state directory `state`: clones keep the command
+    line of their maker. Guest processes cannot outlive their Sentry, the first process of their pid namespace."""
+    marker = os.fsencode(state)
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -62,10 +64,12 @@ def stockade_processes():
                 with open(f"/proc/{name}/comm") as file:
                     comm = file.read().strip()
                 with open(f"/proc/{name}/stat") as file:
-                    state = file.read().rpartition(")")[2].split()[0]
+                    alive = file.read().rpartition(")")[2].split()[0]
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    ours = marker in file.read()
             except OSError:
                 continue
-            if comm.startswith("stockade-") and state != "Z":
+            if ours and comm.startswith("stockade-") and alive != "Z":
                 found[int(name)] = comm
     return found
 
@@ -83,8 +87,8 @@ def snapshot(state):
     with open("/proc/self/mountinfo") as file:
         mounts = sorted(line.split(" - ")[0].split(" ", 1)[1] for line in file)
     return {
-        "processes": stockade_processes(),
-        "mounts": mounts,
+        "processes": stockade_processes(state),
+        "mounts": [line for line in mounts if "stockade" in line or os.path.dirname(state) in line],
         "cgroups": cgroup_directories(),
         "state": sorted(os.listdir(state)) if os.path.isdir(state) else [],
     }

@@ -9,8 +9,8 @@ from cli_helpers import STANDIN, Cli, snapshot
 
 @pytest.fixture
 def nothing_left(tmp_path):
-    """Fails the test if it leaves processes, mounts, cgroups or state behind. Others may run sandboxes at the
-    same time: only what is new counts, and what goes by itself within a moment does not."""
+    """Fails the test if it leaves processes, mounts, cgroups or state behind. What goes by itself within a moment
+    does not count."""
     state = tmp_path / "state"
     before = snapshot(state)
     yield state

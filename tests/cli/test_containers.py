@@ -289,7 +289,7 @@ def test_signals_reach_the_program(real, busybox):
 
 
 def test_a_guest_process_killed_from_the_host(real, busybox):
-    before = set(stockade_processes())
+    before = set(stockade_processes(real.state))
     process = real.popen("run", "--bundle", busybox("sleep", "1000"), "c", stderr=subprocess.PIPE)
     real.wait_status("c", "running")
     time.sleep(0.5)
@@ -308,7 +308,7 @@ def test_a_guest_process_killed_from_the_host(real, busybox):
     assert killed
     assert process.wait(20) == 137
     process.stderr.close()
-    assert not set(stockade_processes()) - before
+    assert not set(stockade_processes(real.state)) - before
 
 
 @pytest.mark.parametrize("role", ["sentry", "gofer"])

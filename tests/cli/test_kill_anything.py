@@ -24,8 +24,8 @@ def role(cli, cid, name):
         return json.load(file)["stockade"]["processes"][name][0]
 
 
-def alive(pid):
-    return pid in stockade_processes()
+def alive(cli, pid):
+    return pid in stockade_processes(cli.state)
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -36,7 +36,7 @@ def test_of_a_part(cli, bundle, victim, started):
         assert cli("start", "c").returncode == 0
     pids = [role(cli, "c", name) for name in ("sentry", "gofer")]
     os.kill(role(cli, "c", victim), signal.SIGKILL)
-    wait_for(lambda: not any(alive(pid) for pid in pids), f"something survived the {victim}")
+    wait_for(lambda: not any(alive(cli, pid) for pid in pids), f"something survived the {victim}")
     assert cli.state_of("c")["status"] == "stopped"
     refused = cli("start", "c")
     assert refused.returncode == 1
@@ -69,25 +69,25 @@ def test_of_run_leaves_a_container_that_can_be_deleted(cli, bundle):
 
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05])
 def test_of_create_at_any_moment(cli, bundle, delay):
-    before = set(stockade_processes())
+    before = set(stockade_processes(cli.state))
     process = cli.popen("create", "--bundle", bundle("slow"), "c")
     time.sleep(delay)
     process.kill()
     process.wait()
     created = os.path.exists(os.path.join(cli.state, "c", "state.json")) and cli.state_of("c")["status"] == "created"
     if not created:
-        wait_for(lambda: not set(stockade_processes()) - before, "a half-made sandbox survived its maker")
+        wait_for(lambda: not set(stockade_processes(cli.state)) - before, "a half-made sandbox survived its maker")
     assert cli("delete", "--force", "c").returncode == 0
 
 
 @pytest.mark.parametrize("name", ["sentry", "gofer"])
 def test_of_a_part_during_create(cli, bundle, name):
-    before = set(stockade_processes())
+    before = set(stockade_processes(cli.state))
     process = cli.popen("create", "--bundle", bundle("slow"), "c", stderr=subprocess.PIPE, text=True)
     victims = []
 
     def found():
-        victims[:] = [pid for pid, comm in stockade_processes().items() if comm == f"stockade-{name}" and pid not in before]
+        victims[:] = [pid for pid, comm in stockade_processes(cli.state).items() if comm == f"stockade-{name}" and pid not in before]
         return victims
 
     wait_for(found, "no process")
