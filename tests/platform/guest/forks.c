@@ -19,8 +19,8 @@ void run(u64 n)
 		n = 1;
 	long tid = SPAWN();
 	if (tid == 0) {
-		word = 777;
 		REPORT(1);
+		word = 777;
 		EXIT(0);
 	}
 	CHECK(tid > 0);
