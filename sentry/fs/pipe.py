@@ -249,8 +249,9 @@ def open_fifo(t, inode, path, flags: int):
     elif mode == O_WRONLY and not pipe.readers:
         file.partner = pipe.reader_opens
     pipe.queue.wake()
-    if mode == O_RDWR:
+    if mode == O_RDWR or inode.fs is PIPEFS:  # a pipe opened through /proc/pid/fd waits for nobody (fs/pipe.c: fifo_open)
         file.partner = None
+        file.no_writer_yet = -1
     return file
 
 
