@@ -100,21 +100,21 @@ class Sandbox:
         self.gofer.release()
 
 
-def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), boot=None) -> Sandbox:
+def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), leash=False, boot=None) -> Sandbox:
     """Create container `cid` of the checked configuration `spec`, up to the state "created".
 
     attached: the caller stays, and has the terminal if there is one. pass_fds: further descriptors for the program,
-    as (guest number, host descriptor). The state directory is locked on return. CliError; then nothing is left.
+    as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
     try:
-        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, boot)
+        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
     except BaseException:
         undo.run()
         raise
 
 
-def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, boot) -> Sandbox:
+def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
     rootless = is_rootless(settings)
     overlaid = overlay(settings, spec)
     exports, mounts = exports_of(spec, bundle, overlaid)
@@ -153,7 +153,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config = boot.Config(cid, spec, settings.platform)
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
-    config.strace = settings.strace
+    config.strace, config.leash = settings.strace, leash
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
     open_descriptors(undo, settings, container, config)
@@ -295,6 +295,19 @@ def destroy(container) -> None:
                 os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
+
+
+def sweep(root, prefix) -> None:
+    """Remove what killed commands have left: stopped containers whose id begins with `prefix`."""
+    for cid in state.ids(root):
+        if cid.startswith(prefix):
+            try:
+                container = state.Container.open(root, cid, wait=False)
+            except CliError:
+                continue  # in use, or gone
+            if container.status() == state.STOPPED and not container.process("cli").alive():
+                destroy(container)
+            container.close()
 
 
 def wait_readable(fd, seconds) -> bool:

@@ -30,7 +30,7 @@ COMMANDS = (
 PLATFORMS = ("systrap", "ptrace")
 
 OPTIONS = [
-    Option("--root", "DIR", "where the state of containers is kept [/run/stockade, or $XDG_RUNTIME_DIR/stockade]"),
+    Option("--root", "DIR", "where the state of containers is kept [/run/stockade; without root $XDG_RUNTIME_DIR/stockade]"),
     Option("--log", "FILE", "append errors and warnings to FILE"),
     Option("--log-format", "FORMAT", "text or json", default="text", choices=("text", "json")),
     Option("--debug", None, "log details of what is done"),
@@ -47,10 +47,10 @@ OPTIONS = [
 
 
 def default_root() -> str:
+    if os.geteuid() == 0:
+        return "/run/stockade"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if os.geteuid() != 0 and runtime:
-        return os.path.join(runtime, "stockade")
-    return "/run/stockade"
+    return os.path.join(runtime, "stockade") if runtime else f"/tmp/stockade-{os.geteuid()}"
 
 
 def help_text() -> str:

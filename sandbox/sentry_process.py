@@ -41,6 +41,9 @@ def body(parent, config, boot, rootless, program) -> None:
     confine.lock_down(0, program)
     sandbox = boot.Sandbox(config, platform, parent.fail)
     parent.reach("ready")
-    parent.close()
+    if config.leash:
+        sandbox.hold(parent.fileno())
+    else:
+        parent.close()
     code = sandbox.run()
     os._exit(code)

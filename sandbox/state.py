@@ -81,6 +81,8 @@ class Container:
         path = os.path.join(root, check_id(cid))
         try:
             os.makedirs(root, 0o711, exist_ok=True)
+            if os.stat(root).st_uid not in (0, os.geteuid()):  # below /tmp anybody may have made it
+                raise CliError(f"the state directory {root} belongs to somebody else")
             os.mkdir(path, 0o700)
         except OSError as error:
             if error.errno == EEXIST and os.path.isdir(path):
@@ -108,11 +110,11 @@ class Container:
         return self
 
     @classmethod
-    def open(cls, root, cid) -> "Container":
-        """Lock and read an existing container. CliError if there is none."""
+    def open(cls, root, cid, wait=True) -> "Container":
+        """Lock and read an existing container. CliError if there is none, or it is locked and `wait` is False."""
         path = os.path.join(root, check_id(cid))
         try:
-            self = cls(path, cid, lock(path))
+            self = cls(path, cid, lock(path, wait))
         except OSError as error:
             if error.errno in (ENOENT, ENOTDIR):
                 raise CliError(f"container {cid!r} does not exist") from None
@@ -198,10 +200,11 @@ class Container:
         return status
 
 
-def lock(path) -> int:
+def lock(path, wait=True) -> int:
+    """Lock a state directory; BlockingIOError if somebody else has it and `wait` is False."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BaseException:
         os.close(fd)
         raise

@@ -149,6 +149,14 @@ class Sandbox:
         self.code = 128 + SIGKILL
         self.kernel.stopping = True
 
+    def hold(self, fd) -> None:
+        """End when the other end of the socket `fd` closes: nobody else knows of this container."""
+        self.kernel.platform.watch(fd, EPOLLRDHUP, self.let_go)
+
+    def let_go(self, fd, events) -> None:
+        self.code = 128 + SIGKILL
+        self.stop()
+
     # -- requests
     def start(self):
         if self.started:

@@ -6,7 +6,7 @@ class Config:
 
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
-        "log_json", "strace", "stdio", "terminal", "size", "stub", "meminfo", "host",
+        "log_json", "strace", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -28,6 +28,7 @@ class Config:
         self.size = (0, 0)  # of the terminal: rows, columns
         self.stub = -1  # the guest processes' first executable
         self.meminfo = -1  # /proc/meminfo
+        self.leash = False  # end when the command that made us does
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
     SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")

@@ -43,12 +43,12 @@ def open_debug(settings, cid) -> None:
             raise CliError(f"--debug-log: {error.strerror}: {error.filename}") from None
 
 
-def create(settings, values, cid, bundle, spec, attached) -> launch.Sandbox:
+def create(settings, values, cid, bundle, spec, attached, leash=False) -> launch.Sandbox:
     open_debug(settings, cid)
     extra = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
     return launch.create(
         settings, cid, bundle, spec, console_socket=values.console_socket, pid_file=values.pid_file,
-        attached=attached, pass_fds=extra,
+        attached=attached, pass_fds=extra, leash=leash,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from sandbox import oci
+from sandbox import launch, oci
 from sandbox.args import Option
 from sandbox.commands import common
 from sandbox.errors import UsageError
@@ -25,6 +25,7 @@ OPTIONS = [
     common.PRESERVE_FDS,
 ]
 INTERSPERSED = False
+PREFIX = "do-"
 PASSED_ON = ("PATH", "TERM", "LANG", "LC_ALL", "HOME", "USER", "LOGNAME", "TZ", "COLUMNS", "LINES")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,9 +37,10 @@ def run(settings, values, arguments) -> int:
     oci.check(spec)
     oci.check_root(spec, "/")
     values.console_socket = None
-    cid = f"do-{os.getpid()}-{int.from_bytes(os.urandom(3), 'big'):06x}"
+    launch.sweep(settings.root, PREFIX)
+    cid = f"{PREFIX}{os.getpid()}-{int.from_bytes(os.urandom(3), 'big'):06x}"
     settings.overlay2 = "root:memory"
-    return common.run_attached(settings, common.create(settings, values, cid, "/", spec, True))
+    return common.run_attached(settings, common.create(settings, values, cid, "/", spec, True, leash=True))
 
 
 def build(values, arguments) -> dict:

@@ -63,6 +63,9 @@ class Sandbox:
         if self.args[0] == "late":
             fail("asked to fail", 3)
 
+    def hold(self, fd):
+        self.platform.watch(fd, select.EPOLLRDHUP, self.gofer_gone)
+
     def gofer_gone(self, fd, events):
         self.end(9)
 

@@ -334,6 +334,23 @@ def test_do(real, tmp_path):
     assert (tmp_path / "file").read_text() == "of the host\n"
 
 
+def test_do_ends_with_its_command(real):
+    process = real.popen("do", "-T", "--", "sleep", "1000")
+    end = time.monotonic() + 10
+    while not (os.path.isdir(real.state) and os.listdir(real.state)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    real.wait_status(os.listdir(real.state)[0], "running")
+    process.kill()
+    process.wait()
+    while stockade_processes(real.state):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert len(os.listdir(real.state)) == 1
+    assert real("do", "-T", "--", "true").returncode == 0  # sweeps up
+    assert os.listdir(real.state) == []
+
+
 def test_do_with_flags(real, busybox_root, tmp_path):
     (tmp_path / "in").write_text("volume\n")
     script = "echo $A; pwd; id -u; hostname; cat /v/in; echo x > /v/out; ls /"
@@ -350,3 +367,38 @@ def test_strace(real, busybox, tmp_path):
     assert result.returncode == 0
     texts = [path.read_text() for path in (tmp_path / "log").iterdir()]
     assert any("getuid() = 0" in text for text in texts)
+
+
+def test_without_privileges(tmp_path, platform):
+    """A user without rights on the host runs `do`: root inside, nobody special outside."""
+    readable = subprocess.run(["test", "-r", STOCKADE, "-a", "-x", STOCKADE], user=65534, group=65534, extra_groups=[])
+    if readable.returncode:
+        pytest.skip("the project lies where other users cannot read")
+    place = tmp_path / "rootless"
+    place.mkdir()
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory != directory.parent and str(directory) != "/tmp":
+            directory.chmod(directory.stat().st_mode | 0o055)
+    os.chown(place, 65534, 65534)
+    script = f"id -u; echo x > {place}/inside; head -c 1 /etc/shadow 2>/dev/null || echo no; cat {place}/inside"
+    result = subprocess.run(
+        [STOCKADE, "--platform", platform, "--root", str(place / "state"), "do", "-T", "--cwd", "/", "--", "/bin/sh", "-c", script],
+        user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, cwd="/",
+    )  # fmt: skip
+    assert result.stdout.split() == ["0", "no", "x"], result.stderr
+    assert result.returncode == 0
+    assert sorted(os.listdir(place)) == ["state"]
+    assert os.listdir(place / "state") == []
+
+
+def test_no_permission_for_the_state_directory(tmp_path, platform):
+    readable = subprocess.run(["test", "-r", STOCKADE, "-a", "-x", STOCKADE], user=65534, group=65534, extra_groups=[])
+    if readable.returncode:
+        pytest.skip("the project lies where other users cannot read")
+    result = subprocess.run(
+        [STOCKADE, "--root", "/run/not-permitted", "do", "-T", "--cwd", "/", "--", "true"],
+        user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, cwd="/",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "cannot make the state directory: Permission denied" in result.stderr
+    assert result.stderr.count("\n") == 1
