@@ -169,6 +169,10 @@ def open_create(t, dirfd, path, flags, mode, walk_flags):
         if type(last) is int:
             return last
         if not last.normal:
+            if walk_flags & walk.RESOLVE_ANY:
+                where = walk.resolve(t, dirfd, path, walk_flags)
+                if type(where) is int:
+                    return where
             return -EEXIST if flags & O_EXCL else -EISDIR
         if last.slashes:
             return -EISDIR
@@ -189,7 +193,7 @@ def open_create(t, dirfd, path, flags, mode, walk_flags):
                 return -EXDEV
             break
         if walk_flags & AT_SYMLINK_NOFOLLOW:
-            return -ELOOP
+            return may_create_in_sticky(t, last.dir.inode, inode) or -ELOOP
         last = walk.follow_last(t, last, d, walk_flags)
         if type(last) is Path:
             where = last
@@ -208,7 +212,7 @@ def open_create(t, dirfd, path, flags, mode, walk_flags):
 def may_create_in_sticky(t, directory, inode) -> int:
     """O_CREAT of an existing file of somebody else in a sticky directory (fs/namei.c)."""
     kind = inode.mode & S_IFMT
-    level = protected_regular if kind == S_IFREG else protected_fifos if kind == S_IFIFO else 0
+    level = protected_regular if kind == S_IFREG else protected_fifos if kind == S_IFIFO else 1
     if not level or not directory.mode & S_ISVTX:
         return 0
     if inode.uid == directory.uid or inode.uid == t.creds.fsuid:

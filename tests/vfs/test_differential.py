@@ -50,6 +50,14 @@ class Model:
     def op_open(self, slot, path, flags, mode):
         return self.keep(slot, self.call("openat", AT, path, flags, mode))
 
+    def op_open2(self, slot, at, path, flags, mode, resolve):
+        how = bytearray(struct.pack("<QQQ", flags, mode, resolve))
+        dirfd = AT if at is None else self.fd(at)
+        return self.keep(slot, self.call("openat2", dirfd, path, how, 24))
+
+    def op_openat(self, slot, at, path, flags, mode):
+        return self.keep(slot, self.call("openat", self.fd(at), path, flags, mode))
+
     def op_close(self, slot):
         if self.fds[slot] is None:
             return None
@@ -167,6 +175,9 @@ def random_op(rnd, root):
     choices = [
         lambda: ("open", slot(), path(), rnd.choice(FLAGS), mode()),
         lambda: ("open", slot(), path(), rnd.choice(FLAGS), mode()),
+        lambda: ("open2", slot(), rnd.choice([None, slot()]), rnd.choice([b"/top/", b"/", b"", b""]) + path(), rnd.choice(FLAGS),
+                 rnd.choice([0, 0, 0o644]), rnd.choice([0, 1, 2, 4, 8, 16, 24, 12, 64])),
+        lambda: ("openat", slot(), slot(), path(), rnd.choice(FLAGS), mode()),
         lambda: ("close", slot()),
         lambda: ("dup", slot(), slot()),
         lambda: ("read", slot(), rnd.choice([0, 1, 10, 6000])),
@@ -187,7 +198,7 @@ def random_op(rnd, root):
         lambda: ("plain", "renameat2", AT, path(), AT, path(), rnd.choice([0, 1, 2, 3, 8])),
         lambda: ("plain", "link", path(), path()),
         lambda: ("plain", "linkat", AT, path(), AT, path(), rnd.choice([0, 0x400, 1])),
-        lambda: ("plain", "symlink", rnd.choice([b"a", b"d", b"../d", b"l", b"nope", b"k", b"d/e/", b"", b"."]), path()),
+        lambda: ("plain", "symlink", rnd.choice([b"a", b"d", b"../d", b"l", b"nope", b"k", b"d/e/", b"", b".", b"/top/d", b"/", b"../top/g", b"/top/l"]), path()),
         lambda: ("plain", "mknod", path(), rnd.choice([0o020644, 0o100600, 0o140600, 0o040755, 0o060600, 0o777, 0o150000]), 0xF04D),
         lambda: ("plain", "chmod", path(), mode()),
         lambda: ("plain", "fchmodat2", AT, path(), mode(), 0x100),
