@@ -133,10 +133,12 @@ cdef extern from *:
     int64_t lseek(int, int64_t, int)
     const int AT_EMPTY_PATH, SYS_getdents64, SYS_renameat2, SEEK_SET
 
-# 24 bytes is the shortest host entry and becomes 136 at most; longer ones grow less: it always fits a message
+# 24 bytes is the shortest host entry and becomes 136 at most; longer ones grow less
 cdef enum:
-    HOST_ENTRIES = 11264
+    HOST_ENTRIES = 10800
     PACKED_ENTRIES = 65000
+    GROWTH = 6
+    ROUND_MIN = 1024  # getdents64 wants room for the longest name
 
 
 def open_beneath(int directory, bytes name, int flags, int mode=0):
@@ -154,22 +156,31 @@ def attributes(int fd):
 
 
 def entries(int fd, int64_t cookie):
-    """The entries of directory fd (not O_PATH) from cookie on, with attributes -> DIRENT, ATTR, name, for each, as bytes."""
+    """The entries of directory fd (not O_PATH) from cookie on, with attributes.
+
+    -> (DIRENT, ATTR, name, for each, as bytes; 1 if the directory ends there, else 0)"""
     cdef char raw[HOST_ENTRIES]
     cdef char packed[PACKED_ENTRIES]
     cdef host_dirent* d
     cdef entry e
     cdef attr a
     cdef long got, at
-    cdef size_t length, used = 0
+    cdef int end = 0
+    cdef size_t length, space, used = 0
     if lseek(fd, cookie, SEEK_SET) < 0:
         return -errno
-    while used == 0:  # a round may hold "." and ".." only
-        got = syscall(SYS_getdents64, fd, <void*>raw, <size_t>HOST_ENTRIES)
+    while True:
+        space = (PACKED_ENTRIES - used) // GROWTH
+        if space < ROUND_MIN:
+            break
+        got = syscall(SYS_getdents64, fd, <void*>raw, min(space, <size_t>HOST_ENTRIES))
         if got < 0:
+            if used:
+                break  # what we have is good; the next request meets the error again
             return -errno
         if got == 0:
-            return b""
+            end = 1
+            break
         at = 0
         while at < got:
             d = <host_dirent*>(raw + at)
@@ -190,7 +201,7 @@ def entries(int fd, int64_t cookie):
             memcpy(packed + used + sizeof(e), &a, sizeof(a))
             memcpy(packed + used + sizeof(e) + sizeof(a), d.name, length)
             used += sizeof(e) + sizeof(a) + length
-    return PyBytes_FromStringAndSize(packed, used)
+    return PyBytes_FromStringAndSize(packed, used), end
 
 
 def set_times(int fd, int64_t atime, long atime_nsec, int64_t mtime, long mtime_nsec):

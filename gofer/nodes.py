@@ -145,7 +145,10 @@ class Nodes:
 
     def writable(self, handle):
         """Node of a handle that names an inode which may be changed (EROFS, EACCES)."""
-        node = self.get(handle)
+        return self.check_writable(self.get(handle))
+
+    def check_writable(self, node):
+        """The node, if it may be changed (EROFS, EACCES)."""
         if node.mount.flags & p.MOUNT_RDONLY:
             refuse(errno.EROFS)
         if node.closed_off:
@@ -191,6 +194,26 @@ class Nodes:
         if parent.closed_off:
             refuse(errno.ENOENT)
         return self.adopt(must(open_beneath(parent.fd, name, os.O_PATH)), parent.mount)
+
+    def reach(self, handle, names):
+        """Node of `handle`, or if `names` (separated by NUL) is not empty a new one, for the caller to close, of what they
+        lead to below it.  ENOENT, ENOTDIR, also for a symlink on the way."""
+        node = self.get(handle)
+        passed = None
+        try:
+            for name in names.split(b"\0", p.WALK_MAX) if names else ():
+                check_name(name)
+                if node.type != stat.S_IFDIR:
+                    refuse(errno.ENOTDIR)
+                node, _ = self.find(node, name)
+                if passed is not None:
+                    passed.close()
+                passed = node
+        except OSError:
+            if passed is not None:
+                passed.close()
+            raise
+        return node
 
     def adopt(self, fd, mount):
         """The O_PATH descriptor fd, which this takes over, as a node of `mount` -> (Node, ATTR bytes)."""

@@ -187,14 +187,15 @@ class Setattr(Message):
 
 
 class Readdir(Message):
-    """Entries of directory `handle` from `cookie` (0: start), as many as fit: DIRENT, ATTR, name, for each.
+    """Entries of a directory from `cookie` (0: start), as many as fit: DIRENT, ATTR, name, for each.
 
-    Neither "." nor "..".  No entries: the end.
+    Of directory `handle`, or of the one that `names` (as in Walk, none left out, no symlink among them) lead to from there.
+    Neither "." nor "..".  `end`: not 0 if these are the last.
     """
 
     number = 6
-    fields = (("handle", "I"), ("cookie", "q"))
-    reply = (("entries", BYTES),)
+    fields = (("handle", "I"), ("cookie", "q"), ("names", BYTES))
+    reply = (("end", "I"), ("entries", BYTES))
 
 
 class Readlink(Message):
@@ -206,10 +207,11 @@ class Readlink(Message):
 
 
 class Open(Message):
-    """Open `handle` with `flags` (access mode and O_TRUNC only) and donate the descriptor."""
+    """Open `handle`, or what `names` lead to from there (as in Readdir), with `flags` (access mode and O_TRUNC only)
+    and donate the descriptor."""
 
     number = 8
-    fields = (("handle", "I"), ("flags", "I"))
+    fields = (("handle", "I"), ("flags", "I"), ("names", BYTES))
     donates = True
 
 

@@ -106,17 +106,23 @@ def getattr_(server, handle):
 
 
 @rpc(p.Readdir)
-def readdir(server, handle, cookie):
-    """Read.  The host's directory offset is the cookie; the descriptor stays open until the pass ends."""
-    node = server.nodes.get(handle)
-    if node.type != stat.S_IFDIR:
-        refuse(errno.ENOTDIR)
-    if node.closed_off:
-        return (b"",)
-    packed = entries(server.nodes.listing(node), cookie)
-    if not packed or isinstance(packed, int):
-        server.nodes.end_listing(node)
-    return (must(packed),)
+def readdir(server, handle, cookie, names):
+    """Read.  The host's directory offset is the cookie; a handle's descriptor stays open until the pass ends."""
+    nodes = server.nodes
+    node = nodes.reach(handle, names)
+    try:
+        if node.type != stat.S_IFDIR:
+            refuse(errno.ENOTDIR)
+        if node.closed_off:
+            return 1, b""
+        found = entries(nodes.listing(node), cookie)
+        if isinstance(found, int) or found[1] or names:
+            nodes.end_listing(node)
+    finally:
+        if names:
+            node.close()
+    packed, end = must(found)
+    return end, packed
 
 
 @rpc(p.Readlink)

@@ -100,11 +100,20 @@ def _made(server, parent, name, type, mode, uid, gid):
 
 
 @rpc(p.Open)
-def open_(server, handle, flags):
+def open_(server, handle, flags, names):
     """Read; write with a write mode or O_TRUNC."""
     access = _access(flags)
-    wanted = access | flags & os.O_TRUNC
-    node = server.nodes.get(handle)
+    node = server.nodes.reach(handle, names)
+    try:
+        server.donate(_open_node(server, node, access, access | flags & os.O_TRUNC))
+    finally:
+        if names:
+            node.close()
+    return ()
+
+
+def _open_node(server, node, access, wanted):
+    """A descriptor of the node.  access: its access mode; wanted: that and O_TRUNC, if it is asked for."""
     if node.type == stat.S_IFLNK:
         refuse(errno.ELOOP)
     if node.type == stat.S_IFDIR:
@@ -112,16 +121,15 @@ def open_(server, handle, flags):
         refuse(errno.EISDIR)
     if node.type == stat.S_IFIFO and node.mount.flags & p.MOUNT_FIFOS:
         if wanted != os.O_RDONLY:
-            server.nodes.writable(handle)
+            server.nodes.check_writable(node)
         wanted = access | os.O_NONBLOCK  # never wait for the other end here
     elif node.type != stat.S_IFREG:
         refuse(errno.ENXIO)
     elif wanted != os.O_RDONLY:
-        server.nodes.writable(handle)
+        server.nodes.check_writable(node)
     if node.closed_off:
         refuse(errno.EACCES)
-    server.donate(node.open(wanted))
-    return ()
+    return node.open(wanted)
 
 
 @rpc(p.Create)

@@ -197,26 +197,32 @@ class GoferInode(Inode):
         self.btime = attr.btime
         self.fresh = monotonic_ns() + FRESH if self.fs.shared else 0
 
-    def get_handle(self) -> int:
-        """The handle, taken again if it was given back; or -errno."""
+    def place(self) -> "tuple[int, list[bytes]]":
+        """(handle, names): where requests for this may begin, and the way from there, empty if that is this itself.
+        The handle may be -errno."""
         if self.handle:
-            return self.handle
+            return self.handle, []
         if self.parent is None:
-            return -ESTALE
+            return -ESTALE, []
         names = [self.name]
         node = self.parent
         while not node.handle and node.parent is not None and len(names) < WALK_MAX:
             names.append(node.name)
             node = node.parent
-        start = node.get_handle()
-        if start < 0:
-            return start
         names.reverse()
+        return node.get_handle(), names
+
+    def get_handle(self) -> int:
+        """The handle, taken again if it was given back; or -errno."""
+        if self.handle:
+            return self.handle
         client = self.fs.client
-        walked = client.walk(start, names, True)
+        start, names = self.place()
+        walked = client.walk(start, names, True) if start >= 0 else start
         if walked == -ENFILE:
             self.fs.make_room()
-            walked = client.walk(node.get_handle(), names, True)
+            start, names = self.place()
+            walked = client.walk(start, names, True) if start >= 0 else start
         if isinstance(walked, int):
             return walked
         if len(walked.nodes) < len(names) or walked.errno:
@@ -259,14 +265,13 @@ class GoferInode(Inode):
         fs = self.fs
         if write and not fs.shared:
             return -EROFS
-        handle = self.get_handle()
-        if handle < 0:
-            return handle
         flags = O_RDWR if write else O_RDONLY
-        fd = fs.client.open(handle, flags)
+        handle, names = self.place()
+        fd = fs.client.open(handle, flags, names) if handle >= 0 else handle
         if fd == -EMFILE or fd == -ENFILE:
             fs.make_room()
-            fd = fs.client.open(self.get_handle(), flags)
+            handle, names = self.place()
+            fd = fs.client.open(handle, flags, names) if handle >= 0 else handle
         if fd < 0:
             return fd
         self.take_descriptor(fd, write)
@@ -414,22 +419,24 @@ class GoferInode(Inode):
         """The directory's entries by name; -errno; None if there are more than `limit`, about.
 
         In immutable mode they are kept, if they are not too many, and answer lookups from now on."""
-        handle = self.get_handle()
-        if handle < 0:
-            return handle
+        handle, names = self.place()
         found = {}
         cookie = 0
         while True:
-            entries = self.fs.client.readdir(handle, cookie)
-            if isinstance(entries, int):
-                return entries
-            if not entries:
-                break
+            if handle < 0:
+                return handle
+            listed = self.fs.client.listing(handle, cookie, names)
+            if isinstance(listed, int):
+                return listed
+            entries, end = listed
             for entry in entries:
                 found[entry.name] = entry
-            cookie = entries[-1].cookie
+            if end:
+                break
             if len(found) > limit:
                 return None
+            cookie = entries[-1].cookie
+            handle, names = self.get_handle(), ()  # a handle keeps the host's directory open in between
         if not self.fs.shared and len(found) <= LISTED_MAX:
             self.cache = found
             self.fs.keep_listing(self)

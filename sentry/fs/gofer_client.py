@@ -202,10 +202,17 @@ class GoferClient:
     def readdir(self, handle, cookie=0):
         """Some entries of directory `handle` from `cookie` (0: the start, else an Entry's cookie) -> list of Entry,
         empty at the end.  Without "." and "..".  ENOTDIR, EACCES."""
-        reply = self._call(p.Readdir, (handle, cookie))
+        listed = self.listing(handle, cookie)
+        return listed if isinstance(listed, int) else listed[0]
+
+    def listing(self, handle, cookie=0, names=()):
+        """The same -> (list of Entry, whether the directory ends with them).
+
+        names: list the directory that they lead to from `handle`; ENOENT, ENOTDIR also for a symlink on the way."""
+        reply = self._call(p.Readdir, (handle, cookie, b"\0".join(names)))
         if isinstance(reply, int):
             return reply
-        data = reply[0]
+        end, data = reply
         entries = []
         at = 0
         unpack = p.DIRENT.unpack_from
@@ -223,20 +230,22 @@ class GoferClient:
                 entries.append(Entry(name, ino, type, attr, cookie))
         except struct.error:
             return self._give_up("malformed directory")
-        return entries
+        if not entries and not end:
+            return self._give_up("empty listing")  # or the caller would ask for ever
+        return entries, bool(end)
 
     def readdir_all(self, handle):
         """Every entry of directory `handle` -> list of Entry."""
         entries = []
         cookie = 0
         while True:
-            more = self.readdir(handle, cookie)
-            if isinstance(more, int):
-                return more
-            if not more:
+            listed = self.listing(handle, cookie)
+            if isinstance(listed, int):
+                return listed
+            entries += listed[0]
+            if listed[1]:
                 return entries
-            entries += more
-            cookie = more[-1].cookie
+            cookie = entries[-1].cookie
 
     def readlink(self, handle):
         """Target of a symlink -> bytes.  EINVAL: no symlink."""
@@ -250,13 +259,15 @@ class GoferClient:
 
     # ---- contents
 
-    def open(self, handle, flags):
+    def open(self, handle, flags, names=()):
         """Open a regular file -> descriptor with exactly the access mode in `flags` (O_RDONLY, O_WRONLY, O_RDWR), truncated
         if O_TRUNC is given; every other flag is dropped (so no O_APPEND: use pwritev2's RWF_APPEND).
 
         EISDIR, ELOOP for a symlink, ENXIO for a socket or device, or a fifo unless the mount has MOUNT_FIFOS
-        (then it is opened with O_NONBLOCK); EROFS; EACCES; EMFILE: we have no slot left, ENFILE: the gofer has none."""
-        return self._call_fd(p.Open, (handle, flags), 0)
+        (then it is opened with O_NONBLOCK); EROFS; EACCES; EMFILE: we have no slot left, ENFILE: the gofer has none.
+
+        names: open what they lead to from directory `handle`; ENOENT, ENOTDIR also for a symlink on the way."""
+        return self._call_fd(p.Open, (handle, flags, b"\0".join(names)), 0)
 
     def create(self, handle, name, flags, mode, uid=p.NO_ID, gid=p.NO_ID):
         """Make the regular file `name` in directory `handle` -> (handle, Attr, descriptor with access mode `flags`).

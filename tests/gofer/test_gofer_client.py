@@ -69,6 +69,7 @@ CALLS = {
     "getattr": lambda c: c.getattr(1),
     "setattr": lambda c: c.setattr(1, mode=0),
     "readdir": lambda c: c.readdir(1),
+    "listing": lambda c: c.listing(1, 0, [b"a"]),
     "readdir_all": lambda c: c.readdir_all(1),
     "readlink": lambda c: c.readlink(1),
     "statfs": lambda c: c.statfs(1),
@@ -169,7 +170,7 @@ def test_what_the_liar_does_is_otherwise_well_formed(liar):
     handle, attr = liar.reply(CALLS["mkdir"], NODE)
     assert (handle, attr.size, attr.blocks, attr.mtime) == (9, 7, 8, 2 * 10**9 + 2)
     assert liar.reply(CALLS["getattr"], ATTR).ino == 5
-    assert liar.reply(CALLS["readdir"], struct.pack("<I", len(ENTRY)) + ENTRY)[0].name == b"name"
+    assert liar.reply(CALLS["readdir"], struct.pack("<II", 1, len(ENTRY)) + ENTRY)[0].name == b"name"
     fd = liar.reply(CALLS["open"], b"", 0, [0])
     os.close(fd)
     walked = liar.reply(CALLS["walk"], struct.pack("<III", 0, 2 * len(NODE), 0) + NODE + NODE)
@@ -214,7 +215,7 @@ def entry(name, length=None):
     ],
 )  # fmt: skip
 def test_bad_entries(liar, entries):
-    assert liar.reply(CALLS["readdir"], struct.pack("<I", len(entries)) + entries) == -errno.EIO
+    assert liar.reply(CALLS["readdir"], struct.pack("<II", 1, len(entries)) + entries) == -errno.EIO
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -225,7 +226,7 @@ def test_fuzzed_replies(seed):
         "attach": struct.pack("<I", 0) + NODE,
         "walk": walk_reply(2, NODE),
         "getattr": ATTR,
-        "readdir": struct.pack("<I", 2 * len(ENTRY)) + ENTRY * 2,
+        "readdir": struct.pack("<II", 1, 2 * len(ENTRY)) + ENTRY * 2,
         "readlink": struct.pack("<I", 3) + b"abc",
         "statfs": struct.pack("<11Q", *range(11)),
         "mkdir": NODE,
@@ -334,5 +335,9 @@ def test_entry_with_impossible_attributes(liar):
     """The entry is there, its attributes are not."""
     bad = bytearray(ENTRY)
     struct.pack_into("<q", bad, p.DIRENT.size + 32, -1)
-    entries = liar.reply(CALLS["readdir"], struct.pack("<I", len(bad)) + bytes(bad))
+    entries = liar.reply(CALLS["readdir"], struct.pack("<II", 1, len(bad)) + bytes(bad))
     assert (entries[0].name, entries[0].attr) == (b"name", None)
+
+
+def test_listing_that_would_never_end(liar):
+    assert liar.reply(CALLS["readdir"], struct.pack("<II", 0, 0)) == -errno.EIO

@@ -160,7 +160,7 @@ def test_client_that_never_takes_its_descriptors(make_gofer, tmp_path):
     raw.send(p.Walk, 1, 0, b"file")
     gofer.sock.setblocking(False)
     before = gofer.descriptors()
-    packet = p.Open.request.encode(p.Open.number, 0, (2, 0))
+    packet = p.Open.request.encode(p.Open.number, 0, (2, 0, b""))
     try:
         while True:
             gofer.sock.send(packet)

@@ -157,13 +157,57 @@ def test_readdir_shortest_names_fit(tree):
 
 
 def test_readdir_ends_its_descriptor(full_tree):
+    for i in range(1000):
+        (full_tree.host / "dir" / f"a-name-of-some-length-{i}").touch()
+    handle = full_tree.handle("dir")
     before = full_tree.gofer.descriptors()
-    full_tree.client.readdir_all(full_tree.root)
+    full_tree.client.readdir_all(handle)
     assert full_tree.gofer.descriptors() == before
-    assert full_tree.client.readdir(full_tree.root)
+    assert full_tree.client.readdir(full_tree.root)  # all of it
+    assert full_tree.gofer.descriptors() == before
+    assert full_tree.client.readdir(handle)  # part of it
     assert full_tree.gofer.descriptors() == before + 1
-    full_tree.client.close([full_tree.root])
+    full_tree.client.close([handle])
     full_tree.client.attach(0)
+    assert full_tree.gofer.descriptors() == before
+
+
+def test_listing_tells_its_end(full_tree):
+    entries, end = full_tree.client.listing(full_tree.root)
+    assert len(entries) == 5 and end
+    (full_tree.host / "dir" / "inner").unlink()
+    assert full_tree.client.listing(full_tree.handle("dir")) == ([], True)
+
+
+def test_listing_by_names(full_tree):
+    (full_tree.host / "dir" / "sub").mkdir()
+    (full_tree.host / "dir" / "sub" / "x").touch()
+    (full_tree.host / "ldir").symlink_to("dir")
+    before = full_tree.gofer.descriptors()
+    list_ = full_tree.client.listing
+    entries, end = list_(full_tree.root, 0, [b"dir", b"sub"])
+    assert [e.name for e in entries] == [b"x"] and end
+    assert list_(full_tree.root, 0, [b"dir", b"none"]) == -errno.ENOENT
+    assert list_(full_tree.root, 0, [b"none", b"sub"]) == -errno.ENOENT
+    for names in ([b"file"], [b"file", b"x"], [b"ldir"], [b"ldir", b"sub"], [b"link"]):
+        assert list_(full_tree.root, 0, names) == -errno.ENOTDIR
+    for names in ([b".."], [b"dir", b".."], [b"dir", b"", b"sub"], [b"a/b"], [b"dir"] * 66):
+        assert list_(full_tree.root, 0, names) in (-errno.EINVAL, -errno.ENOENT)
+    assert full_tree.gofer.descriptors() == before
+
+
+def test_open_by_names(full_tree):
+    before = full_tree.gofer.descriptors()
+    open_ = full_tree.client.open
+    fd = open_(full_tree.root, os.O_RDWR, [b"dir", b"inner"])
+    assert os.read(fd, 9) == b"inner"
+    os.close(fd)
+    assert open_(full_tree.root, 0, [b"dir", b"none"]) == -errno.ENOENT
+    assert open_(full_tree.root, 0, [b"file", b"x"]) == -errno.ENOTDIR
+    assert open_(full_tree.root, 0, [b"link"]) == -errno.ELOOP
+    assert open_(full_tree.root, 0, [b"dir"]) == -errno.EISDIR
+    assert open_(full_tree.root, 0, [b"..", b"outside", b"secret"]) == -errno.EINVAL
+    assert open_(full_tree.root, 0, [b"fifo"]) == -errno.ENXIO
     assert full_tree.gofer.descriptors() == before
 
 
@@ -176,7 +220,7 @@ def test_many_passes_at_once(tree):
         handles.append(tree.handle(f"d{i}"))
     before = tree.gofer.descriptors()
     seen = {h: tree.client.readdir(h) for h in handles}
-    assert tree.gofer.descriptors() <= before + 16
+    assert before < tree.gofer.descriptors() <= before + 16
     while any(seen.values()):
         for h in handles:
             if seen[h]:

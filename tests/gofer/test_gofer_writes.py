@@ -339,6 +339,7 @@ WRITES = {
     "setxattr": lambda t: t.client.setxattr(t.handle("file"), b"user.a", b"1"),
     "removexattr": lambda t: t.client.removexattr(t.handle("file"), b"user.a"),
     "open write": lambda t: t.client.open(t.handle("file"), os.O_WRONLY),
+    "open by name": lambda t: t.client.open(t.root, os.O_WRONLY, [b"file"]),
     "open read-write": lambda t: t.client.open(t.handle("file"), os.O_RDWR),
     "open truncating": lambda t: t.client.open(t.handle("file"), os.O_RDONLY | os.O_TRUNC),
     "open fifo": lambda t: t.client.open(t.handle("fifo"), os.O_WRONLY),
