@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -228,6 +229,43 @@ static inline int tr_epoll_wait(int epfd, struct epoll_event *events, int max, i
 	}
 	int64_t ms = timeout < 0 ? -1 : (timeout + 999999) / 1000000;
 	return epoll_wait(epfd, events, max, ms > 0x7fffffff ? 0x7fffffff : ms);
+}
+
+/* The trap number of a fault, and its error code in *error. ptrace shows neither; they follow from what it shows,
+ * but for the error code's bits that tell writes from reads and absent pages from protected ones. */
+static inline int tr_trap(int sig, int code, int *error)
+{
+	enum { DIVIDE, DEBUG, BREAKPOINT = 3, OPCODE = 6, PROTECTION = 13, PAGE, FLOAT = 16, ALIGNMENT, USER = 4 };
+	int page = (sig == SIGSEGV && code != SI_KERNEL) || (sig == SIGBUS && code != BUS_ADRALN);
+	*error = page ? USER : 0;
+	switch (sig) {
+	case SIGSEGV: return page ? PAGE : PROTECTION;
+	case SIGBUS: return page ? PAGE : ALIGNMENT;
+	case SIGFPE: return code == FPE_INTDIV ? DIVIDE : FLOAT;
+	case SIGILL: return OPCODE;
+	default: return code == SI_KERNEL ? BREAKPOINT : DEBUG;
+	}
+}
+
+/* --- CPUs ---
+ * The set that the Sentry may use when it starts is what guest threads get back. */
+static cpu_set_t tr_all_cpus;
+
+static inline int tr_cpus(void)
+{
+	if (sched_getaffinity(0, sizeof(tr_all_cpus), &tr_all_cpus) < 0)
+		return 1; /* more CPUs than the set holds: leave placing to the host */
+	return CPU_COUNT(&tr_all_cpus);
+}
+
+/* Binds a thread to one CPU, or (cpu < 0) to none. Failure is harmless: its cpuset lies elsewhere. */
+static inline int tr_place(int tid, int cpu)
+{
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	if (cpu >= 0)
+		CPU_SET(cpu, &one);
+	return sched_setaffinity(tid, sizeof(one), cpu >= 0 ? &one : &tr_all_cpus);
 }
 
 static inline int64_t tr_now(void)

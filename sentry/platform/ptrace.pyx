@@ -29,207 +29,39 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from sentry.platform.ptrace_host cimport (
+    __WALL, AUDIT_ARCH_X86_64, CLONE_PARENT, CLONE_THREAD_FLAGS, CS, EFLAGS, EPOLL_CLOEXEC, epoll_create1, epoll_ctl,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epoll_event, EPOLLIN, EV_DEAD, EV_FAULT, EV_FRAME_FAULT,
+    EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_copy, guest_strncpy, INJECTED, iovec, JOB_CLONE,
+    JOB_EXIT, JOB_OPS, kill, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MREMAP_MAYMOVE_FIXED,
+    MSG_FLAGS, N_REGS, NO_JOB, NT_X86_XSTATE, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
+    OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
+    PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETREGSET, PTRACE_GETSIGINFO,
+    PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, PTRACE_SETREGSET, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
+    RIP, RSI, sched_getcpu, SFD_CLOEXEC, SFD_NONBLOCK, SIG_BLOCK, SIG_SETMASK, sigaddset, SIGBUS, SIGCHLD,
+    sigemptyset, SIGFPE, SIGILL, siginfo_t, SIGKILL, signalfd, sigprocmask, SIGSEGV, sigset_t, SIGSYS, SIGTRAP, SS,
+    SYS_clone, SYS_close, SYS_exit, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_recvmsg,
+    SYSCALL_ENTRY, SYSCALL_STOP, TR_AMX, TR_CONTROL, tr_cpus, tr_drain, tr_epoll_wait, TR_EVENT_STOP, tr_fill_scratch,
+    tr_fp_frame_size, tr_fp_from_frame, tr_fp_initial, tr_fp_to_frame, TR_FX, TR_LIMIT, TR_MAGIC2, tr_now, tr_place,
+    TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
+    TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
+)
+from sentry.platform.ptrace_regs cimport Regs
+from sentry.platform.ptrace_seed cimport checked, next_trap
+
 import _socket
 import os
-import select
-import time
 from collections import deque
 
 from sentry.core import log
 from sentry.platform import base
 from sentry.platform.base import MemFault
-
-cdef extern from "sys/types.h":
-    ctypedef int pid_t
-
-cdef extern from "ptrace_host.h" nogil:
-    int TR_REGS, TR_EVENT_STOP, TR_OPTIONS, TR_SYSEMU, TR_SYSCALL_INFO, TR_FX
-    uint64_t TR_LIMIT, TR_TOP, TR_REGION, TR_SCRATCH, TR_AMX, TR_VSYSCALL_PAGE
-    int TR_CONTROL, TR_SLOT
-    uint32_t TR_MAGIC2
-    enum: NT_X86_XSTATE, AUDIT_ARCH_X86_64
-    enum: WNOHANG, __WALL, SIGCHLD, SIGKILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS
-    enum: SIG_BLOCK, SIG_SETMASK, SFD_NONBLOCK, SFD_CLOEXEC
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC, EPOLLIN
-    enum: SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_clone, SYS_exit, SYS_recvmsg, SYS_close
-    int PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_POKEUSER, PTRACE_GETREGSET, PTRACE_SETREGSET
-    int PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GETSIGINFO, PTRACE_GETEVENTMSG
-    int PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_EVENT_CLONE
-    struct tr_syscall_info:
-        uint8_t op
-        uint32_t arch
-        uint64_t nr
-        uint64_t args[6]
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    ctypedef struct siginfo_t:
-        int si_signo
-        int si_code
-        int si_pid
-        void *si_addr
-        void *si_call_addr
-        int si_syscall
-    ctypedef struct sigset_t:
-        pass
-    cdef union epoll_data_t:
-        int fd
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    long ptrace(int request, ...)
-    pid_t waitpid(pid_t pid, int *status, int options)
-    int kill(pid_t pid, int sig)
-    int sigemptyset(sigset_t *)
-    int sigaddset(sigset_t *, int)
-    int sigprocmask(int, sigset_t *, sigset_t *)
-    int signalfd(int, sigset_t *, int)
-    int epoll_create1(int)
-    int epoll_ctl(int, int, int, epoll_event *)
-    ssize_t read(int, void *, size_t)
-    ssize_t process_vm_writev(pid_t, iovec *, unsigned long, iovec *, unsigned long, unsigned long)
-    int tr_spawn(int image, int control)
-    int tr_send_fd(int sock, int fd)
-    void tr_drain(int sock)
-    int tr_fill_scratch(int pid, uint64_t at)
-    uint32_t tr_xstate_size(uint64_t features)
-    void tr_fp_initial(uint8_t *area, size_t size)
-    void tr_fp_to_frame(uint8_t *area, uint64_t features, uint32_t size)
-    uint32_t tr_fp_frame_size(uint8_t *area, uint32_t size)
-    int tr_fp_from_frame(uint8_t *area, uint32_t got, uint64_t features, uint32_t mxcsr_mask)
-    int tr_epoll_wait(int epfd, epoll_event *events, int maximum, int64_t timeout)
-    int64_t tr_now()
-
-cdef extern from "guestmem.h" nogil:
-    size_t guest_copy(int pid, uint64_t addr, void *buf, size_t n, uint64_t limit, int write)
-    ssize_t guest_strncpy(int pid, uint64_t addr, char *buf, size_t n, uint64_t limit)
-
-cdef extern from "ptrace_seed.h":
-    const unsigned char tr_seed[]
-
-cdef enum:  # base.EV_*, OP_*
-    EV_SYSCALL = 1
-    EV_FAULT = 2
-    EV_INTERRUPT = 3
-    EV_OPS = 4
-    EV_FRAME_FAULT = 5
-    EV_DEAD = 6
-    OP_MMAP_ANON = 1
-    OP_MMAP_FD = 2
-    OP_MUNMAP = 3
-    OP_MPROTECT = 4
-    OP_MADVISE = 5
-    OP_MREMAP = 6
-    OP_WRITE = 7
-    OP_ZERO = 8
-
-cdef enum:  # Thread.state
-    PARKED = 0
-    GUEST = 1  # let go with PTRACE_SYSEMU
-    INJECTED = 2  # let go with PTRACE_CONT, to make a host call
-    WAITING = 3  # for its turn to receive a descriptor, or for the child that it cloned
-    QUEUED = 4  # has an event that `wait` has not returned yet
-    GONE = 5  # the Sentry has no more use for it
-
-cdef enum:  # Thread.job
-    NO_JOB = 0
-    JOB_OPS = 1
-    JOB_CLONE = 2
-    JOB_EXIT = 3
-
-cdef enum:  # words of user_regs_struct
-    R10 = 7
-    R9 = 8
-    R8 = 9
-    RAX = 10
-    RDX = 12
-    RSI = 13
-    RDI = 14
-    ORIG_RAX = 15
-    RIP = 16
-    CS = 17
-    EFLAGS = 18
-    RSP = 19
-    SS = 20
-    FS_BASE = 21
-    GS_BASE = 22
-    N_REGS = 27
-
-cdef enum:
-    USER_CS = 0x33
-    USER_SS = 0x2b
-    EVENTS = 64  # of one epoll_wait
-    SYSCALL_STOP = 0x80 | 5  # SIGTRAP, PTRACE_O_TRACESYSGOOD
-    MAP_SHARED = 1
-    MAP_PRIVATE = 2
-    MAP_FIXED = 0x10
-    MAP_ANONYMOUS = 0x20
-    MAP_NORESERVE = 0x4000
-    MREMAP_MAYMOVE_FIXED = 3
-    MSG_FLAGS = 0x40000040  # CMSG_CLOEXEC, DONTWAIT
-    CLONE_PARENT = 0x8000
-    CLONE_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000  # VM FS FILES SIGHAND THREAD SYSVSEM
-    X32_BIT = 0x40000000
-    SYSCALL_ENTRY = 1  # PTRACE_SYSCALL_INFO_ENTRY
+from sentry.platform.ptrace_seed import launch
 
 assert base.TASK_LIMIT == TR_LIMIT and TR_REGS == N_REGS
 assert (base.EV_SYSCALL, base.EV_DEAD, base.OP_MMAP_ANON, base.OP_ZERO) == (EV_SYSCALL, EV_DEAD, OP_MMAP_ANON, OP_ZERO)
 
 MASK = (1 << 64) - 1
-
-# The registers of the interface, in its order, and where they stand in user_regs_struct.
-NAMES = (
-    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi",
-    "orig_rax", "rip", "rsp", "eflags", "fs_base", "gs_base",
-)  # fmt: skip
-cdef int[21] PLACES = [*range(16), RIP, RSP, EFLAGS, FS_BASE, GS_BASE]
-cdef dict INDEX = {NAMES[i]: PLACES[i] for i in range(21)}
-
-
-cdef class Regs:
-    """General registers; fetched from the host when first looked at, written back on resumption if changed."""
-
-    cdef uint64_t[N_REGS] u
-    cdef int tid
-    cdef bint valid
-    cdef bint dirty
-
-    cdef void fetch(self) noexcept:
-        if not self.valid:
-            if ptrace(PTRACE_GETREGS, self.tid, NULL, &self.u[0]) < 0:
-                memset(&self.u[0], 0, sizeof(self.u))  # the thread has died, nobody will see them used
-            self.valid = True
-
-    def __getattr__(self, name):
-        index = INDEX.get(name)
-        if index is None:
-            raise AttributeError(name)
-        self.fetch()
-        return self.u[<int>index]
-
-    def __setattr__(self, name, value):
-        index = INDEX.get(name)
-        if index is None:
-            raise AttributeError(name)
-        self.fetch()
-        self.u[<int>index] = value & MASK
-        self.dirty = True
-
-    def copy(self):
-        """All registers as ints, in the interface's order (tuple of 21)."""
-        cdef int i
-        self.fetch()
-        return tuple([self.u[PLACES[i]] for i in range(21)])
-
-    def load(self, values):
-        """Sets all registers (21 ints, as from `copy`)."""
-        cdef int i
-        if len(values) != 21:
-            raise ValueError("21 registers")
-        self.fetch()
-        for i in range(21):
-            self.u[PLACES[i]] = values[i] & MASK
-        self.dirty = True
 
 
 cdef class AddressSpace:
@@ -270,7 +102,7 @@ cdef class AddressSpace:
         if self.threads:
             kill(self.pid, SIGKILL)
         for thread in self.threads:
-            thread.state = GONE
+            thread.enter(GONE)
             thread.event = 0  # one that `wait` has returned already, with others, is void
         self.threads = []
 
@@ -321,6 +153,7 @@ cdef class Thread:
     cdef Platform platform
     cdef int state
     cdef int job
+    cdef int cpu  # the one that it is bound to, or -1
     cdef bint interrupted  # an interrupt is wanted
     cdef list ops
     cdef object value  # what run_ops returns to the guest, or None
@@ -460,7 +293,7 @@ cdef class Thread:
         self.regs.fetch()
         self.job = JOB_EXIT
         self.inject(SYS_exit, 0, 0, 0, 0, 0, 0)
-        self.state = GONE
+        self.enter(GONE)
 
     def interrupt(self):
         """Makes a running thread report."""
@@ -471,6 +304,11 @@ cdef class Thread:
             self.interrupted = True  # looked at when the operations are done
 
     # -- running it
+    cdef void enter(self, int state) noexcept:
+        """Changes `state` and keeps count of running threads."""
+        self.platform.running += (state == GUEST or state == INJECTED) - (self.state == GUEST or self.state == INJECTED)
+        self.state = state
+
     cdef void go(self):
         """Lets the guest run."""
         if self.regs.dirty:
@@ -479,9 +317,19 @@ cdef class Thread:
                 log.error(f"guest thread {self.tid}: the host refuses its registers: {self.regs.copy()}")
                 kill(self.aspace.pid, SIGKILL)
         self.regs.valid = self.regs.dirty = False
-        self.state = GUEST
+        self.enter(GUEST)
         self.interrupted = False
+        if self.platform.many_cpus:
+            self.place()
         ptrace(TR_SYSEMU, self.tid, NULL, NULL)
+
+    cdef void place(self) noexcept:
+        """Where to run. A thread that runs alone shares the Sentry's CPU, because the two take turns: waking one
+        another across CPUs costs 60 us a call instead of 10. With others it goes where the host likes."""
+        cdef int cpu = sched_getcpu() if self.platform.running == 1 else -1
+        if cpu != self.cpu:
+            self.cpu = cpu
+            tr_place(self.tid, cpu)
 
     cdef void inject(self, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f):
         """Starts a host call in the thread; `regs` have been fetched."""
@@ -495,13 +343,13 @@ cdef class Thread:
         u[CS] = USER_CS
         u[SS] = USER_SS
         ptrace(PTRACE_SETREGS, self.tid, NULL, &u[0])
-        self.state = INJECTED
+        self.enter(INJECTED)
         ptrace(PTRACE_CONT, self.tid, NULL, NULL)
 
     cdef void post(self, int event):
         """Parks the thread with an event for the kernel."""
         self.event = event
-        self.state = QUEUED
+        self.enter(QUEUED)
         self.interrupted = False
         self.platform.ready.append(self)
 
@@ -535,7 +383,7 @@ cdef class Thread:
                     return
                 elif code == OP_MMAP_FD:
                     self.phase = 0
-                    self.state = WAITING
+                    self.enter(WAITING)
                     self.platform.carry(self)
                     return
                 elif code == OP_MUNMAP:
@@ -636,7 +484,7 @@ cdef class Thread:
 
     cdef void clone_stop(self, long result):
         """The injected clone has returned here."""
-        self.state = WAITING
+        self.enter(WAITING)
         self.returned = True
         if result < 0:
             self.end_clone(None, -result)
@@ -653,6 +501,7 @@ cdef class Thread:
             self.end_clone(None, EAGAIN)
             return
         child = platform.adopt(self.child, None if self.new_process else self.aspace)
+        child.cpu = self.cpu
         memcpy(&child.regs.u[0], &self.regs.u[0], sizeof(self.regs.u))
         child.regs.valid = child.regs.dirty = True
         self.end_clone(child, 0)
@@ -662,7 +511,7 @@ cdef class Thread:
         self.done = None
         self.job = NO_JOB
         if self.state != GONE:
-            self.state = PARKED
+            self.enter(PARKED)
         self.platform.clones -= 1
         self.platform.calls.append((done, child, error))
 
@@ -748,7 +597,7 @@ cdef class Thread:
     cdef void signal_stop(self, int sig):
         """A signal in guest code: a fault of the guest, a vsyscall, or one from outside, which is dropped."""
         cdef siginfo_t info
-        cdef int trap, error = 0
+        cdef int trap, error
         cdef uint64_t addr
         cdef uint64_t *u = &self.regs.u[0]
         if ptrace(PTRACE_GETSIGINFO, self.tid, NULL, &info) < 0:
@@ -766,21 +615,7 @@ cdef class Thread:
             self.post(EV_SYSCALL)
             return
         if info.si_code > 0 and sig in (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP):
-            # ptrace does not show the trap number and error code; these follow from what it shows, but for the
-            # write bit of a page fault.
-            if sig == SIGSEGV:
-                trap = 13 if info.si_code == 0x80 else 14
-                if trap == 14:
-                    error = 4 if info.si_code == 1 else 5
-            elif sig == SIGBUS:
-                trap = 17 if info.si_code == 1 else 14
-                error = 0 if info.si_code == 1 else 4
-            elif sig == SIGFPE:
-                trap = 0 if info.si_code == 1 else 16
-            elif sig == SIGILL:
-                trap = 6
-            else:
-                trap = 3 if info.si_code == 0x80 else 1
+            trap = tr_trap(sig, info.si_code, &error)
             self.fault = (sig, info.si_code, addr, trap, error)
             self.post(EV_FAULT)
             return
@@ -814,7 +649,7 @@ cdef class Thread:
         cdef bint known = self.state != GONE
         if self.platform.carrier is self:
             self.platform.carried(self)
-        self.state = GONE
+        self.enter(GONE)
         if self in self.aspace.threads:
             self.aspace.threads.remove(self)
         if self.job == JOB_CLONE:
@@ -839,6 +674,8 @@ cdef class Platform:
     cdef readonly bint filtered  # guest processes have the seccomp filter as a second wall
     cdef dict threads  # tid -> Thread, until its end is reported
     cdef dict newborn  # tid -> whether alive: children that nobody has claimed yet
+    cdef int running  # threads in guest code or injected calls
+    cdef bint many_cpus
     cdef int clones  # jobs that may claim one
     cdef list ready  # threads with events for the kernel
     cdef list calls  # (done, thread, errno) to be called
@@ -884,72 +721,58 @@ cdef class Platform:
         """Starts the seed. OSError with the step that failed. Blocks SIGCHLD in this thread."""
         cdef sigset_t mask
         cdef int seed
+        cdef uint64_t vdso
         sigemptyset(&mask)
         sigaddset(&mask, SIGCHLD)
         sigprocmask(SIG_BLOCK, &mask, &self.old_mask)
         self.started = True
+        self.many_cpus = tr_cpus() > 1
         self.signals = checked(signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd")
         self.epoll = checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")
         self.epoll_control(EPOLL_CTL_ADD, self.signals, EPOLLIN)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.control, self.receiver = ours.detach(), theirs.detach()
-        image = self.image if self.image >= 0 else seed_image()
-        seed = tr_spawn(image, self.receiver)
-        if self.image < 0:
-            os.close(image)
-        if seed < 0:
-            raise OSError(-seed, "ptrace platform: fork")
-        try:
-            self.greet(seed)
-        except BaseException:
-            kill(seed, SIGKILL)
-            waitpid(seed, NULL, __WALL)
-            raise
-
-    cdef object greet(self, int pid):
-        """Seizes the seed and takes it to where address spaces can be forked from it."""
-        cdef int status = 0
-        cdef uint64_t[N_REGS] u
-        cdef uint64_t vdso, end
-        cdef iovec io
-        deadline = time.monotonic() + 10
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        while not poll.poll(20):
-            if waitpid(pid, &status, WNOHANG | __WALL) == pid:
-                raise OSError(0, f"ptrace platform: the seed ended with status {status:#x}")
-            if time.monotonic() > deadline:
-                raise OSError(EAGAIN, "ptrace platform: the seed does not answer")
-        message = os.read(self.control, 2)
-        if message[:1] != b"R":
-            raise OSError(message[1], f"ptrace platform: executing the seed: {os.strerror(message[1])}")
-        checked(ptrace(PTRACE_SEIZE, pid, NULL, <void *><long>TR_OPTIONS), "PTRACE_SEIZE")
-        os.write(self.control, b"G")
-        self.start_stop(pid)
-        ptrace(PTRACE_GETREGS, pid, NULL, &u[0])
-        if u[RAX]:
-            raise OSError(<int>u[5], f"ptrace platform: the seed failed in step {u[RAX]}: {os.strerror(<int>u[5])}")
-        self.region, vdso, self.filtered = u[RDI], u[RSI], u[RDX]
+        seed, self.region, vdso, self.filtered = launch(self.image, self.control, self.receiver)
         if not self.filtered:
             log.warning("ptrace platform: the host has no seccomp filters; PTRACE_SYSEMU stands alone")
-        self.seed = self.adopt(pid, None)
-        self.seed.regs.fetch()
+        self.seed = self.adopt(seed, None)
         memset(&self.seed.regs.u[0], 0, sizeof(self.seed.regs.u))
         self.seed.regs.u[EFLAGS] = 0x202
         self.seed.regs.u[CS] = USER_CS
         self.seed.regs.u[SS] = USER_SS
-        self.unmap(0, self.region)
-        end = self.region + TR_REGION
-        if self.unmap(end, TR_TOP - end):
-            # The host seals its vDSO: unmap what is around it. Above the limit it does no harm.
-            if vdso < TR_LIMIT:
-                raise OSError(EINVAL, "ptrace platform: the host's vDSO lies in the guest's addresses and is sealed")
-            self.unmap(end, vdso - 0x10000 - end)
-            self.unmap(vdso + 0x4000, TR_TOP - vdso - 0x4000)
+        self.seed.regs.valid = True
+        self.clear(0, self.region, vdso)
+        self.clear(self.region + TR_REGION, TR_TOP, vdso)
+        self.learn_fp()
+        self.seed.reset_fp()
+        # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
+        checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
+
+    cdef object clear(self, uint64_t start, uint64_t end, uint64_t vdso):
+        """Unmaps [start, end) in the seed; a host may seal its vDSO, which above the limit does no harm."""
+        if self.unmap(start, end - start) == 0:
+            return
+        if not start <= vdso < end or vdso < TR_LIMIT + 0x10000:
+            raise OSError(EINVAL, f"ptrace platform: the host does not let {start:#x} to {end:#x} be unmapped (vDSO at {vdso:#x})")
+        self.unmap(start, vdso - 0x10000 - start)
+        self.unmap(vdso + 0x4000, end - vdso - 0x4000)
+
+    cdef long unmap(self, uint64_t start, uint64_t length) except? -1:
+        """munmap in the seed, before the sandbox runs; its result."""
+        cdef uint64_t[N_REGS] u
+        self.seed.inject(SYS_munmap, start, length, 0, 0, 0, 0)
+        next_trap(self.seed.tid)
+        ptrace(PTRACE_GETREGS, self.seed.tid, NULL, &u[0])
+        self.seed.enter(PARKED)
+        return <long>u[RAX]
+
+    cdef object learn_fp(self):
+        """How large FP state is here, and of what it consists."""
+        cdef iovec io
         self.area_size = 1 << 16
         self.area = <uint8_t *>calloc(1, self.area_size)
         io.iov_base, io.iov_len = self.area, self.area_size
-        checked(ptrace(PTRACE_GETREGSET, pid, <void *><long>NT_X86_XSTATE, &io), "PTRACE_GETREGSET")
+        checked(ptrace(PTRACE_GETREGSET, self.seed.tid, <void *><long>NT_X86_XSTATE, &io), "PTRACE_GETREGSET")
         self.area_size = io.iov_len
         self.initial = <uint8_t *>calloc(1, self.area_size)
         tr_fp_initial(self.initial, self.area_size)
@@ -959,35 +782,6 @@ cdef class Platform:
         self.mxcsr_mask = self.mxcsr_mask or 0xffbf
         self.frame_size = tr_xstate_size(self.features)
         self.fp_size = self.frame_size + 4
-        self.seed.reset_fp()
-        self.self_test()
-
-    cdef object start_stop(self, int pid):
-        """Waits for the seed's next SIGTRAP; only before the sandbox runs."""
-        cdef int status = 0
-        while True:
-            if waitpid(pid, &status, __WALL) < 0:
-                if errno == EINTR:
-                    continue
-                raise OSError(errno, "ptrace platform: waitpid")
-            if status & 0x7f != 0x7f:
-                raise OSError(0, f"ptrace platform: the seed ended with status {status:#x}")
-            if status >> 8 == SIGTRAP:
-                return
-            ptrace(PTRACE_CONT, pid, NULL, NULL)
-
-    cdef long unmap(self, uint64_t start, uint64_t length) except? -1:
-        """munmap in the seed, before the sandbox runs; its result."""
-        cdef uint64_t[N_REGS] u
-        self.seed.inject(SYS_munmap, start, length, 0, 0, 0, 0)
-        self.start_stop(self.seed.tid)
-        ptrace(PTRACE_GETREGS, self.seed.tid, NULL, &u[0])
-        self.seed.state = PARKED
-        return <long>u[RAX]
-
-    cdef object self_test(self):
-        """process_vm_writev is refused where the host's Yama is strict or the order of dropping rights is wrong."""
-        checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
 
     def stop(self):
         """Kills all guest processes, waits for their ends, closes everything."""
@@ -1008,7 +802,7 @@ cdef class Platform:
                 kill(pid, SIGKILL)
                 pids.add(pid)
         for thread in self.threads.values():
-            thread.state = GONE
+            thread.enter(GONE)
             thread.aspace.threads = []
             thread.aspace.killed = True
         self.threads = {}
@@ -1041,7 +835,7 @@ cdef class Platform:
         thread.tid = tid
         thread.regs = Regs.__new__(Regs)
         thread.regs.tid = tid
-        thread.state = PARKED
+        thread.cpu = -1
         space.threads.append(thread)
         self.threads[tid] = thread
         return thread
@@ -1190,31 +984,8 @@ cdef class Platform:
         events = []
         for thread in ready:
             if thread.state == QUEUED:
-                thread.state = PARKED
+                thread.enter(PARKED)
             elif thread.event != EV_DEAD or thread.aspace.killed:
                 continue
             events.append(thread)
         return events
-
-
-cdef int checked(long result, str what) except -1:
-    """The result of a host call of the start, or OSError."""
-    cdef int error = errno
-    if result < 0:
-        if result != -1:
-            error = -result
-        raise OSError(error, f"ptrace platform: {what}: {os.strerror(error)}")
-    return result
-
-
-def seed_image():
-    """The seed executable in a memfd (int), which cannot be written any more."""
-    data = tr_seed[:sizeof(tr_seed)]
-    try:
-        fd = os.memfd_create("stockade-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | 0x10)  # MFD_EXEC, Linux 6.3
-    except OSError as error:
-        if error.errno != EINVAL:
-            raise
-        fd = os.memfd_create("stockade-guest", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, data)
-    return fd
