@@ -65,6 +65,7 @@ class Sandbox:
         set_memory(config.host["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
+        config.host["vdso"] = getattr(platform, "vdso", 0)
         if config.strace:
             kernel.trace = trace.trace
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one

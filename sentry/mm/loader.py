@@ -18,7 +18,7 @@ STACK_GAP = 1 << 20  # never mapped below the stack (mm/mmap.c:stack_guard_gap)
 
 AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
-AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_MINSIGSTKSZ = 23, 25, 26, 31, 51
+AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 23, 25, 26, 31, 33, 51
 
 
 def random_pages(bits: int) -> int:
@@ -132,6 +132,8 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
         (AT_EGID, creds.egid), (AT_SECURE, int(secure)), (AT_RANDOM, random), (AT_HWCAP2, host["hwcap2"]),
         (AT_EXECFN, fn), (AT_PLATFORM, platform), (0, 0),
     ]  # fmt: skip
+    if host.get("vdso"):  # the host's, which the platform keeps above the guest's addresses: time without a call
+        aux.insert(0, (AT_SYSINFO_EHDR, host["vdso"]))
     mm.auxv = b"".join(pack("<QQ", key, value) for key, value in aux)
     vectors = pack(f"<Q{len(args)}QQ{len(envs)}QQ", len(args), *args, 0, *envs, 0) + mm.auxv
     sp = (at - len(vectors)) & -16

@@ -76,6 +76,7 @@ cdef uint64_t REGS_SIZE = NREGS * 8
 cdef uint32_t ARCH_X86_64 = 0xC000003E
 cdef int64_t MS = 1000000
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
+cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
 cdef int64_t CHECK_EVERY = 20 * MS
 
@@ -1168,7 +1169,10 @@ cdef class Platform:
                 if 0 <= at < <int>len(thread.grants):
                     nr, wanted, fd = thread.grants[at]
                     if nr == n.nr and wanted == args:
-                        error = sh_notif_addfd(self.listener, n.id, fd) if fd >= 0 else 0
+                        error = 0
+                        # Neighbouring mappings of a batch are mostly of one file: then the slot has it already.
+                        if fd >= 0 and (at == 0 or fd != thread.grants[at - 1][2]):
+                            error = sh_notif_addfd(self.listener, n.id, fd)
                         if error < 0:  # EBADF: the kernel's own mistake; ENOENT: the caller died
                             sh_notif_answer(self.listener, n.id, 0, -error)
                             return 0
@@ -1381,6 +1385,9 @@ cdef class Platform:
         self.next_check = now + CHECK_EVERY
         for thread in list(self.interrupting):
             used = sh_cpu_time(thread.aspace.pid)
+            if (thread.ops and sh_read32(&thread.ctx.ops_seq) == thread.ops_seq
+                    and used - thread.interrupt_cpu < LONG_OPERATION):
+                continue  # unmapping a large region takes its time
             if used >= 0 and used - thread.interrupt_cpu > INTERRUPT_LIMIT * len(thread.aspace.threads):
                 thread.aspace._violation("deafness to interrupts")
         for clone in list(self.clones.values()):
