@@ -71,6 +71,8 @@ def run_attached(settings, sandbox) -> int:
         start(container, commands)
         container.close()  # others may use it while it runs
         status = attach.wait(commands, waiter, 0, signals, sandbox.terminal)
+        if os.environ.get("STOCKADE_DEBUG"):
+            sandbox.sentry.wait()  # debug runs end by themselves and log what is left of the kernel's objects
     finally:
         how = remove(settings, sandbox)
     if status is None:
