@@ -6,7 +6,7 @@ root and each bind mount.
 
 import os
 
-from gofer import protocol, server
+from gofer import protocol
 from sandbox import _host, confine, log
 from sentry.core.creds import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID
 
@@ -28,6 +28,9 @@ class Export:
 def body(parent, sock, exports, rootless, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
     program: the seccomp filter. Ends the process when the Sentry closes the connection."""
+    # Here and not above: the gofer loads its own code while the command loads the kernel's on another CPU.
+    from gofer import server
+
     confine.private_mounts()
     # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
     # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because

@@ -1,5 +1,6 @@
 """Making a sandbox: state directory, gofer, Sentry, cgroups. Every step that can fail undoes the ones before."""
 
+import fcntl
 import os
 from stat import S_ISDIR
 
@@ -156,7 +157,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.strace, config.leash = settings.strace, leash
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
-    open_descriptors(undo, settings, container, config)
+    open_descriptors(undo, settings, container, config, attached)
     if terminal is not None:
         config.stdio, config.terminal, config.size = {0: terminal.slave}, True, terminal.size()
     else:
@@ -211,7 +212,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def open_descriptors(undo, settings, container, config) -> None:
+def open_descriptors(undo, settings, container, config, attached) -> None:
     """Everything that the Sentry cannot open itself later."""
     listener = control.listen(container)
     undo.add(listener.close)
@@ -224,6 +225,10 @@ def open_descriptors(undo, settings, container, config) -> None:
         debug_fd = log.open_debug(settings.debug_log, "boot", container.id)
         undo.add(os.close, debug_fd)
     config.log = debug_fd if debug_fd >= 0 else log_fd
+    if config.log < 0 and attached and is_open(2):
+        # Nobody else would tell the user of what goes wrong inside.
+        config.log, config.log_level = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3), 40
+        undo.add(os.close, config.log)
 
 
 def outside_id(kind, pid) -> int:

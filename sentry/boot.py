@@ -128,6 +128,7 @@ class Sandbox:
         except Exception:
             log.exception("the kernel ends")
             self.code = 255
+            self.server.abandon(f"container {self.config.cid!r}: internal error, the sandbox ends (see its debug log)", 255)
         if leaks.ENABLED:
             left = {kind: count for kind, count in leaks.counts.items() if count}
             log.warning(f"kernel objects left: {left}")
@@ -146,9 +147,12 @@ class Sandbox:
         self.kernel.stopping = True
 
     def gofer_gone(self, fd, events) -> None:
-        log.error("the gofer is gone: the container's files cannot be reached any more")
+        message = f"container {self.config.cid!r}: its gofer is gone, and with it the container's files"
+        log.warning(message)
+        self.kernel.platform.unwatch(fd)
         self.code = 128 + SIGKILL
-        self.kernel.stopping = True
+        self.server.abandon(message, self.code)
+        self.stop()
 
     def hold(self, fd) -> None:
         """End when the other end of the socket `fd` closes: nobody else knows of this container."""

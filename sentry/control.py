@@ -136,11 +136,11 @@ class Server:
         self.connections.add(connection)
         self.platform.watch(number, EPOLLIN, connection.ready)
 
-    def close(self) -> None:
+    def abandon(self, message, code) -> None:
+        """The sandbox ends before its programs do: tell those who wait for them."""
         for connection in tuple(self.connections):
-            connection.close()
-        self.platform.unwatch(self.listener.fileno())
-        self.listener.close()
+            if connection.waiting:
+                connection.reply({"error": message, "code": code})
 
     # -- operations: check the request, call the target
     def start(self, connection, request, fds):

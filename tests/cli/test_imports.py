@@ -16,7 +16,7 @@ LAUNCH = TERMINAL | {"resource", "gc", "_cython_3_3_1", "cython_runtime"}
 # The Sentry is a clone of the command: its modules are loaded by the commands that make one.
 SENTRY = LAUNCH | {
     "_bisect", "_collections", "_heapq", "_operator", "_weakrefset", "bisect", "collections", "heapq", "itertools", "keyword",
-    "math", "operator", "reprlib", "types", "weakref", "_collections_abc", "_random", "time", "encodings.ascii",
+    "math", "mmap", "operator", "reprlib", "types", "weakref", "_collections_abc", "_random", "time", "encodings.ascii",
     "encodings.unicode_escape", "encodings.latin_1", "socket", "_functools", "functools",
 }  # fmt: skip
 
