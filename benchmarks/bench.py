@@ -36,7 +36,7 @@ def run_rows(chosen, rows, rounds, milliseconds):
             if runner.kind == "native":
                 environment.append("STOCKADE_BENCH_DIR=/dev/shm")
             try:
-                output = runner.run(["/mnt/micro", *rows], environment)
+                output = runner.run(["/mnt/micro", *rows], environment, timeout=300)
             except (RuntimeError, subprocess.TimeoutExpired, OSError) as error:
                 failed[runner.name] = str(error)
                 say(f"left out: {error}")

@@ -165,6 +165,7 @@ static void row_futex(long n)
             futex_wait(&word, 1);
     }
     stop = 1;
+    word = 2; /* a partner about to sleep must not */
     futex_wake(&word);
     pthread_join(thread, NULL);
 }

@@ -77,9 +77,14 @@ class Runner:
     def run(self, arguments, environment=(), timeout=600):
         """Runs to the end; returns its output (str). Raises RuntimeError with what it said when it fails."""
         command, extra = self.command(arguments, environment)
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, env={**os.environ, **extra}
-        )
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, env={**os.environ, **extra}
+            )
+        except subprocess.TimeoutExpired:
+            if self.kind == "oci":  # the runtime's own parent is gone: its container must not stay
+                subprocess.run([self.program, *self.flags, "delete", "--force", command[-1]], capture_output=True, timeout=30)
+            raise
         if done.returncode:
             raise RuntimeError(f"{self.name}: exit {done.returncode}: {(done.stderr or done.stdout)[-300:].strip()}")
         return done.stdout
