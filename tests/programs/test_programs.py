@@ -11,7 +11,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import rootfs
+from support import rootfs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPTS = sorted(os.path.basename(path)[:-3] for path in glob.glob(f"{HERE}/*.sh"))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 LIMIT = 1000
 # Larger than they should be; these figures may only go down.

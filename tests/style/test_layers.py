@@ -5,7 +5,7 @@ import glob
 import os
 import re
 
-from conftest import ROOT
+from support import ROOT
 
 # Lower rank: lower layer. Folders of one rank do not import each other, except fs and net.
 RANKS = {"abi": 0, "core": 1, "platform": 2, "mm": 3, "vfs": 3, "fs": 4, "net": 4, "kernel": 5, "views": 6, "syscalls": 7, "top": 8}

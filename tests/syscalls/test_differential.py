@@ -11,7 +11,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT, rootfs
+from support import ROOT, rootfs
 
 GUESTS = os.path.join(ROOT, "tests", "guests")
 BUILT = os.path.join(ROOT, "build", "guests")

@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 STORM = os.path.join(ROOT, "build", "guests", "storm")
 
