@@ -13,6 +13,11 @@ from sentry.vfs.file import O_RDWR, File
 KEEP = 0xFFFFFFFF
 
 
+@pytest.fixture
+def world():
+    return World()
+
+
 def user_world(**kw):
     return World(Creds(1000, 1000, caps=0, **kw))
 

@@ -17,6 +17,11 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 
 
+@pytest.fixture
+def world():
+    return World()
+
+
 def test_fork_exit_wait(world):
     t = world.init
     child = world.fork(t)
