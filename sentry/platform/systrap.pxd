@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "systrap.h":
     const uint64_t ST_LIMIT
     const uint64_t ST_SHARED_LEN
+    const uint64_t ST_TEXT
     const uint64_t ST_VDSO
     const uint64_t ST_CTX
     const uint64_t ST_CTX_LEN

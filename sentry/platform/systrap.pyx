@@ -13,9 +13,8 @@ One thread runs all this; the GIL is released around the sleep only.
 
 import os
 from select import EPOLLIN
-from _socket import CMSG_LEN, SCM_RIGHTS, SOL_SOCKET, socketpair
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -23,11 +22,10 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 import errno
 import fcntl
-import struct
 
 from sentry.core import log
-from sentry.platform import base, guest_filter
 from sentry.platform.base import MemFault
+from sentry.platform.seed import PlatformError, set_up, spawn
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
@@ -88,10 +86,6 @@ STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bui
 
 if not SIZES_AGREE:
     raise ImportError("native/systrap.h and systrap.pyx disagree")
-
-
-class PlatformError(Exception):
-    """The host cannot carry this platform; the text says why."""
 
 
 cdef class Regs:
@@ -601,12 +595,13 @@ cdef class AddressSpace:
     cdef int _reach(self) except -1:
         """The thread id for process_vm_*: the leader's, which stays ours until we reap it, unless it has left its
         memory behind by ending before the others."""
+        cdef Thread thread
         if self.dead or self.killed:
             raise MemFault(0)
         if self.leader_gone:
             for thread in self.threads:
-                if sh_tgkill(self.pid, (<Thread>thread).tid, 0) == 0:
-                    return (<Thread>thread).tid
+                if sh_tgkill(self.pid, thread.tid, 0) == 0:
+                    return thread.tid
             raise MemFault(0)
         return self.pid
 
@@ -792,10 +787,9 @@ cdef class Platform:
         cdef Clone clone
         cdef Thread seed
         cdef int error
+        cdef char byte
         if not sh_has_fsgsbase():
             raise PlatformError("systrap needs FSGSBASE (Linux 5.9, and a processor of 2013 or later); use the ptrace platform")
-        if not os.access(self.stub_path, os.X_OK):
-            raise PlatformError(f"the stub {self.stub_path} is missing: run make")
         self.epoll = os_epoll()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.bell, EPOLLIN)
@@ -803,16 +797,9 @@ cdef class Platform:
         error = self._take_context(clone)
         if error:
             raise OSError(error, "context memory")
-        ours, theirs = socketpair()
-        # Out of the way of the numbers that the stub expects.
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (self.bell, theirs.fileno(), self.shared_fd, clone.memfd)]
         try:
-            actions = [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(high, (3, 5, 6, 7))]
-            pid = os.posix_spawn(self.stub_path, ["stockade-guest"], {}, file_actions=actions)
+            pid, sock = spawn(self.stub_path, self.bell, self.shared_fd, clone.memfd)
         finally:
-            for fd in high:
-                os.close(fd)
-            theirs.close()
             os.close(clone.memfd)
         space = self._new_space(pid, clone.base)
         seed = self._new_thread(space, pid, 0)
@@ -821,24 +808,7 @@ cdef class Platform:
         self.running += 1
         self.seed = seed
         self.seed_busy = True
-        a, b = guest_filter.filter_a(), guest_filter.filter_b()
-        ranges = self._vdso_ranges(pid)
-        message = struct.pack("<IIII", ST_MAGIC, len(a) // 8, len(b) // 8, len(ranges))
-        for one in ranges:
-            message += struct.pack("<QQQ", *one)
-        message += bytes(24 * (ST_RANGES - len(ranges)))
-        ours.settimeout(10)
-        try:
-            ours.sendall(message + a + b)
-            data, ancillary, _, _ = ours.recvmsg(1, CMSG_LEN(4))
-        except OSError as failure:
-            raise PlatformError(f"the stub does not start: {failure}")
-        finally:
-            ours.close()
-        if not ancillary or ancillary[0][:2] != (SOL_SOCKET, SCM_RIGHTS):
-            raise PlatformError(f"the stub does not start: {self._why(pid)}")
-        self.listener = struct.unpack("i", ancillary[0][2])[0]
-        os.set_inheritable(self.listener, False)
+        self.listener, self.vdso = set_up(pid, sock)
         sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN)
         limit = sh_now() + 5000 * MS
         while seed.state == RUNNING:
@@ -850,43 +820,9 @@ cdef class Platform:
             raise PlatformError(f"unusable FP state size {self.fp_size}")
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)
         self.poll_every = <uint64_t>(50000 * self.ticks_per_ns)
-        try:
-            vm_read(pid, ST_LIMIT - 4096, 1, True)
-        except MemFault:
-            pass  # nothing is mapped there; what counts is that the host allowed the look
-
-    def _why(self, int pid):
-        try:
-            _, status = os.waitpid(pid, os.WNOHANG)
-        except OSError:
-            return "it is gone"
-        if os.WIFEXITED(status):
-            return f"set-up step {os.WEXITSTATUS(status)} failed (native/stub_init.c)"
-        return f"wait status {status:#x}"
-
-    def _vdso_ranges(self, pid):
-        """Where to move the host's vvar and vDSO: [(address, length, new address)]. Without procfs, none."""
-        found = []
-        try:
-            with open(f"/proc/{pid}/maps") as file:
-                lines = file.readlines()
-        except OSError:
-            return []
-        vdso = 0
-        for line in lines:
-            fields = line.split()
-            if fields[-1].startswith("[vvar") or fields[-1] == "[vdso]":
-                start, end = (int(x, 16) for x in fields[0].split("-"))
-                found.append((start, end - start))
-                if fields[-1] == "[vdso]":
-                    vdso = start
-        if not vdso or len(found) > ST_RANGES:
-            return []
-        low = min(found)[0]
-        if max(found)[0] - low > 0x100000:
-            return []
-        self.vdso = ST_VDSO + <uint64_t>(vdso - low)
-        return [(start, length, ST_VDSO + <uint64_t>(start - low)) for start, length in found]
+        error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
+        if error < 0:
+            raise PlatformError(f"the host does not let us read guest memory ({os.strerror(-error)}): Yama's ptrace_scope above 1?")
 
     def stop(self):
         cdef AddressSpace space
