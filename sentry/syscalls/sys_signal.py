@@ -31,8 +31,11 @@ from sentry.core.creds import CAP_KILL
 from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.syscall import U32, Fd, InStruct, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.core.waitq import Wait
+from sentry.fs.procfs import TaskDir
 from sentry.kernel import signals, signals_frame
+from sentry.kernel.pidfd import PidFd
 from sentry.platform.base import MemFault
+from sentry.vfs.file import O_PATH
 
 SIGACTION = Struct("<QQQQ")  # handler flags restorer mask
 MASK = Struct("<Q")
@@ -161,8 +164,11 @@ def sys_pidfd_send_signal(t, fd, signo, addr, flags):
     file = t.files.get(fd)
     if file is None:
         return -EBADF
-    tg = getattr(file, "tg", None)
-    if tg is None:
+    if isinstance(file, PidFd):
+        tg = file.tg
+    elif isinstance(file.inode, TaskDir) and file.inode.whole and not file.flags & O_PATH:
+        tg = file.inode.tg
+    else:
         return -EBADF
     if addr:
         info = read_info(t, addr, HEAD.unpack(t.read(addr, 12))[0])
