@@ -3,7 +3,7 @@
 # Two hundred short-lived processes in a row, a hundred at once, deep trees, pipes of many.
 for i in $(seq 1 200); do /bin/true; done; echo two hundred
 for i in $(seq 1 100); do sleep 0.2 & done; wait; echo a hundred at once
-for i in $(seq 1 100); do (exit $((i % 3))) & done; n=0; while wait -n; [ $? != 127 ]; do n=$((n + 1)); done; echo "collected $n"
+for i in $(seq 1 100); do (exit $((i % 3))) & p[i]=$!; done; n=0; for i in $(seq 1 100); do wait ${p[i]}; n=$((n + $?)); done; echo "codes add up to $n"
 deep() { if [ "$1" -gt 0 ]; then (deep $(($1 - 1))); else echo bottom; fi; }
 deep 30
 p='cat'; for i in $(seq 1 20); do p="$p | cat"; done; echo through | eval "$p"

@@ -49,7 +49,7 @@ def native(script):
         mount -t tmpfs -o mode=1777 tmpfs /mnt/root/tmp
         mount -t tmpfs -o mode=1777 tmpfs /mnt/root/dev/shm
         hostname guest
-        exec chroot /mnt/root setsid /bin/bash /programs/"$3".sh
+        chroot /mnt/root setsid -w /bin/bash /programs/"$3".sh
     """
     command = ["unshare", "-fpmuin", "--propagation", "private", "--kill-child", "sh", "-c", setup, "sh", root, HERE, script]
     done = subprocess.run(
@@ -72,7 +72,7 @@ def sandboxed(stockade, tmp_path, script):
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
-            "args": ["/usr/bin/setsid", "-w", "/bin/bash", f"/programs/{script}.sh"],
+            "args": ["/bin/sh", "-c", f"setsid -w /bin/bash /programs/{script}.sh; exit $?"],
             "env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
             "cwd": "/",
             "capabilities": {kind: capabilities for kind in ("bounding", "effective", "permitted")},
