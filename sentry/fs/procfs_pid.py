@@ -281,6 +281,15 @@ def area_line(mm, area, root) -> bytes:
     return (line.ljust(73) + name if name else line) + b"\n"
 
 
+VDSO_SIZE = 0x2000  # arch/x86/entry/vdso: two pages
+
+
+def vdso_area(t) -> "list":
+    """The vDSO is in every address space but in no list of areas, as it lies above the guest's addresses."""
+    start = t.kernel.host.get("vdso")
+    return [VMA(start, start + VDSO_SIZE, PROT_READ | PROT_EXEC, name=b"[vdso]")] if start else []
+
+
 @entry("maps")
 def maps(t, task, whole):
     mm = task.mm
@@ -289,7 +298,7 @@ def maps(t, task, whole):
     if not may_access(t, task):
         return -EACCES
     root = t.fs.root if t.fs is not None else None
-    return b"".join(area_line(mm, area, root) for area in mm.vmas)
+    return b"".join(area_line(mm, area, root) for area in [*mm.vmas, *vdso_area(t)])
 
 
 SMAPS_ROWS = (
