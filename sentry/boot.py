@@ -87,6 +87,8 @@ class Sandbox:
         container.on_empty = self.empty
         self.server = Server(platform, config.control, self)
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
+        if client is not None:
+            client.on_dead = self.gofer_gone
 
     def prepare(self, process, stdio, terminal, size):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
@@ -146,10 +148,14 @@ class Sandbox:
     def stop(self) -> None:
         self.kernel.stopping = True
 
-    def gofer_gone(self, fd, events) -> None:
+    def gofer_gone(self, fd=-1, events=0) -> None:
+        """The connection has closed, or a request found out that the gofer is of no use any more (fd -1)."""
+        if self.kernel.stopping:
+            return
         message = f"container {self.config.cid!r}: its gofer is gone, and with it the container's files"
         log.warning(message)
-        self.kernel.platform.unwatch(fd)
+        if fd >= 0:
+            self.kernel.platform.unwatch(fd)
         self.code = 128 + SIGKILL
         self.server.abandon(message, self.code)
         self.stop()

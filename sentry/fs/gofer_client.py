@@ -17,6 +17,7 @@ import os
 import struct
 
 from gofer import protocol as p
+from sentry.core import log
 
 _SOL_SOCKET = _socket.SOL_SOCKET
 _SCM_RIGHTS = _socket.SCM_RIGHTS
@@ -109,7 +110,8 @@ class Statfs:
 class GoferClient:
     """A conversation with one gofer.
 
-    mounts: how many mounts it serves.  dead: None, or the reason why it was given up.
+    mounts: how many mounts it serves.  dead: None, or the reason why it was given up.  on_dead: called without
+    arguments when that happens; the socket stays open until shutdown, so that who watches it sees a gofer that died.
     """
 
     def __init__(self, sock, timeout=10):
@@ -123,6 +125,7 @@ class GoferClient:
         self._sequence = 0
         self._released = []
         self.dead = None
+        self.on_dead = None
         self.mounts = 0
         # the kernel's own timeouts: Python's would add a poll(2) to each call
         seconds = int(timeout)
@@ -132,9 +135,11 @@ class GoferClient:
         self._sock.setsockopt(_SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
         reply = self._call(p.Hello, (p.VERSION, 0))
         if isinstance(reply, int):
+            self._sock.close()
             raise GoferDead(self.dead or f"greeting refused: {os.strerror(-reply)}")
         if reply[0] != p.VERSION:
             self._give_up(f"speaks version {reply[0]}")
+            self._sock.close()
             raise GoferDead(self.dead)
         self.mounts = reply[2]
 
@@ -384,17 +389,20 @@ class GoferClient:
     def shutdown(self):
         """End the conversation; the gofer process ends by itself."""
         if self.dead is None:
-            self._give_up("closed")
+            self.dead = "closed"
+        self._sock.close()
 
     def fileno(self):
-        """Descriptor of the connection (readable while no call is on: the gofer died), -1 when dead."""
+        """Descriptor of the connection (readable while no call is on: the gofer died), -1 after shutdown."""
         return self._sock.fileno()
 
     def _give_up(self, reason):
-        """Remember why, cut the connection; returns -EIO.  A late answer must never be taken for another's."""
+        """Remember why and say nothing more; returns -EIO.  A late answer must never be taken for another's."""
         if self.dead is None:
             self.dead = reason
-            self._sock.close()
+            log.error(f"gofer: {reason}: all its files fail with EIO from now on")
+            if self.on_dead is not None:
+                self.on_dead()
         return _EIO
 
     def _begin(self, message, values):

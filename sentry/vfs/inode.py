@@ -119,6 +119,10 @@ class Inode:
         """Write all of `data` at `pos` (fewer only when space ran out); size and times move on."""
         return -EINVAL
 
+    def append(self, pos: int, data: bytes) -> int:
+        """write_at for O_APPEND; `pos`: the end, as far as we know."""
+        return self.write_at(pos, data)
+
     def map_fd(self, shared: bool, writable: bool) -> "int | tuple[int, bool]":
         """See File.host_mapping."""
         return -ENODEV

@@ -129,7 +129,7 @@ class RegularFile(File):
             error = drop_privilege(t, inode)
             if error < 0:
                 return error
-        done = inode.write_at(offset, data)
+        done = inode.append(offset, data) if self.flags & O_APPEND else inode.write_at(offset, data)
         if done < 0:
             return done
         if pos is None:
