@@ -400,7 +400,7 @@ class GoferClient:
         """Remember why and say nothing more; returns -EIO.  A late answer must never be taken for another's."""
         if self.dead is None:
             self.dead = reason
-            log.error(f"gofer: {reason}: all its files fail with EIO from now on")
+            log.warning(f"gofer: {reason}: all its files fail with EIO from now on")
             if self.on_dead is not None:
                 self.on_dead()
         return _EIO

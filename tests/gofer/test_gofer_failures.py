@@ -40,7 +40,7 @@ def test_killed_gofer(stockade, tmp_path, busy):
     os.kill(gofer_of(process.pid), signal.SIGKILL)
     assert process.wait(30) == 137
     out, err = process.communicate()
-    assert out == b"" and err.count(b"\n") == 1 and b"ended unexpectedly" in err
+    assert out == b"" and err.count(b"\n") == 1 and b"its gofer is gone" in err
 
 
 @needs_root
