@@ -17,6 +17,7 @@ from select import EPOLLIN
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
+from posix.unistd cimport close
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
@@ -102,6 +103,22 @@ cdef class Regs:
             raise ValueError("wrong number of registers")
         for i in range(NREGS):
             r[i] = values[i]
+
+
+cdef class HostFd:
+    """A descriptor of our own to the file that a mapping was asked for, until it is made: the caller may close its own
+    meanwhile, and the number may come to mean another file."""
+    cdef int fd
+
+    def __init__(self, int fd):
+        self.fd = os.dup(fd)
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
 
 
 cdef class Clone:
@@ -393,43 +410,49 @@ cdef class Thread:
             return
         self._flush()
         todo = []
-        # Each entry: (op, flags, addr, len, a, b, data, host fd, number of the caller's operation)
+        files = {}  # descriptor -> HostFd, or an errno
+        # Each entry: (op, flags, addr, len, a, b, data, HostFd or errno, number of the caller's operation)
         for entry in ops:
             op = entry[0]
             if op == OP_MMAP_ANON:
                 _, addr, length, prot, noreserve = entry
-                todo.append((op, MAP_ANON_FIXED | (MAP_NORESERVE if noreserve else 0), addr, length, prot, 0, None, -1, index))
+                todo.append((op, MAP_ANON_FIXED | (MAP_NORESERVE if noreserve else 0), addr, length, prot, 0, None, None, index))
             elif op == OP_MMAP_FD:
                 _, addr, length, prot, shared, fd, offset = entry
                 flags = MAP_SHARED_FIXED if shared else MAP_PRIVATE_FIXED
-                todo.append((op, flags, addr, length, prot, offset, None, fd, index))
+                if fd not in files:
+                    try:
+                        files[fd] = HostFd(fd)
+                    except OSError as error:  # EBADF, EMFILE: what the mapping shall fail with
+                        files[fd] = error.errno
+                todo.append((op, flags, addr, length, prot, offset, None, files[fd], index))
                 uses_slot = True
             elif op == OP_MUNMAP:
                 _, addr, length = entry
-                todo.append((op, 0, addr, length, 0, 0, None, -1, index))
+                todo.append((op, 0, addr, length, 0, 0, None, None, index))
             elif op == OP_MPROTECT or op == OP_MADVISE:
                 _, addr, length, prot = entry
-                todo.append((op, 0, addr, length, prot, 0, None, -1, index))
+                todo.append((op, 0, addr, length, prot, 0, None, None, index))
             elif op == OP_MREMAP:
                 _, addr, length, new_length, new_addr = entry
                 if length == 0 or new_addr + new_length > ST_LIMIT:
                     op = OP_REFUSED
-                todo.append((op, 0, addr, length, new_length, new_addr, None, -1, index))
+                todo.append((op, 0, addr, length, new_length, new_addr, None, None, index))
             elif op == OP_WRITE:
                 data = bytes(entry[2])
                 at = 0
                 addr, length = entry[1], len(data)
                 while at < <uint64_t>len(data):
                     part = data[at:at + WRITE_PIECE]
-                    todo.append((op, 0, addr + at, len(part), 0, 0, part, -1, index))
+                    todo.append((op, 0, addr + at, len(part), 0, 0, part, None, index))
                     at += <uint64_t>len(part)
             elif op == OP_ZERO:
                 addr, length = entry[1], entry[2]
-                todo.append((op, 0, addr, length, 0, 0, None, -1, index))
+                todo.append((op, 0, addr, length, 0, 0, None, None, index))
             else:
                 raise ValueError(f"operation {op}")
             if addr + length > ST_LIMIT and todo[-1][8] == index:
-                todo[-1] = (OP_REFUSED, 0, 0, 0, 0, 0, None, -1, index)
+                todo[-1] = (OP_REFUSED, 0, 0, 0, 0, 0, None, None, index)
             index += 1
         self.ops = todo
         self.ops_at = 0
@@ -466,7 +489,7 @@ cdef class Thread:
             elif op == OP_MMAP_FD:
                 self.grants.append((9, (addr, length, a, flags, ST_FD_SLOT, b), fd))
             elif op == OP_MREMAP:
-                self.grants.append((25, (addr, length, a, 3, b), -1))
+                self.grants.append((25, (addr, length, a, 3, b), None))
             n += 1
             at += 1
         self.ops_sent = at
@@ -1107,8 +1130,10 @@ cdef class Platform:
                     if nr == n.nr and wanted == args:
                         error = 0
                         # Neighbouring mappings of a batch are mostly of one file: then the slot has it already.
-                        if fd >= 0 and (at == 0 or fd != thread.grants[at - 1][2]):
-                            error = sh_notif_addfd(self.listener, n.id, fd)
+                        if type(fd) is int:
+                            error = -<int>fd
+                        elif fd is not None and (at == 0 or fd is not thread.grants[at - 1][2]):
+                            error = sh_notif_addfd(self.listener, n.id, (<HostFd?>fd).fd)
                         if error < 0:  # EBADF: the kernel's own mistake; ENOENT: the caller died
                             sh_notif_answer(self.listener, n.id, 0, -error)
                             return 0
