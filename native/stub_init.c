@@ -97,6 +97,7 @@ static void __attribute__((noreturn, used)) st_final(struct st_setup *setup)
 	MUST(12, __NR_mmap, ST_CTX, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, FD_CONTEXTS, 0);
 	SYS(NR_MSEAL, ST_TEXT, CODE_LEN, 0, 0, 0, 0); /* Linux 6.10; the filter's limit protects it anyway */
 
+	SYS(__NR_prctl, PR_SET_NAME, "stockade-guest", 0, 0, 0, 0);
 	MUST(13, __NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	SYS(__NR_setsid, 0, 0, 0, 0, 0, 0); /* no signals from a terminal */
 	MUST(14, __NR_prlimit64, 0, RLIMIT_CORE, &core, 0, 0, 0);
