@@ -21,7 +21,7 @@ from sentry.abi.fs import (
 from sentry.core import log
 from sentry.fs.gofer import GoferFS
 from sentry.fs.overlay import OverlayFS
-from sentry.fs.tmpfs import TmpfsFS
+from sentry.fs.tmpfs import TmpfsFS, host_memory
 from sentry.vfs import ops, walk
 from sentry.vfs.context import Actor
 from sentry.vfs.file import O_CREAT, O_EXCL, O_WRONLY
@@ -95,7 +95,8 @@ def build(config, client, kernel, container) -> MountNamespace:
 
 def root_fs(config, client):
     lower = gofer_fs("root", client, 0, not config.overlay)
-    return OverlayFS(lower) if config.overlay else lower
+    # changes may take what a tmpfs may by default: half of the memory
+    return OverlayFS(lower, host_memory() // 2) if config.overlay else lower
 
 
 def gofer_fs(what, client, index, shared):
