@@ -107,13 +107,15 @@ cdef class AddressSpace:
         self.threads = []
 
 
-cdef object read_guest(AddressSpace space, uint64_t addr, Py_ssize_t length, bint partial):
+cdef object read_guest(AddressSpace space, where, Py_ssize_t length, bint partial):
+    cdef uint64_t addr
     cdef object data
     cdef size_t got
     if length <= 0:
         return b""
-    if not space.threads or addr >= TR_LIMIT or (not partial and <uint64_t>length > TR_LIMIT - addr):
-        raise MemFault(addr)
+    if not space.threads or not 0 <= where < TR_LIMIT or (not partial and <uint64_t>length > TR_LIMIT - where):
+        raise MemFault(where)
+    addr = where
     data = PyBytes_FromStringAndSize(NULL, length)
     got = guest_copy(space.live(), addr, PyBytes_AS_STRING(data), length, TR_LIMIT, 0)
     if got == <size_t>length:
@@ -123,17 +125,18 @@ cdef object read_guest(AddressSpace space, uint64_t addr, Py_ssize_t length, bin
     return data[:got]
 
 
-cdef Py_ssize_t write_guest(AddressSpace space, uint64_t addr, data, bint partial) except -1:
+cdef Py_ssize_t write_guest(AddressSpace space, where, data, bint partial) except -1:
     cdef Py_buffer view
+    cdef uint64_t addr = where if 0 <= where < TR_LIMIT else TR_LIMIT
     cdef size_t got, length
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     length = view.len
     got = 0
-    if space.threads and (partial or (addr < TR_LIMIT and length <= TR_LIMIT - addr)):
+    if space.threads and (partial or length <= TR_LIMIT - addr):
         got = guest_copy(space.live(), addr, view.buf, length, TR_LIMIT, 1)
     PyBuffer_Release(&view)
     if length and (got == 0 or (got < length and not partial)):
-        raise MemFault(addr + got)
+        raise MemFault(where + got)
     return got
 
 
@@ -177,11 +180,12 @@ cdef class Thread:
     def read_cstr(self, addr, limit):
         """The bytes before the NUL, at most `limit`. MemFault."""
         cdef char[256] small
-        cdef uint64_t start = addr
+        cdef uint64_t start
         cdef Py_ssize_t most = limit
         cdef ssize_t got
-        if not self.aspace.threads:
+        if not self.aspace.threads or not 0 <= addr < TR_LIMIT:
             raise MemFault(addr)
+        start = addr
         got = guest_strncpy(self.tid, start, small, min(most, 256), TR_LIMIT)
         if 0 <= got < 256 or (got == 256 and most == 256):
             return small[:got]
@@ -224,7 +228,7 @@ cdef class Thread:
         self.regs.fetch()
         self.regs.dirty = True
         if fp_from:
-            if not self.load_fp(fp_from):
+            if not self.load_fp(fp_from & MASK):
                 self.post(EV_FRAME_FAULT)
                 return
         elif fp_reset:
@@ -233,7 +237,7 @@ cdef class Thread:
 
     def enter_handler(self, frame_addr, frame, fp_addr):
         """Goes on with `regs` after writing the signal frame (bytes) and the FP image."""
-        cdef uint64_t at = frame_addr, fp_at = fp_addr
+        cdef uint64_t at = frame_addr & MASK, fp_at = fp_addr & MASK
         cdef size_t size = self.platform.fp_size
         cdef iovec local[2]
         cdef iovec remote[2]
@@ -366,7 +370,7 @@ cdef class Thread:
         while self.ops_done < len(self.ops):
             op = self.ops[self.ops_done]
             code = op[0]
-            addr = op[1]
+            addr = op[1] & MASK
             error = 0
             if code == OP_WRITE or code == OP_ZERO:
                 try:
@@ -374,11 +378,11 @@ cdef class Thread:
                 except MemFault:
                     error = EFAULT
             else:
-                length = op[2]
+                length = op[2] & MASK
                 if not below_limit(addr, length):
                     error = EINVAL
                 elif code == OP_MMAP_ANON:
-                    self.inject(SYS_mmap, addr, length, op[3],
+                    self.inject(SYS_mmap, addr, length, op[3] & MASK,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (MAP_NORESERVE if op[4] else 0), MASK, 0)
                     return
                 elif code == OP_MMAP_FD:
@@ -390,13 +394,13 @@ cdef class Thread:
                     self.inject(SYS_munmap, addr, length, 0, 0, 0, 0)
                     return
                 elif code == OP_MPROTECT:
-                    self.inject(SYS_mprotect, addr, length, op[3], 0, 0, 0)
+                    self.inject(SYS_mprotect, addr, length, op[3] & MASK, 0, 0, 0)
                     return
                 elif code == OP_MADVISE:
-                    self.inject(SYS_madvise, addr, length, op[3], 0, 0, 0)
+                    self.inject(SYS_madvise, addr, length, op[3] & MASK, 0, 0, 0)
                     return
-                elif code == OP_MREMAP and below_limit(op[4], op[3]):
-                    self.inject(SYS_mremap, addr, length, op[3], MREMAP_MAYMOVE_FIXED, op[4], 0)
+                elif code == OP_MREMAP and below_limit(op[4] & MASK, op[3] & MASK):
+                    self.inject(SYS_mremap, addr, length, op[3] & MASK, MREMAP_MAYMOVE_FIXED, op[4] & MASK, 0)
                     return
                 else:
                     error = EINVAL
@@ -419,7 +423,8 @@ cdef class Thread:
                 self.violation(f"receiving a descriptor gave {result}")
                 return
             self.phase = 1
-            self.inject(SYS_mmap, op[1], op[2], op[3], MAP_FIXED | (MAP_SHARED if op[4] else MAP_PRIVATE), TR_SLOT, op[6])
+            self.inject(SYS_mmap, op[1] & MASK, op[2] & MASK, op[3] & MASK,
+                        MAP_FIXED | (MAP_SHARED if op[4] else MAP_PRIVATE), TR_SLOT, op[6] & MASK)
             return
         elif self.phase == 1:
             self.mapped = result

@@ -1,12 +1,13 @@
 """What only the ptrace platform has: its pages above the guest's addresses, and its second wall."""
 
+import errno
 import os
 import signal
 
 import pytest
 from machine import DATA
 
-from sentry.platform.base import EV_DEAD, EV_FAULT, EV_INTERRUPT, EV_SYSCALL, OP_MMAP_FD
+from sentry.platform.base import EV_DEAD, EV_FAULT, EV_INTERRUPT, EV_SYSCALL, OP_MMAP_FD, OP_MUNMAP, MemFault
 
 REGION = 0x7FFE10000000  # native/ptrace_abi.h
 
@@ -115,3 +116,21 @@ def test_signals_from_outside_do_not_reach_the_guest(machine):
     assert not machine.events
     thread.interrupt()
     assert machine.event(thread) == EV_INTERRUPT
+
+
+def test_numbers_that_fit_no_register(machine):
+    """Sums of guest numbers may leave the 64 bits; they are faults and errors, not exceptions of the interpreter."""
+    thread = machine.aspace()
+    for addr in ((1 << 64) + 4096, -4096):
+        with pytest.raises(MemFault):
+            thread.read(addr, 1)
+        with pytest.raises(MemFault):
+            thread.write_upto(addr, b"x")
+        with pytest.raises(MemFault):
+            thread.read_cstr(addr, 10)
+        assert machine.ops(thread, (OP_MUNMAP, addr, 1 << 64))[1] != 0
+    fd = os.memfd_create("test")
+    for offset in (-4096, (1 << 64) - 4096, 100, 1 << 63):
+        done, error = machine.ops(thread, (OP_MMAP_FD, DATA, 0x1000, 1, True, fd, offset))
+        assert done == 0 and error in (errno.EOVERFLOW, errno.EINVAL)
+    os.close(fd)
