@@ -5,7 +5,7 @@ import os
 import sys
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 sys.path.insert(0, os.path.join(ROOT, "benchmarks"))
 import imports  # noqa: E402
