@@ -37,7 +37,7 @@ tee >(wc -c >count) <<<"12345" >/dev/null; sleep 0.2; cat count
 echo "--- background and wait"
 sleep 0.05 & sleep 0.1 & wait; echo "waited $?"
 (exit 7) & wait $!; echo "code $?"
-for i in 1 2 3; do (sleep 0.0$i; exit $i) & done
+for i in 1 2 3; do (sleep 0.$((i * 2)); exit $i) & done
 wait -n; echo "first $?"; wait
 sleep 100 & pid=$!; sleep 0.1; kill $pid; wait $pid; echo "killed $?"
 echo "--- job control"
