@@ -48,7 +48,6 @@ class OverlayFS(TmpfsFS):
 
     def unmounted(self):
         TmpfsFS.unmounted(self)
-        self.root = None
         self.changed.clear()
         lower, self.lower = self.lower, None
         lower.mounts -= 1

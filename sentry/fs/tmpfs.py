@@ -70,6 +70,10 @@ class TmpfsFS(FileSystem):
         self.options = options
         self.root = TmpfsDir(self, S_IFDIR | mode, uid, gid)
 
+    def unmounted(self):
+        FileSystem.unmounted(self)
+        self.root = None
+
     def new_ino(self) -> int:
         self.next_ino += 1
         return self.next_ino

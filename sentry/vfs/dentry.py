@@ -7,6 +7,7 @@ directory. Names known not to exist are cached as None in `children`, without an
 
 from stat import S_ISDIR, S_ISSOCK
 from sys import getrefcount
+from weakref import ref
 
 from sentry.abi.fs import MS_NOEXEC, MS_NOSUID
 
@@ -52,10 +53,11 @@ class Dentry:
         if len(_negatives) >= NEGATIVE_MAX:
             old, _negatives = _negatives[: NEGATIVE_MAX // 2], _negatives[NEGATIVE_MAX // 2 :]
             for parent, stale in old:
-                if parent.children.get(stale, self) is None:
-                    del parent.children[stale]
+                d = parent()
+                if d is not None and d.children.get(stale, self) is None:
+                    del d.children[stale]
         self.children[name] = None
-        _negatives.append((self, name))
+        _negatives.append((ref(self), name))
 
     def move(self, new_parent: "Dentry", new_name: bytes) -> None:
         """This name is now `new_name` below `new_parent`; what was there is gone."""
@@ -129,7 +131,7 @@ def prune() -> None:
 
 UNUSED = references({b"": Dentry.__new__(Dentry)}, b"")
 
-_negatives: "list[tuple[Dentry, bytes]]" = []
+_negatives = []  # (weak reference to a directory, name), oldest first
 
 
 class Path:
