@@ -219,9 +219,9 @@ int main(void)
         _exit(0);
     }
     server = accept(fd, NULL, NULL);
+    reap("client", pid); /* both print: one after the other */
     IS(server >= 0);
     RES(read(server, buf, 60));
-    reap("client", pid);
 
     SECTION("abstract names");
     struct sockaddr_un abstract = {.sun_family = AF_UNIX, .sun_path = "\0abstract"};
