@@ -35,6 +35,7 @@ from sentry.abi.fs import (
 )
 from sentry.core.syscall import Fd, Flags, Int, OutStruct, Ptr, Str, U32, syscall
 from sentry.vfs import ops, walk
+from sentry.vfs.atime import touch
 
 STAT = Struct("<QQQIIIIQqqqqqqqqqQQQ")
 STATX = Struct("<IIQIIIHHQQQQqIIqIIqIIqIIIIIIQIIQII")
@@ -205,6 +206,7 @@ def do_readlink(t, dirfd, path, buf, size):
     target = inode.readlink(t)
     if type(target) is int:
         return target
+    touch(where.mount, inode)
     target = target[:size]
     t.write(buf, target)
     return len(target)

@@ -1,7 +1,6 @@
 """Open regular files and directories of file systems whose inodes have `read_at`, `write_at`, `entries` …"""
 
 from struct import Struct
-from time import time_ns
 
 from sentry.abi.errno import EFBIG, EINVAL, EISDIR, ENOENT, ENXIO, EPERM
 from sentry.abi.fs import (
@@ -9,9 +8,6 @@ from sentry.abi.fs import (
     IN_CLOSE_NOWRITE,
     IN_CLOSE_WRITE,
     IN_MODIFY,
-    MS_NOATIME,
-    MS_NODIRATIME,
-    MS_STRICTATIME,
     S_IFDIR,
     S_IFMT,
     S_IFREG,
@@ -22,12 +18,12 @@ from sentry.abi.fs import (
     SEEK_SET,
 )
 from sentry.vfs import notify
+from sentry.vfs.atime import touch
 from sentry.vfs.file import O_ACCMODE, O_APPEND, O_NOATIME, O_RDONLY, File
 from sentry.vfs.inode import open_special
 from sentry.vfs.ops import drop_privilege
 
 MAX_SIZE = (1 << 63) - 1
-DAY = 86400 * 10**9
 RLIMIT_FSIZE = 1
 SIGXFSZ = 25
 DIRENT = Struct("<QqHB")
@@ -44,20 +40,10 @@ def open_node(inode, t, path, flags: int) -> "File | int":
 
 
 def accessed(file) -> None:
-    """The content of `file` has been read: keep the access time as its mount says (touch_atime)."""
+    """The content of `file` has been read."""
     if file.flags & O_NOATIME:
         return
-    mount = file.path.mount if file.path is not None else None
-    inode = file.inode
-    flags = mount.flags if mount is not None else 0
-    if flags & MS_NOATIME or inode.fs.read_only:
-        return
-    if flags & MS_NODIRATIME and inode.mode & S_IFMT == S_IFDIR:
-        return
-    now = time_ns()
-    atime = inode.atime
-    if flags & MS_STRICTATIME or atime <= inode.mtime or atime <= inode.ctime or now - atime >= DAY:
-        inode.touch_atime(now)
+    touch(file.path.mount if file.path is not None else None, file.inode)
 
 
 def size_limit(t, offset: int, count: int) -> int:

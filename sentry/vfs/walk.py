@@ -26,6 +26,7 @@ from sentry.abi.fs import (
     S_IFMT,
     SYMLOOP_MAX,
 )
+from sentry.vfs.atime import touch
 from sentry.vfs.dentry import Dentry, Path
 from sentry.vfs.perm import permission
 
@@ -222,8 +223,10 @@ def link_target(t, mount, d, link: Dentry, flags: int, links: int, trailing: boo
             return -EXDEV
         return target
     target = inode.readlink(t)
-    if type(target) is not int and not target:
-        return -ENOENT
+    if type(target) is not int:
+        if not target:
+            return -ENOENT
+        touch(mount, inode)
     return target
 
 
