@@ -70,8 +70,8 @@ def guest_config(root, work, command, mounts=()):
 def native(program):
     """What the program prints natively (list of lines)."""
     script = (
-        "mount -t tmpfs -o mode=1777 tmpfs /tmp && mount -t tmpfs -o mode=1777 shm /dev/shm && "
-        "hostname guest && mkdir /tmp/guests && mount --bind $1 /tmp/guests && "
+        "cd $1 && mount -t tmpfs -o mode=1777 tmpfs /tmp && mount -t tmpfs -o mode=1777 shm /dev/shm && "
+        "hostname guest && mkdir /tmp/guests && mount -c --bind . /tmp/guests && cd / && "  # ours may lie below /tmp
         "exec /tmp/guests/run /tmp/here /tmp/guests/$2"
     )
     done = subprocess.run(
