@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import time
 
@@ -39,11 +38,10 @@ def children_of(pid):
 
 
 def name_of(pid):
+    """The kernel's name of a process (stockade-sentry, stockade-gofer, stockade-guest …); "" when gone."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return words or file.read().strip()
+            return file.read().strip()
     except OSError:
         return ""
 
@@ -78,7 +76,7 @@ def role_of(pid):
     for role in ("sentry", "gofer"):
         if role in name:
             return role
-    return "guest" if "stub" in name or "seed" in name or "guest" in name else "cli"
+    return "cli" if name == "stockade" or "python" in name else "guest"
 
 
 def measure(runner, seconds=3):
@@ -104,7 +102,7 @@ def measure(runner, seconds=3):
                 groups[group] = groups.get(group, 0) + size
         return memory, idle, {pid: name_of(pid) for pid in tree}
     finally:
-        process.send_signal(signal.SIGTERM)
+        subprocess.run([runner.program, *runner.flags, "delete", "--force", command[-1]], capture_output=True, timeout=30)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
