@@ -148,6 +148,10 @@ class Kernel:
         if result != NO_RETURN:  # else the call has dealt with the thread
             self.back_to_guest(task, result)
 
+    def out_of_stack(self, task, addr: int) -> None:
+        """An area that grows down could not be extended by the host: the access is a fault after all."""
+        signals.fault(task, (signals.SIGSEGV, signals.SEGV_ACCERR, addr, 14, 6))
+
     def back_to_guest(self, task, result: "int | None") -> None:
         """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""
         if task.work:

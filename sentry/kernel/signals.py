@@ -737,6 +737,8 @@ def fault(task, info) -> None:
     if signo == SIGSEGV and code in (SEGV_MAPERR, SEGV_ACCERR):
         # The host's areas are coarser than the guest's (reservations), so the code is ours to find.
         code = SEGV_ACCERR if task.mm.find(addr) is not None else SEGV_MAPERR
+        if code == SEGV_MAPERR and task.mm.grow_down(task, addr):
+            return
     force(task, signo, siginfo.fault(signo, code, addr))
     user_return(task, None)
 

@@ -8,13 +8,12 @@ from struct import pack
 
 from sentry.abi.errno import E2BIG, ENOMEM
 from sentry.mm.elf import ET_DYN
-from sentry.mm.manager import MM, page_up
+from sentry.mm.manager import MM, STACK_GAP, page_up
 from sentry.mm.vma import VMA
 from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
 
 PIE_BASE = 0x555555554000
 STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
-STACK_GAP = 1 << 20  # never mapped below the stack (mm/mmap.c:stack_guard_gap)
 
 AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17

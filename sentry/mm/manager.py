@@ -1,6 +1,7 @@
 """MM: one guest address space (struct mm_struct)."""
 
 import os
+from bisect import bisect_right
 
 from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
 from sentry.core import leaks, log
@@ -17,6 +18,8 @@ from sentry.platform.base import (
 )
 
 MMAP_MIN_ADDR = 65536
+STACK_GAP = 1 << 20  # kept free below an area that grows down (mm/mmap.c:stack_guard_gap)
+STACK_SLACK = 1 << 14  # below the stack pointer: red zone, a signal frame
 MAX_MAP_COUNT = 65530
 RLIMIT_DATA, RLIMIT_STACK, RLIMIT_AS = 2, 3, 9
 MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, MAP_TYPE = 1, 2, 3, 15
@@ -297,6 +300,50 @@ class MM:
         self.map(VMA(old_end, new_end, 3, name=b"[heap]"))
         self.brk = new
         return self.submit(task, old_end, new_end, [(OP_MMAP_ANON, old_end, length, 3, False)], new)
+
+    def grow_down(self, task, addr: int) -> bool:
+        """A guest's access below a MAP_GROWSDOWN area: extend it down to `addr` if the limits allow, in which case
+        the thread has been sent to do so and back to its access (mm/mmap.c:expand_stack)."""
+        vmas = self.vmas
+        i = bisect_right(vmas.starts, addr)
+        if i == len(vmas) or not vmas.areas[i].flags & VMA.GROWSDOWN:
+            return False
+        area = vmas.areas[i]
+        start = addr & -PAGE
+        limit = task.rlimit(RLIMIT_STACK)
+        gap_end = vmas.areas[i - 1].end if i else MMAP_MIN_ADDR
+        if area.end - start > limit or (start - gap_end < STACK_GAP and not (i and vmas.areas[i - 1].flags & VMA.GROWSDOWN)):
+            return False
+        length = area.start - start
+        if not self.room(task, length, False):
+            return False
+        end = area.start
+        self.map(VMA(start, end, area.prot, name=area.name, flags=area.flags))
+        ops = [(OP_MMAP_ANON, start, length, area.prot, True)]
+        self.submit(task, start, end, ops, then=lambda errno: self.grown(task, start, end, errno))
+        return True
+
+    def grown(self, task, start, end, errno) -> None:
+        """The access is tried again; had the extension failed, it faults again and finds nothing to extend."""
+        if errno:
+            self.unmap(start, end)
+            task.kernel.out_of_stack(task, end - 1)
+        else:
+            task.kernel.back_to_guest(task, None)
+
+    def limit_stack(self, task, limit: int) -> int:
+        """RLIMIT_STACK was lowered: the stack was reserved whole by exec, so what lies beyond the new limit and below
+        the stack pointer goes. 0 or NO_RETURN."""
+        area = self.vmas.find(self.start_stack)
+        if area is None or area.name != b"[stack]" or task.mm is not self:
+            return 0
+        keep = max(page_up(min(limit, area.end)), PAGE)
+        start = min(area.end - keep, (task.thread.regs.rsp - STACK_SLACK) & -PAGE, self.start_stack & -PAGE)
+        if start <= area.start:
+            return 0
+        low = area.start
+        self.unmap(low, start)
+        return self.submit(task, low, start, [(OP_MUNMAP, low, start - low)], 0)
 
     def mremap(self, task, old, old_len, new_len, flags, new_addr):
         """mremap(2) after the checks of its arguments; lengths are page-rounded."""

@@ -7,7 +7,7 @@ from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYS_NICE, CAP_SYS_RESOURCE
 from sentry.core.syscall import PARTIAL, U32, InStruct, Int, OutStruct, syscall
 from sentry.kernel import cpulimit
 from sentry.kernel.clone import INHERITED_DATA
-from sentry.kernel.task import RLIMIT_CPU, RLIMIT_NICE, RLIMIT_NOFILE
+from sentry.kernel.task import RLIMIT_CPU, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_STACK
 
 RLIM_NLIMITS = 16
 NR_OPEN = 1048576
@@ -16,17 +16,24 @@ PRIO_PROCESS, PRIO_PGRP, PRIO_USER = 0, 1, 2
 INHERITED_DATA.append("ioprio")
 
 
-def change_limit(t, tg, resource, soft, hard) -> int:
-    """kernel/sys.c:do_prlimit."""
+def check_limit(t, tg, resource, soft, hard) -> int:
+    """May the limit be set to this (kernel/sys.c:do_prlimit)? 0 or -errno."""
     if soft > hard:
         return -EINVAL
     if resource == RLIMIT_NOFILE and hard > NR_OPEN:
         return -EPERM
     if hard > tg.rlimits[resource][1] and not t.creds.capable(CAP_SYS_RESOURCE):
         return -EPERM
+    return 0
+
+
+def set_limit(t, tg, resource, soft, hard) -> int:
+    """Set a limit that has been checked."""
     tg.rlimits[resource] = (soft, hard)
     if resource == RLIMIT_CPU:
         cpulimit.watch(tg)
+    if resource == RLIMIT_STACK and tg is t.tg:
+        return t.mm.limit_stack(t, soft)
     return 0
 
 
@@ -43,7 +50,7 @@ def sys_setrlimit(t, resource, addr):
     soft, hard = unpack("<QQ", t.read(addr, 16))
     if resource >= RLIM_NLIMITS:
         return -EINVAL
-    return change_limit(t, t.tg, resource, soft, hard)
+    return check_limit(t, t.tg, resource, soft, hard) or set_limit(t, t.tg, resource, soft, hard)
 
 
 def may_change_limits(t, target) -> bool:
@@ -68,12 +75,12 @@ def sys_prlimit64(t, pid, resource, new, old):
         return -EINVAL
     before = target.tg.rlimits[resource]
     if values is not None:
-        error = change_limit(t, target.tg, resource, *values)
+        error = check_limit(t, target.tg, resource, *values)
         if error:
             return error
     if old:
         t.write(old, pack("<QQ", *before))
-    return 0
+    return set_limit(t, target.tg, resource, *values) if values is not None else 0
 
 
 def chosen_tasks(t, which, who):

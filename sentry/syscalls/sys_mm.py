@@ -53,7 +53,7 @@ def sys_mmap(t, addr, length, prot, flags, fd, offset):
         if kind not in (MAP_SHARED, MAP_PRIVATE):
             return -EINVAL
         return t.mm.mmap(t, addr, length, prot, flags, None, 0)
-    if offset + length >= 1 << 63:
+    if offset < 0 or offset + length >= 1 << 63:
         return -EOVERFLOW
     if kind == MAP_SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
         return -EOPNOTSUPP
