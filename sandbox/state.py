@@ -72,6 +72,7 @@ class Container:
         self.path = path
         self.id = cid
         self.lock = lock
+        self.busy = False  # seen by `peek`: another command has the lock
         self.data = {}
 
     # -- life
@@ -110,11 +111,23 @@ class Container:
         return self
 
     @classmethod
-    def open(cls, root, cid, wait=True) -> "Container":
+    def peek(cls, root, cid) -> "Container":
+        """Read an existing container without its lock, for those that only show it: state.json is replaced as a whole,
+        and a command that hangs with the lock must not make `list` hang. CliError as for `open`."""
+        self = cls.open(root, cid, locked=False)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
+        except BlockingIOError:
+            self.busy = True
+        return self
+
+    @classmethod
+    def open(cls, root, cid, wait=True, locked=True) -> "Container":
         """Lock and read an existing container. CliError if there is none, or it is locked and `wait` is False."""
         path = os.path.join(root, check_id(cid))
         try:
-            self = cls(path, cid, lock(path, wait))
+            self = cls(path, cid, lock(path, wait) if locked else os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             if error.errno in (ENOENT, ENOTDIR):
                 raise CliError(f"container {cid!r} does not exist") from None
@@ -179,7 +192,7 @@ class Container:
         if status == STOPPED:
             return STOPPED
         if status == CREATING:  # locked by its creator while that lives
-            return STOPPED
+            return CREATING if self.busy else STOPPED
         return status if self.process("sentry").alive() else STOPPED
 
     def oci(self) -> dict:

@@ -24,7 +24,7 @@ def run(settings, values, arguments) -> int:
     views = []
     for cid in ids:
         try:
-            container = state.Container.open(settings.root, cid)
+            container = state.Container.peek(settings.root, cid)
         except CliError:
             continue  # deleted since we looked, or not a container's directory
         views.append(container.oci())

@@ -11,7 +11,7 @@ INTERSPERSED = True
 
 
 def run(settings, values, arguments) -> int:
-    container = state.Container.open(settings.root, common.one_id(values, arguments, "state"))
+    container = state.Container.peek(settings.root, common.one_id(values, arguments, "state"))
     view = container.oci()
     container.close()
     print(jsonlite.pretty(view))

@@ -1,5 +1,6 @@
 """The life of a container, with the stand-in kernel: every command, in order and out of order."""
 
+import fcntl
 import json
 import os
 import signal
@@ -98,6 +99,18 @@ def test_list(cli, bundle):
     assert [view["status"] for view in json.loads(cli("list", "-f", "json").stdout)] == ["created", "created"]
     for cid in ("b", "a"):
         cli("delete", cid)
+
+
+def test_a_lock_that_is_held_does_not_stop_list_and_state(cli, bundle):
+    cli("create", "--bundle", bundle("sleep"), "c")
+    fd = os.open(os.path.join(cli.state, "c"), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert [view["status"] for view in json.loads(cli("list", "-f", "json").stdout)] == ["created"]
+        assert cli.state_of("c")["status"] == "created"
+    finally:
+        os.close(fd)
+    assert cli("delete", "--force", "c").returncode == 0
 
 
 def test_a_failure_inside_is_told_and_undone(cli, bundle):
