@@ -39,3 +39,11 @@ def guest_cache(tmp_path_factory):
 def machine(started, guest_cache):
     """Programs in C inside the tests, served call by call (machine.py)."""
     return importlib.import_module("machine").Machine(started, guest_cache)
+
+
+@pytest.fixture(autouse=True)
+def same_cpus():
+    """A platform moves its thread, here pytest's own, to the CPU of its callers; the tests after it get all CPUs."""
+    cpus = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, cpus)
