@@ -39,7 +39,8 @@ else:
     COMPILE = ["-O2", "-g0", "-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-fno-plt"]
     LINK = ["-s", "-Wl,-z,relro,-z,now"]
 
-C_HEADER = re.compile(r'^\s*cdef extern from "', re.MULTILINE)
+# Uses of native/: an own declaration, or those of a *_host.pxd.
+C_HEADER = re.compile(r'^\s*(cdef extern from "|from \S+_host cimport\b)', re.MULTILINE)
 
 
 def sources():

@@ -1,0 +1,196 @@
+"""C view of native/systrap.h and native/systrap_host.h, and the constants that the systrap modules share."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "systrap.h":
+    const uint64_t ST_LIMIT
+    const uint64_t ST_SHARED_LEN
+    const uint64_t ST_TEXT
+    const uint64_t ST_VDSO
+    const uint64_t ST_CTX
+    const uint64_t ST_CTX_LEN
+    const uint64_t ST_STACK
+    const uint64_t ST_STACKS_LEN
+    const uint64_t ST_CLONE_FORK
+    const uint64_t ST_CLONE_THREAD
+
+    enum:
+        ST_SLOTS
+        ST_BUF_SIZE
+        ST_FD_BELL
+        ST_FD_SLOT
+        ST_INTR_SIGNAL
+        ST_NR_HELLO
+        ST_TURN_STUB
+        ST_TURN_SENTRY
+        ST_EV_SYSCALL
+        ST_EV_FAULT
+        ST_EV_INTERRUPT
+        ST_EV_OPS
+        ST_EV_FRAME_FAULT
+        ST_EV_CLONE_FAILED
+        ST_CMD_RET
+        ST_CMD_REGS
+        ST_CMD_HANDLER
+        ST_CMD_OPS
+        ST_CMD_FORK
+        ST_CMD_SPAWN
+        ST_CMD_EXIT
+        ST_FP_RESET
+        ST_FP_FROM
+        ST_OPS_VALUE
+        ST_OPS_REGS
+        ST_SEGS
+        ST_OUTS
+        ST_M_IN
+        ST_M_OUT
+        ST_M_INOUT
+        ST_M_STR
+        ST_M_LEN_ARG
+        ST_PARTS
+        ST_ROWS
+        ST_IN_MAX
+        ST_OUT_MAX
+        ST_RANGES
+        ST_MAGIC
+
+    struct st_regs:
+        uint64_t rax
+        uint64_t orig_rax
+
+    struct st_seg:
+        uint64_t addr
+        uint32_t len
+        uint16_t off
+        uint16_t kind
+
+    struct st_ctx:
+        uint32_t turn
+        uint32_t asleep
+        uint32_t park
+        uint32_t interrupt
+        uint32_t ops_seq
+        uint32_t fp_size
+        uint64_t gap
+        uint32_t cpu
+        uint32_t event
+        int32_t nr
+        uint32_t arch
+        uint32_t nsegs
+        uint32_t ops_done
+        int32_t result
+        uint64_t fault[5]
+        st_regs regs
+        st_seg segs[6]
+        uint32_t cmd
+        uint32_t flags
+        uint64_t value
+        uint64_t addr
+        uint64_t len
+        uint64_t fp_addr
+        uint32_t nouts
+        uint32_t nops
+        st_seg outs[6]
+
+    struct st_op:
+        uint32_t op
+        uint32_t flags
+        uint64_t addr
+        uint64_t len
+        uint64_t a
+        uint64_t b
+
+    struct st_part:
+        uint8_t kind
+        uint8_t arg
+        uint16_t len
+
+    struct st_row:
+        uint32_t nparts
+        st_part parts[3]
+
+    struct st_shared:
+        uint32_t sleeping
+        uint32_t spin
+        st_row rows[512]
+
+
+cdef extern from "systrap_host.h":
+    ctypedef struct cpu_set_t:
+        pass
+
+    struct sh_entry:
+        uint64_t *ready
+        uint32_t words
+        uint32_t index
+
+    struct sh_notif:
+        uint64_t id
+        int pid
+        int nr
+        uint64_t args[6]
+
+    struct epoll_event_data "epoll_data":
+        int fd
+
+    struct epoll_event:
+        uint32_t events
+        epoll_event_data data
+
+    uint64_t sh_tsc() nogil
+    int64_t sh_now() nogil
+    uint32_t sh_turn(st_ctx *c) nogil
+    uint32_t sh_read32(uint32_t *p) nogil
+    void sh_write32(uint32_t *p, uint32_t v) nogil
+    uint64_t sh_peek64(uint64_t *p) nogil
+    uint64_t sh_take64(uint64_t *p) nogil
+    void sh_give(st_ctx *c) nogil
+    int sh_scan(sh_entry *e, int n, uint64_t ticks) nogil
+    long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len) nogil
+    long sh_vm_write(int pid, const void *from_, uint64_t addr, uint64_t len) nogil
+    int sh_tgkill(int pid, int tid, int sig) nogil
+    int sh_pidfd_open(int pid) nogil
+    int sh_pidfd_kill(int fd) nogil
+    int sh_child(int pid, int reap) nogil
+    int64_t sh_cpu_time(int pid) nogil
+    int sh_new_context(void **where, int *fd) nogil
+    void sh_unmap_context(void *p) nogil
+    st_ctx *sh_ctx(void *base, int slot) nogil
+    char *sh_buf(void *base, int slot) nogil
+    int sh_notif_recv(int fd, sh_notif *out) nogil
+    int sh_notif_continue(int fd, uint64_t id) nogil
+    int sh_notif_answer(int fd, uint64_t id, int64_t value, int error) nogil
+    int sh_notif_addfd(int fd, uint64_t id, int src) nogil
+    int sh_notif_valid(int fd, uint64_t id) nogil
+    int sh_epoll_ctl(int ep, int op, int fd, uint32_t events) nogil
+    int sh_epoll_wait(int ep, epoll_event *events, int max, int64_t timeout) nogil
+    int sh_cpus() nogil
+    int sh_move(int cpu, const cpu_set_t *allowed) nogil
+    int sh_allowed(cpu_set_t *set) nogil
+    int sh_has_fsgsbase() nogil
+
+
+cdef extern from *:
+    """
+    enum { SIZES_AGREE = sizeof(struct st_regs) == 21 * 8 };
+    """
+    enum:
+        SIZES_AGREE
+
+cdef extern from "sys/epoll.h" nogil:
+    enum:
+        EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    int epoll_create1(int flags)
+
+# thread states
+cdef enum:
+    RUNNING = 0  # the guest or the stub has it
+    PARKED = 1
+    CLONING = 2  # parked for the kernel, busy with clone
+    WAITING = 3  # running for the kernel: operations wait for the descriptor slot
+    DEAD = 4
+
+cdef enum:
+    NREGS = 21
+    REGS_SIZE = 168

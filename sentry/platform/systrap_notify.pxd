@@ -1,0 +1,4 @@
+from sentry.platform.systrap_thread cimport Registry
+
+
+cdef int notified(Registry host) except -1

@@ -1,0 +1,108 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from sentry.platform.systrap_host cimport sh_entry, st_ctx, st_seg
+
+
+cdef class Regs:
+    cdef public uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi
+    cdef public uint64_t orig_rax, rip, rsp, eflags, fs_base, gs_base
+
+
+cdef class Clone:
+    cdef Thread parent
+    cdef object done
+    cdef bint process
+    cdef uint32_t nonce
+    cdef bint granted  # the clone call may have been made
+    cdef int tries
+    cdef int64_t since
+    cdef int slot  # of the new thread
+    cdef void *base  # of the new process's context memory
+    cdef int memfd
+
+
+cdef class Thread:
+    cdef public object task
+    cdef readonly AddressSpace aspace
+    cdef readonly int tid
+    cdef readonly int event
+    cdef readonly long nr
+    cdef readonly int ops_done
+    cdef readonly int ops_errno
+    cdef readonly Regs regs
+    cdef Registry platform
+    cdef st_ctx *ctx
+    cdef char *buf
+    cdef int slot
+    cdef int state
+    cdef uint32_t expect  # bit n: event n may come
+    cdef uint64_t snap[21]  # registers as the stub has them
+    cdef st_seg segs[6]
+    cdef int nsegs
+    cdef st_seg outs[6]
+    cdef int nouts
+    cdef uint64_t faults[5]
+    cdef bint exiting
+    cdef bint interrupted
+    cdef int64_t interrupt_cpu
+    cdef Clone clone
+    # memory operations under way
+    cdef list ops
+    cdef int ops_at, ops_sent, ops_base
+    cdef object ops_value
+    cdef list grants  # notified calls that the batch may make: (nr, args, host fd)
+    cdef int grant_at
+    cdef bint uses_slot
+    cdef uint32_t ops_seq
+
+    cdef int _event(self) except -1
+    cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
+    cdef int _flush(self) except -1
+    cdef int _put_regs(self) except -1
+    cdef int _send_ops(self) except -1
+    cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1
+    cdef int _parked(self) except -1
+
+
+cdef class AddressSpace:
+    cdef readonly int pid
+    cdef readonly list threads
+    cdef Registry platform
+    cdef int pidfd
+    cdef void *base
+    cdef list slots
+    cdef int position  # in Platform.entries, or -1
+    cdef bint dead
+    cdef bint killed
+    cdef bint leader_gone
+    cdef Thread slot_owner  # has a notified mmap of the descriptor slot under way
+    cdef list slot_queue
+
+    cdef int _detach(self) except -1
+    cdef int _reach(self) except -1
+
+
+cdef class Registry:
+    cdef sh_entry *entries
+    cdef int nentries, entries_room
+    cdef list spaces  # AddressSpace, parallel to entries
+    cdef int epoll, listener
+    cdef dict watched  # host fd -> callback, AddressSpace, or the process id of a stranger
+    cdef dict by_tid
+    cdef dict by_pid
+    cdef dict clones  # nonce -> Clone
+    cdef list ready  # threads to hand out
+    cdef list later  # (callback, arguments) to run from wait
+    cdef list interrupting, slot_waits
+    cdef list spare  # (base, fd) of fresh context memory
+    cdef bytes nonces
+    cdef int running  # threads that the guest or the stub has
+    cdef int64_t next_check
+    cdef double gap  # average TSC ticks between two events of a guest
+    cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
+
+    cdef int _add_space(self, AddressSpace space) except -1
+    cdef int _remove_space(self, AddressSpace space) except -1
+    cdef void _called_from(self, int cpu) noexcept
+    cdef AddressSpace _new_space(self, int pid, void *where)
+    cdef Thread _new_thread(self, AddressSpace space, int tid, int slot)

@@ -1,0 +1,729 @@
+"""Guest threads and address spaces of the systrap platform, and the register of them.
+
+They know one another, so they stand in one module. A context (struct st_ctx) is the stub's while `turn` is
+ST_TURN_STUB and ours otherwise, but the guest can write it at any time; so our own view is `Thread.state`, and each
+event is copied and checked against what may come (`expect`). An event that may not come ends that host process,
+nothing else. The interface is that of sentry/platform/base.py.
+"""
+
+import os
+from select import EPOLLIN
+
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
+from sentry.platform.systrap_host cimport (
+    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
+    ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
+    ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_RESET, ST_INTR_SIGNAL,
+    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_SEGS, ST_SLOTS, ST_TURN_SENTRY, WAITING,
+    sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill,
+    sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_vm_write, sh_write32, st_ctx, st_op, st_seg,
+)
+from sentry.platform.systrap_memory cimport OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
+
+import errno
+
+from sentry.core import log
+from sentry.platform.base import MemFault
+
+cdef uint32_t GUEST = 1 << ST_EV_SYSCALL | 1 << ST_EV_FAULT | 1 << ST_EV_INTERRUPT
+cdef uint32_t ARCH_X86_64 = 0xC000003E
+
+if not SIZES_AGREE:
+    raise ImportError("native/systrap.h and systrap_thread.pxd disagree")
+
+
+cdef class Regs:
+    def copy(self):
+        """All registers as a tuple, in the order of base.Regs."""
+        cdef uint64_t *r = &self.r15
+        cdef int i
+        return tuple([r[i] for i in range(NREGS)])
+
+    def load(self, values):
+        cdef uint64_t *r = &self.r15
+        cdef int i
+        if len(values) != NREGS:
+            raise ValueError("wrong number of registers")
+        for i in range(NREGS):
+            r[i] = values[i]
+
+
+cdef class Clone:
+    """A fork or spawn under way."""
+
+
+cdef class Thread:
+    def __init__(self):
+        self.regs = Regs()
+        self.ops = []
+        self.grants = []
+
+    @property
+    def args(self):
+        # The registers as they came; the kernel may have changed `regs` since.
+        return (self.snap[14], self.snap[13], self.snap[12], self.snap[7], self.snap[9], self.snap[8])
+
+    @property
+    def fault(self):
+        return (<int>self.faults[0], <int>self.faults[1], self.faults[2], <int>self.faults[3], <int>self.faults[4])
+
+    # -- events -----------------------------------------------------------------------------
+    cdef int _event(self) except -1:
+        """Look whether the stub has an event. 1: hand the thread out."""
+        cdef st_ctx *c = self.ctx
+        cdef uint32_t event, n, i
+        cdef st_seg seg
+        cdef uint64_t gap
+        if self.state != RUNNING and self.state != CLONING or sh_turn(c) != ST_TURN_SENTRY:
+            return 0
+        event = sh_read32(&c.event)
+        if event > 31 or not (self.expect >> event) & 1:
+            if self.state != CLONING:  # the stub has parked before it clones: a late look at an old event
+                self.aspace._violation(f"event {event}")
+            return 0
+        self.platform.running -= 1
+        self.state = PARKED
+        self.nsegs = 0
+        if self.interrupted:
+            sh_write32(&c.interrupt, 0)
+            self.interrupted = False
+            self.platform.interrupting.remove(self)
+        if event == ST_EV_CLONE_FAILED:
+            self._clone_failed(<int>sh_read32(<uint32_t *>&c.result))
+            return 0
+        if event == ST_EV_OPS:
+            return self._ops_event(sh_read32(&c.ops_done), <int>sh_read32(<uint32_t *>&c.result))
+        self.event = <int>event
+        if self.ops:
+            self._ops_over()
+        if event == ST_EV_FRAME_FAULT:
+            return 1
+        gap = c.gap
+        self.platform.gap += (<double>(gap if gap < 1 << 30 else 1 << 30) - self.platform.gap) * 0.125
+        self.platform._called_from(<int>(c.cpu & 0xFFF))
+        memcpy(self.snap, &c.regs, REGS_SIZE)
+        if event == ST_EV_SYSCALL:
+            self.nr = <int32_t>sh_read32(<uint32_t *>&c.nr)
+            self.snap[15] = <uint64_t>self.nr
+            if sh_read32(&c.arch) != ARCH_X86_64 or (self.nr > 0 and self.nr & 0x40000000):
+                self.nr = -1
+            n = sh_read32(&c.nsegs)
+            if n:
+                for i in range(n if n < ST_SEGS else ST_SEGS):
+                    memcpy(&seg, &c.segs[i], sizeof(seg))
+                    if (seg.len and seg.addr < ST_LIMIT and seg.len <= ST_LIMIT - seg.addr
+                            and <uint32_t>seg.off + seg.len <= ST_BUF_SIZE and seg.len <= ST_BUF_SIZE):
+                        self.segs[self.nsegs] = seg
+                        self.nsegs += 1
+        elif event == ST_EV_FAULT:
+            memcpy(self.faults, c.fault, sizeof(self.faults))
+        memcpy(&self.regs.r15, self.snap, REGS_SIZE)
+        return 1
+
+    cdef int _parked(self) except -1:
+        """1: go on; 0: the thread is dead and the request pointless."""
+        if self.state == PARKED:
+            return 1
+        if self.state == DEAD:
+            return 0
+        raise RuntimeError(f"thread {self.tid} is not parked (state {self.state})")
+
+    cdef int _give(self, uint32_t cmd, uint32_t expect) except -1:
+        self.ctx.cmd = cmd
+        self.expect = expect
+        self.state = RUNNING
+        self.nsegs = 0
+        self.nouts = 0
+        self.platform.running += 1
+        sh_give(self.ctx)
+        return 0
+
+    cdef int _put_regs(self) except -1:
+        memcpy(&self.ctx.regs, &self.regs.r15, REGS_SIZE)
+        return 0
+
+    cdef int _flush(self) except -1:
+        """Write staged output by the slow road: the reply will not be a plain return."""
+        cdef int i
+        for i in range(self.nouts):
+            # The stub has found the memory writable; should it be gone since, the guest unmapped it during the call.
+            sh_vm_write(self.aspace.pid, self.buf + self.outs[i].off, self.outs[i].addr, self.outs[i].len)
+        self.nouts = 0
+        return 0
+
+    # -- memory -------------------------------------------------------------------------------
+    def read(self, uint64_t addr, uint64_t length):
+        cdef int i
+        cdef st_seg *s
+        for i in range(self.nsegs):
+            s = &self.segs[i]
+            if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
+                return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
+        if self.nouts:
+            self._flush()
+        return vm_read(self.aspace._reach(), addr, length, True)
+
+    def read_upto(self, uint64_t addr, uint64_t length):
+        cdef int i
+        cdef st_seg *s
+        for i in range(self.nsegs):
+            s = &self.segs[i]
+            if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
+                return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
+        if self.nouts:
+            self._flush()
+        return vm_read(self.aspace._reach(), addr, length, False)
+
+    def read_cstr(self, uint64_t addr, uint64_t limit):
+        cdef int i
+        cdef st_seg *s
+        cdef bytes text
+        cdef const char *start
+        cdef const char *nul
+        for i in range(self.nsegs):
+            s = &self.segs[i]
+            if s.kind != ST_M_OUT and addr >= s.addr and addr - s.addr < s.len:
+                text = PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), s.len - <Py_ssize_t>(addr - s.addr))
+                start = PyBytes_AS_STRING(text)
+                nul = <const char *>memchr(start, 0, <size_t>len(text))
+                if nul != NULL:
+                    return text[:min(<uint64_t>(nul - start), limit)]
+        return self.aspace.read_cstr(addr, limit)
+
+    cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1:
+        """Keep output for the reply, if it lies in an announced buffer. 1: done."""
+        cdef int i
+        cdef st_seg *s
+        cdef st_seg *o
+        cdef uint32_t off
+        for i in range(self.nsegs):
+            s = &self.segs[i]
+            if s.kind & ST_M_OUT and s.kind <= ST_M_INOUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
+                off = s.off + <uint32_t>(addr - s.addr)
+                if self.nouts:
+                    o = &self.outs[self.nouts - 1]
+                    if o.addr + o.len == addr and o.off + o.len == off:
+                        memcpy(self.buf + off, data, length)
+                        o.len += <uint32_t>length
+                        return 1
+                    if self.nouts == ST_OUTS:
+                        return 0
+                o = &self.outs[self.nouts]
+                memcpy(self.buf + off, data, length)
+                o.addr, o.len, o.off, o.kind = addr, <uint32_t>length, <uint16_t>off, 0
+                self.nouts += 1
+                return 1
+        return 0
+
+    def write(self, uint64_t addr, data):
+        self._write(addr, data, True)
+
+    def write_upto(self, uint64_t addr, data):
+        return self._write(addr, data, False)
+
+    def _write(self, uint64_t addr, data, bint whole):
+        cdef Py_buffer view
+        cdef int done = 0
+        if self.nsegs:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            try:
+                if view.len:
+                    done = self._staged_out(addr, <const char *>view.buf, <uint64_t>view.len)
+                if done:
+                    return view.len
+            finally:
+                PyBuffer_Release(&view)
+            if self.nouts:
+                self._flush()  # keep the order of writes
+        return vm_write(self.aspace._reach(), addr, data, whole)
+
+    # -- resumptions ----------------------------------------------------------------------------
+    def ret(self, int64_t value):
+        cdef int i
+        if not self._parked():
+            return
+        if memcmp(&self.regs.r15, self.snap, REGS_SIZE):
+            self._flush()
+            self.regs.rax = <uint64_t>value
+            self._put_regs()
+            self.ctx.flags = 0
+            self._give(ST_CMD_REGS, GUEST)
+            return
+        self.ctx.value = <uint64_t>value
+        self.ctx.nouts = self.nouts
+        for i in range(self.nouts):
+            self.ctx.outs[i] = self.outs[i]
+        self._give(ST_CMD_RET, GUEST)
+
+    def resume(self, bint fp_reset=False, uint64_t fp_from=0):
+        cdef uint32_t flags = 0, expect = GUEST
+        if not self._parked():
+            return
+        self._flush()
+        self._put_regs()
+        if fp_reset:
+            flags |= ST_FP_RESET
+        if fp_from:
+            flags |= ST_FP_FROM
+            expect |= 1 << ST_EV_FRAME_FAULT
+            if fp_from >= ST_LIMIT - ST_BUF_SIZE:
+                fp_from = 1  # faults
+        self.ctx.flags = flags
+        self.ctx.fp_addr = fp_from
+        self._give(ST_CMD_REGS, expect)
+
+    def enter_handler(self, uint64_t frame_addr, bytes frame, uint64_t fp_addr):
+        cdef Py_ssize_t n = len(frame)
+        if n > <Py_ssize_t>ST_BUF_SIZE:
+            raise ValueError("signal frame too long")
+        if not self._parked():
+            return
+        self._flush()
+        if frame_addr >= ST_LIMIT - ST_BUF_SIZE or fp_addr >= ST_LIMIT - ST_BUF_SIZE:
+            frame_addr = 1  # a frame in the stub's region: fault
+            fp_addr = 1
+        memcpy(self.buf, PyBytes_AS_STRING(frame), <size_t>n)
+        self._put_regs()
+        self.ctx.flags = 0
+        self.ctx.addr = frame_addr
+        self.ctx.len = <uint64_t>n
+        self.ctx.fp_addr = fp_addr
+        self._give(ST_CMD_HANDLER, GUEST | 1 << ST_EV_FRAME_FAULT)
+
+    # -- memory operations ------------------------------------------------------------------------
+    def run_ops(self, list ops, value=None):
+        cdef list todo
+        cdef bint uses_slot = False
+        if not self._parked():
+            return
+        self._flush()
+        todo = translate(ops, &uses_slot)
+        self.ops = todo
+        self.ops_at = 0
+        self.ops_base = <int>len(ops)
+        self.ops_value = value
+        self.uses_slot = uses_slot
+        if uses_slot and self.aspace._slot_taken(self):
+            self.state = WAITING
+            self.platform.running += 1
+            return
+        self._send_ops()
+
+    cdef int _send_ops(self) except -1:
+        """Send as many of the remaining operations as fit."""
+        cdef st_op *o
+        cdef uint32_t n = 0, room = ST_BUF_SIZE, expect
+        cdef int at = self.ops_at, total = len(self.ops)
+        cdef bytes data
+        cdef bint last
+        if self.uses_slot:
+            self.aspace.slot_owner = self
+        self.grants = []
+        self.grant_at = 0
+        while at < total:
+            op, flags, addr, length, a, b, data, fd, _ = self.ops[at]
+            if (n + 1) * sizeof(st_op) + (0 if data is None else <uint32_t>len(data)) > room:
+                break
+            o = <st_op *>self.buf + n
+            o.op, o.flags, o.addr, o.len, o.a, o.b = op, flags, addr, length, a, b
+            if data is not None:
+                room -= <uint32_t>len(data)
+                memcpy(self.buf + room, PyBytes_AS_STRING(data), <size_t>len(data))
+                o.a = room
+            elif op == OP_MMAP_FD:
+                self.grants.append((9, (addr, length, a, flags, ST_FD_SLOT, b), fd))
+            elif op == OP_MREMAP:
+                self.grants.append((25, (addr, length, a, 3, b), None))
+            n += 1
+            at += 1
+        self.ops_sent = at
+        self.ops_seq = sh_read32(&self.ctx.ops_seq)
+        last = at == total
+        self.ctx.nops = n
+        self.ctx.flags = 0
+        expect = 1 << ST_EV_OPS
+        if last and self.ops_value is not None:
+            self.ctx.flags = ST_OPS_VALUE
+            self.ctx.value = <uint64_t><int64_t>self.ops_value
+            expect |= GUEST
+            if memcmp(&self.regs.r15, self.snap, REGS_SIZE):
+                self._put_regs()
+                self.ctx.flags = ST_OPS_VALUE | ST_OPS_REGS
+        self._give(ST_CMD_OPS, expect)
+        return 0
+
+    def _ops_over(self):
+        self.ops = []
+        self.grants = []
+        if self.uses_slot:
+            self.uses_slot = False
+            if self.aspace.slot_owner is self:
+                self.aspace.slot_owner = None
+
+    def _ops_event(self, uint32_t done, int error):
+        """The stub has carried out a batch, or part of it. 1: hand the thread out."""
+        cdef int n = self.ops_sent - self.ops_at
+        if done > <uint32_t>n or (error == 0 and done != <uint32_t>n):
+            self.aspace._violation("operations that were not asked for")
+            return 0
+        self.ops_at += <int>done
+        if error == 0 and self.ops_at < <int>len(self.ops):
+            self._send_ops()
+            return 0
+        self.ops_errno = error if 0 <= error < 4096 else errno.EINVAL
+        self.ops_done = self.ops[self.ops_at][8] if error else self.ops_base
+        self._ops_over()
+        self.event = ST_EV_OPS
+        return 1
+
+    # -- clone --------------------------------------------------------------------------------------
+    def fork(self, done):
+        self._clone(done, True)
+
+    def spawn(self, done):
+        self._clone(done, False)
+
+    def _clone(self, done, bint process):
+        cdef Clone clone
+        cdef Registry platform = self.platform
+        cdef int error = 0
+        if not self._parked():
+            platform.later.append((done, (None, errno.EAGAIN)))
+            return
+        self._flush()
+        clone = Clone()
+        clone.parent = self
+        clone.done = done
+        clone.process = process
+        clone.slot = self.slot
+        clone.memfd = -1
+        if process:
+            error = platform._take_context(clone)
+        else:
+            clone.slot = self.aspace._free_slot()
+            if clone.slot < 0:
+                error = errno.EAGAIN
+        if error:
+            platform.later.append((done, (None, error)))
+            return
+        clone.nonce = platform._new_nonce()
+        platform.clones[clone.nonce] = clone
+        if not process:
+            self.aspace.slots[clone.slot] = clone
+            memset(sh_ctx(self.aspace.base, clone.slot), 0, sizeof(st_ctx))
+            sh_write32(&sh_ctx(self.aspace.base, clone.slot).turn, ST_TURN_SENTRY)
+        self.clone = clone
+        self._send_clone()
+
+    def _send_clone(self):
+        cdef Clone clone = self.clone
+        clone.granted = False
+        clone.since = sh_now()
+        self.ctx.value = clone.nonce
+        self.ctx.addr = <uint64_t>clone.slot
+        self.ctx.result = 0
+        self._give(ST_CMD_FORK if clone.process else ST_CMD_SPAWN, 1 << ST_EV_CLONE_FAILED)
+        self.state = CLONING
+
+    def _clone_failed(self, int error):
+        cdef Clone clone = self.clone
+        if error == errno.EINTR and clone.tries < 3:  # the second delivery of one call was refused
+            clone.tries += 1
+            self._send_clone()
+            return
+        self.platform._drop_clone(clone)
+        self.platform.later.append((clone.done, (None, error if 0 < error < 4096 else errno.EAGAIN)))
+
+    def exit(self):
+        if not self._parked():
+            return
+        self.exiting = True
+        self._give(ST_CMD_EXIT, 0)
+
+    # -- running threads ------------------------------------------------------------------------------
+    def interrupt(self):
+        if (self.state != RUNNING and self.state != WAITING) or self.exiting or self.interrupted:
+            return
+        self.interrupted = True
+        self.platform.interrupting.append(self)
+        self.interrupt_cpu = sh_cpu_time(self.aspace.pid)
+        sh_write32(&self.ctx.interrupt, 1)
+        sh_tgkill(self.aspace.pid, self.tid, ST_INTR_SIGNAL)
+
+
+cdef class AddressSpace:
+    def __init__(self):
+        self.threads = []
+        self.slots = []
+        self.slot_queue = []
+        self.position = -1
+        self.pidfd = -1
+
+    cdef int _reach(self) except -1:
+        """The thread id for process_vm_*: the leader's, which stays ours until we reap it, unless it has left its
+        memory behind by ending before the others."""
+        cdef Thread thread
+        if self.dead or self.killed:
+            raise MemFault(0)
+        if self.leader_gone:
+            for thread in self.threads:
+                if sh_tgkill(self.pid, thread.tid, 0) == 0:
+                    return thread.tid
+            raise MemFault(0)
+        return self.pid
+
+    def read(self, uint64_t addr, uint64_t length):
+        return vm_read(self._reach(), addr, length, True)
+
+    def read_upto(self, uint64_t addr, uint64_t length):
+        return vm_read(self._reach(), addr, length, False)
+
+    def read_cstr(self, uint64_t addr, uint64_t limit):
+        """As Thread.read_cstr."""
+        cdef uint64_t got = 0, n
+        cdef bytes part
+        cdef list parts = []
+        cdef Py_ssize_t end
+        while got < limit:
+            n = min(limit - got, 4096 - ((addr + got) & 4095))  # up to the end of the page
+            part = vm_read(self._reach(), addr + got, n, True)
+            end = part.find(b"\0")
+            if end >= 0:
+                parts.append(part[:end])
+                return b"".join(parts)
+            parts.append(part)
+            got += n
+        return b"".join(parts)
+
+    def write(self, uint64_t addr, data):
+        vm_write(self._reach(), addr, data, True)
+
+    def write_upto(self, uint64_t addr, data):
+        return vm_write(self._reach(), addr, data, False)
+
+    def kill(self):
+        cdef Thread thread
+        if self.killed or self.dead:
+            self.killed = True
+            return
+        self.killed = True
+        sh_pidfd_kill(self.pidfd)
+        for thread in self.threads:
+            self.platform._forget(thread)
+            if thread in self.platform.ready:
+                self.platform.ready.remove(thread)
+        self._detach()
+
+    def _violation(self, str what):
+        """Impossible behaviour: end the host process; its threads are then reported dead."""
+        if not self.killed and not self.dead:
+            log.info(f"host process {self.pid} killed: unexpected {what}")
+            sh_pidfd_kill(self.pidfd)
+
+    def _free_slot(self):
+        cdef int i
+        for i in range(len(self.slots)):
+            if self.slots[i] is None:
+                return i
+        if len(self.slots) >= ST_SLOTS:
+            return -1
+        self.slots.append(None)
+        i = len(self.slots) - 1
+        self.platform.entries[self.position].words = i // 64 + 1
+        return i
+
+    def _slot_taken(self, Thread thread):
+        """Whether `thread` has to wait for the descriptor slot; then it is queued."""
+        cdef Thread owner = self.slot_owner
+        if owner is None or owner is thread:
+            return False
+        if owner.state == DEAD or owner.state == PARKED or sh_read32(&owner.ctx.ops_seq) != owner.ops_seq:
+            self.slot_owner = None
+            return False
+        if thread not in self.slot_queue:
+            self.slot_queue.append(thread)
+            self.platform.later.append((self._retry_slot, ()))
+        return True
+
+    def _retry_slot(self):
+        cdef Thread thread
+        while self.slot_queue:
+            thread = self.slot_queue[0]
+            if thread.state == WAITING:
+                if self._slot_taken(thread):
+                    self.platform.next_check = 0
+                    self.platform.slot_waits.append(self)
+                    return
+                self.platform.running -= 1
+                thread.state = PARKED
+                thread._send_ops()
+            self.slot_queue.pop(0)
+
+    cdef int _detach(self) except -1:
+        """Drop what the address space holds, but its host process id (a zombie's, until reaped)."""
+        self.platform._remove_space(self)
+        if self.base != NULL:
+            sh_unmap_context(self.base)
+            self.base = NULL
+        self.threads = []
+        self.slots = []
+        self.slot_queue = []
+        self.slot_owner = None
+        return 0
+
+
+cdef class Registry:
+    """The threads, spaces and clones of one platform, and what they keep there. Platform (systrap.pyx) is the whole."""
+
+    def __init__(self):
+        self.listener = self.epoll = -1
+        self.spaces = []
+        self.watched = {}
+        self.by_tid = {}
+        self.by_pid = {}
+        self.clones = {}
+        self.ready = []
+        self.later = []
+        self.interrupting = []
+        self.slot_waits = []
+        self.spare = []
+        self.nonces = b""
+        self.gap = 1e9
+
+    def __dealloc__(self):
+        free(self.entries)
+
+    def _new_nonce(self):
+        while True:
+            if not self.nonces:
+                self.nonces = os.urandom(256)
+            nonce = int.from_bytes(self.nonces[:4], "little")
+            self.nonces = self.nonces[4:]
+            if nonce and nonce not in self.clones:
+                return nonce
+
+    def _take_context(self, Clone clone):
+        """Fresh context memory for a new process; an errno."""
+        cdef int error
+        if self.spare:
+            address, clone.memfd = self.spare.pop()
+            clone.base = <void *><uintptr_t>address
+            return 0
+        error = sh_new_context(&clone.base, &clone.memfd)
+        if error:
+            return -error if error in (-errno.ENOMEM, -errno.EAGAIN) else errno.EAGAIN
+        return 0
+
+    def _spare_context(self):
+        cdef void *where = NULL
+        cdef int fd = -1
+        if sh_new_context(&where, &fd) == 0:
+            self.spare.append((<uintptr_t>where, fd))
+
+    cdef AddressSpace _new_space(self, int pid, void *where):
+        cdef AddressSpace space = AddressSpace()
+        space.platform = self
+        space.pid = pid
+        space.base = where
+        space.pidfd = sh_pidfd_open(pid)
+        if space.pidfd < 0:
+            raise OSError(-space.pidfd, "pidfd_open")
+        sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, space.pidfd, EPOLLIN)
+        self.watched[space.pidfd] = space
+        self.by_pid[pid] = space
+        self._add_space(space)
+        return space
+
+    cdef Thread _new_thread(self, AddressSpace space, int tid, int slot):
+        cdef Thread thread = Thread()
+        thread.platform = self
+        thread.aspace = space
+        thread.tid = tid
+        thread.slot = slot
+        thread.ctx = sh_ctx(space.base, slot)
+        thread.buf = sh_buf(space.base, slot)
+        thread.state = PARKED
+        while len(space.slots) <= slot:
+            space.slots.append(None)
+        space.slots[slot] = thread
+        self.entries[space.position].words = max(self.entries[space.position].words, <uint32_t>slot // 64 + 1)
+        space.threads.append(thread)
+        self.by_tid[tid] = thread
+        return thread
+
+    cdef int _add_space(self, AddressSpace space) except -1:
+        cdef sh_entry *grown
+        if self.nentries == self.entries_room:
+            grown = <sh_entry *>realloc(self.entries, (self.entries_room + 64) * sizeof(sh_entry))
+            if grown == NULL:
+                raise MemoryError()
+            self.entries = grown
+            self.entries_room += 64
+        self.entries[self.nentries].ready = <uint64_t *>space.base
+        self.entries[self.nentries].words = 1
+        space.position = self.nentries
+        self.nentries += 1
+        self.spaces.append(space)
+        return 0
+
+    cdef int _remove_space(self, AddressSpace space) except -1:
+        cdef AddressSpace moved
+        if space.position < 0:
+            return 0
+        self.nentries -= 1
+        moved = self.spaces.pop()
+        if moved is not space:
+            self.entries[space.position] = self.entries[self.nentries]
+            self.spaces[space.position] = moved
+            moved.position = space.position
+        space.position = -1
+        return 0
+
+    def _forget(self, Thread thread):
+        """The thread is gone or about to be: no event of it is reported after this."""
+        cdef Clone clone = thread.clone
+        if thread.state == DEAD:
+            return
+        if thread.state != PARKED:
+            self.running -= 1
+        thread.state = DEAD
+        thread.event = 0  # for one that was about to be handed out
+        thread.ctx = NULL
+        thread.buf = NULL
+        thread.nsegs = thread.nouts = 0
+        if thread.interrupted:
+            thread.interrupted = False
+            self.interrupting.remove(thread)
+        if self.by_tid.get(thread.tid) is thread:
+            del self.by_tid[thread.tid]
+        if clone is not None:
+            self._drop_clone(clone)
+            self.later.append((clone.done, (None, errno.EAGAIN)))
+        thread.ops = []
+        thread.grants = []
+
+    def _drop_clone(self, Clone clone):
+        """A clone that failed, or whose parent is gone."""
+        cdef Thread parent = clone.parent
+        self.clones.pop(clone.nonce, None)
+        parent.clone = None
+        clone.parent = None
+        if clone.process:
+            if clone.memfd >= 0:
+                sh_unmap_context(clone.base)
+                os.close(clone.memfd)
+                clone.memfd = -1
+        elif clone.slot < <int>len(parent.aspace.slots) and parent.aspace.slots[clone.slot] is clone:
+            parent.aspace.slots[clone.slot] = None
+
+    cdef void _called_from(self, int cpu) noexcept:
+        if cpu == self.caller_cpu:
+            self.same_cpu += 1
+        else:
+            self.caller_cpu = cpu
+            self.same_cpu = 0
