@@ -1,70 +1,55 @@
-/* The stub: what runs in every guest process besides the guest. Signal handlers on a private
- * alternate stack turn traps, faults and interrupts into events in shared memory, wait for the
- * Sentry, and carry out its reply. Road (a) of the design: every guest system call arrives as SIGSYS.
+/* The stub: what runs in every guest process besides the guest. It turns system calls, faults and interrupts into
+ * events in shared memory, waits for the Sentry, and carries out its reply. Two ways lead in: signal handlers on a
+ * private alternate stack (road (a): every call traps as SIGSYS), and st_enter, where rewritten call sites
+ * jump to (road (b): st_call, on the same stack, without a signal and without a frame).
  *
  * Nothing here is a wall. The guest shares the address space and may jump in, scribble on stacks and
  * contexts or send nonsense; the seccomp filter (sentry/platform/guest_filter.py) and the Sentry's
  * checks bound what that can do. The stub only has to be right for guests that leave it alone.
  *
- * The interrupt signal and SIGSYS are blocked in all handlers; SEGV and BUS are not, because the
- * copies here may fault. So an interrupt is delivered at an instruction of the guest, or waits until
- * rt_sigreturn opens the mask again: none gets lost between the test and the sleep. */
-#include <linux/futex.h>
+ * Interrupts. In handlers the interrupt signal and SIGSYS are blocked (SEGV and BUS are not, because the copies here may
+ * fault), so on road (a) an interrupt meets an instruction of the guest, or waits until rt_sigreturn opens the mask
+ * again. Road (b) runs with the guest's open mask. An interrupt that comes before the event is posted is news
+ * that the event carries. On the way back `leaving` says where the guest's registers are, and is set before the last
+ * look at the flag: one that comes later is turned by its handler into the event. So none gets lost. */
 #include <linux/mman.h>
 #include <linux/prctl.h>
-#include "stub.h"
+#include "stub_handoff.h"
 
 #define EFAULT 14
 #define EINVAL 22
+#define EFLAGS_TF 0x100u
+#define EFLAGS_SLOW 0x254100u /* TF NT RF AC ID: left to rt_sigreturn */
+#define CODE_LEN ((uint64_t)(st_blob_end - st_blob_begin))
+#define AT(label) ((uint64_t)(uintptr_t)(label))
 
-#define FX_MXCSR 24
-#define FX_MXCSR_MASK 28
-#define FX_SW 464 /* struct _fpx_sw_bytes */
-#define FX_SIZE 512
-#define XSTATE_HEADER 64
-
-static inline uint64_t rdtsc(void)
-{
-	uint32_t lo, hi;
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
-
-/* Time since the last resumption, and the CPU (Linux keeps its number in TSC_AUX). */
-static inline void stamp(struct st_ctx *c)
-{
-	uint32_t lo, hi, aux;
-	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
-	c->gap = ((uint64_t)hi << 32 | lo) - c->resumed;
-	c->cpu = aux & 0xfff;
-}
-
-static inline struct st_ctx *context(uint32_t slot)
-{
-	return (struct st_ctx *)(ST_CTX + (uint64_t)(slot + 1) * ST_CTX_SIZE);
-}
-
-static inline char *buffer(uint32_t slot)
-{
-	return (char *)(ST_CTX + ST_BUF_OFF + (uint64_t)slot * ST_BUF_SIZE);
-}
-
-/* The handler's stack tells whose context it is. */
-static inline uint32_t my_slot(void)
-{
-	return (uint32_t)(((uint64_t)__builtin_frame_address(0) - ST_STACK) >> ST_STACK_SHIFT) & 4095u;
-}
+#define barrier() __asm__ volatile("" : : : "memory")
 
 /* An end by a call that nobody approved: the Sentry kills the process. Without a Sentry that call is ENOSYS, and a
  * fault in the handler of the same fault is the end. */
-static void __attribute__((noreturn)) panic(void)
+void panic(void)
 {
 	SYS(__NR_exit, 125, 0, 0, 0, 0, 0);
 	for (;;)
 		__asm__ volatile("ud2");
 }
 
-/* --- events -------------------------------------------------------------------------------- */
+/* --- registers ------------------------------------------------------------------------------ */
+
+/* Whoever does not use GS has it pointing to the context, for st_enter, and never sees that in a register set. */
+static uint64_t shown_gs(const struct st_ctx *c)
+{
+	uint64_t gs = __builtin_ia32_rdgsbase64();
+	return gs == (uint64_t)c ? 0 : gs;
+}
+
+/* Before the guest goes on: st_enter finds the context and the stack. */
+static void arm(struct st_ctx *c, uint32_t slot)
+{
+	c->stack = ST_STACK + ((uint64_t)(slot + 1) << ST_STACK_SHIFT);
+	if (SHARED->sites && !__builtin_ia32_rdgsbase64())
+		__builtin_ia32_wrgsbase64((uint64_t)c);
+}
 
 static void save_regs(struct st_ctx *c, const struct ucontext *uc)
 {
@@ -77,181 +62,26 @@ static void save_regs(struct st_ctx *c, const struct ucontext *uc)
 	r->orig_rax = (uint64_t)-1;
 	r->rip = g->rip, r->rsp = g->rsp, r->eflags = g->eflags;
 	r->fs_base = __builtin_ia32_rdfsbase64();
-	r->gs_base = __builtin_ia32_rdgsbase64();
-	c->nsegs = 0;
+	r->gs_base = shown_gs(c);
 }
 
-static void load_regs(const struct st_ctx *c, struct ucontext *uc)
+static void put_regs(const struct st_regs *r, struct ucontext *uc)
 {
 	struct sigcontext *g = &uc->uc_mcontext;
-	const struct st_regs *r = &c->regs;
 	g->r15 = r->r15, g->r14 = r->r14, g->r13 = r->r13, g->r12 = r->r12;
 	g->rbp = r->rbp, g->rbx = r->rbx, g->r11 = r->r11, g->r10 = r->r10;
 	g->r9 = r->r9, g->r8 = r->r8, g->rax = r->rax, g->rcx = r->rcx;
 	g->rdx = r->rdx, g->rsi = r->rsi, g->rdi = r->rdi;
 	g->rip = r->rip, g->rsp = r->rsp, g->eflags = r->eflags;
-	st_set_base(r->fs_base, r->gs_base);
 }
 
-/* Copies what the table says about this call's pointers into the buffer. A piece that cannot be
- * copied whole is left out: the Sentry then looks itself, with Linux's exact partial results. */
-static void marshal(struct st_ctx *c, uint32_t slot, uint32_t nr)
+static void load_regs(const struct st_ctx *c, struct ucontext *uc)
 {
-	const volatile struct st_row *row = &SHARED->rows[nr];
-	uint32_t n = row->nparts, used = 0, nsegs = 0;
-	const struct st_regs *r = &c->regs;
-	uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-	char *buf = buffer(slot);
-	for (uint32_t i = 0; i < n && i < ST_PARTS; i++) {
-		uint32_t kind = row->parts[i].kind, arg = row->parts[i].arg;
-		uint64_t len = row->parts[i].len, addr;
-		if (arg >= 6)
-			continue;
-		addr = args[arg];
-		if (!addr || addr >= ST_LIMIT)
-			continue;
-		if (kind & ST_M_LEN_ARG)
-			len = len < 6 ? args[len] : 0;
-		kind &= 0x7f;
-		if (kind == ST_M_STR) {
-			int64_t got;
-			if (used + ST_STR_MAX > ST_BUF_SIZE)
-				continue;
-			got = st_copy_str(buf + used, (const char *)addr, ST_STR_MAX);
-			if (got < 0)
-				continue;
-			len = (uint64_t)got;
-		} else {
-			if (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || used + len > ST_BUF_SIZE ||
-			    addr + len > ST_LIMIT)
-				continue;
-			if (kind & ST_M_OUT) {
-				/* An unwritable output buffer has to be noticed before the call takes effect. */
-				uint64_t page = addr;
-				int bad = 0;
-				do {
-					bad |= st_probe_write((void *)page);
-					page = (page | 4095) + 1;
-				} while (page < addr + len && !bad);
-				if (bad)
-					continue;
-			}
-			if (kind & ST_M_IN && st_copy(buf + used, (const void *)addr, len))
-				continue;
-		}
-		c->segs[nsegs].addr = addr;
-		c->segs[nsegs].len = (uint32_t)len;
-		c->segs[nsegs].off = (uint16_t)used;
-		c->segs[nsegs].kind = (uint16_t)kind;
-		nsegs++;
-		used = (used + (uint32_t)len + 15u) & ~15u;
-	}
-	c->nsegs = nsegs;
-}
-
-/* --- hand-off ------------------------------------------------------------------------------- */
-
-/* Returns whether the Sentry slept. */
-static int post(struct st_ctx *c, uint32_t slot)
-{
-	uint64_t *ready = (uint64_t *)ST_CTX + slot / 64;
-	__atomic_store_n(&c->park, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&c->turn, ST_TURN_SENTRY, __ATOMIC_RELEASE);
-	__atomic_fetch_or(ready, 1ull << slot % 64, __ATOMIC_SEQ_CST);
-	/* The Sentry sets the flag and then looks at the ready words again; we do it the other way round. */
-	if (__atomic_load_n(&SHARED->sleeping, __ATOMIC_SEQ_CST)) {
-		uint64_t one = 1;
-		SYS(__NR_write, ST_FD_BELL, &one, 8, 0, 0, 0);
-		return 1;
-	}
-	return 0;
-}
-
-/* A Sentry that slept may be woken on this CPU: then a spin only keeps it from answering. */
-static void wait_turn(struct st_ctx *c, int rang)
-{
-	uint64_t limit = rang ? 0 : SHARED->spin;
-	if (limit) {
-		uint64_t start = rdtsc();
-		do {
-			if (__atomic_load_n(&c->turn, __ATOMIC_ACQUIRE) == ST_TURN_STUB)
-				return;
-			if (__atomic_load_n(&c->park, __ATOMIC_RELAXED))
-				break;
-			__builtin_ia32_pause();
-		} while (rdtsc() - start < limit);
-	}
-	for (;;) {
-		__atomic_store_n(&c->asleep, 1, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&c->turn, __ATOMIC_SEQ_CST) == ST_TURN_STUB)
-			break;
-		SYS(__NR_futex, &c->turn, FUTEX_WAIT, ST_TURN_SENTRY, 0, 0, 0);
-	}
-	__atomic_store_n(&c->asleep, 0, __ATOMIC_RELAXED);
+	put_regs(&c->regs, uc);
+	st_set_base(c->regs.fs_base, c->regs.gs_base);
 }
 
 /* --- replies -------------------------------------------------------------------------------- */
-
-static struct _fpx_sw_bytes *fp_sw(char *fx)
-{
-	return (struct _fpx_sw_bytes *)(fx + FX_SW);
-}
-
-static uint64_t fp_size(char *fx)
-{
-	return fp_sw(fx)->magic1 == FP_XSTATE_MAGIC1 ? fp_sw(fx)->extended_size : FX_SIZE;
-}
-
-/* Initial FP state: an empty XSTATE_BV means "initial" for every component; MXCSR is read all the same. */
-static void fp_reset(char *fx)
-{
-	memset(fx, 0, FX_MXCSR);
-	memset(fx + FX_MXCSR_MASK + 4, 0, 416 - FX_MXCSR_MASK - 4);
-	*(uint16_t *)fx = 0x37f;
-	*(uint32_t *)(fx + FX_MXCSR) = 0x1f80;
-	if (fp_sw(fx)->magic1 == FP_XSTATE_MAGIC1)
-		memset(fx + FX_SIZE, 0, XSTATE_HEADER);
-}
-
-/* Loads a guest's signal frame image as rt_sigreturn would: without valid magic numbers and our sizes it is an
- * FXSAVE image (arch/x86/kernel/fpu/signal.c: check_xstate_in_sigframe); what the processor would refuse is
- * refused here, since a failing rt_sigreturn of ours would look like a fault of the guest. 0, or -1. */
-static int fp_load(char *fx, const char *from)
-{
-	struct _fpx_sw_bytes sw = *fp_sw(fx);
-	struct _fpx_sw_bytes *theirs;
-	uint32_t mask = *(uint32_t *)(fx + FX_MXCSR_MASK), magic2 = 0;
-	char image[FX_SIZE + XSTATE_HEADER] __attribute__((aligned(64)));
-	uint64_t *header = (uint64_t *)(image + FX_SIZE);
-	int whole;
-	if (st_copy(image, from, FX_SIZE))
-		return -1;
-	if (*(uint32_t *)(image + FX_MXCSR) & ~(mask ? mask : 0xffbf))
-		return -1;
-	*(uint32_t *)(image + FX_MXCSR_MASK) = mask;
-	theirs = fp_sw(image);
-	whole = sw.magic1 == FP_XSTATE_MAGIC1 && theirs->magic1 == FP_XSTATE_MAGIC1 &&
-		theirs->extended_size == sw.extended_size && theirs->xstate_size == sw.xstate_size;
-	if (whole && st_copy(&magic2, from + sw.xstate_size, 4))
-		return -1;
-	if (whole && magic2 == FP_XSTATE_MAGIC2) {
-		if (st_copy(header, from + FX_SIZE, XSTATE_HEADER) || header[0] & ~sw.xfeatures)
-			return -1;
-		for (int i = 1; i < XSTATE_HEADER / 8; i++)
-			if (header[i])
-				return -1;
-		header[0] &= theirs->xfeatures;
-		if (st_copy(fx + FX_SIZE + XSTATE_HEADER, from + FX_SIZE + XSTATE_HEADER,
-			    sw.xstate_size - FX_SIZE - XSTATE_HEADER))
-			return -1;
-	} else {
-		memset(header, 0, XSTATE_HEADER);
-		header[0] = 3; /* x87 and SSE from the image, the rest initial */
-	}
-	*theirs = sw;
-	memcpy(fx, image, sw.magic1 == FP_XSTATE_MAGIC1 ? FX_SIZE + XSTATE_HEADER : FX_SIZE);
-	return 0;
-}
 
 static int run_ops(struct st_ctx *c, uint32_t slot)
 {
@@ -332,28 +162,24 @@ static long spawn(struct ucontext *uc, uint32_t slot, uint64_t child, uint64_t n
 	return st_clone_thread(ST_CLONE_THREAD, ((uint64_t)frame + delta - 256) & ~15ull, copy, nonce);
 }
 
-/* Waits for the Sentry's word and does it, until the guest may go on. */
-static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang)
+/* Waits for the Sentry's word and does it, until the guest may go on with what is in `uc`. */
+static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const struct parts *parts, int rang)
 {
 	char *fx = (char *)uc->uc_mcontext.fpstate;
+	uint32_t what;
 	uint64_t nonce;
 	long r;
 	for (;;) {
 		wait_turn(c, rang);
-		rang = 0;
-		switch (c->cmd) {
-		case ST_CMD_RET: {
-			uint32_t n = c->nouts;
-			uc->uc_mcontext.rax = c->value;
-			for (uint32_t i = 0; i < n && i < ST_OUTS; i++)
-				if (st_copy((void *)c->outs[i].addr, buffer(slot) + c->outs[i].off, c->outs[i].len))
-					uc->uc_mcontext.rax = (uint64_t)-EFAULT;
+		what = c->what;
+		switch (what & 0xff) {
+		case ST_CMD_RET:
+			uc->uc_mcontext.rax = deliver(c, slot, parts, what) ? (uint64_t)-EFAULT : c->word;
 			goto guest;
-		}
 		case ST_CMD_HANDLER:
 			if (c->len > ST_BUF_SIZE || st_copy((void *)c->addr, buffer(slot), c->len) ||
 			    st_copy((void *)c->fp_addr, fx, fp_size(fx))) {
-				c->event = ST_EV_FRAME_FAULT;
+				c->what = ST_EV_FRAME_FAULT;
 				break;
 			}
 			fp_reset(fx);
@@ -361,7 +187,7 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang
 			goto guest;
 		case ST_CMD_REGS:
 			if (c->flags & ST_FP_FROM && fp_load(fx, (const char *)c->fp_addr)) {
-				c->event = ST_EV_FRAME_FAULT;
+				c->what = ST_EV_FRAME_FAULT;
 				break;
 			}
 			if (c->flags & ST_FP_RESET)
@@ -372,14 +198,14 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang
 			if (!run_ops(c, slot) && c->flags & ST_OPS_VALUE) {
 				if (c->flags & ST_OPS_REGS)
 					load_regs(c, uc);
-				uc->uc_mcontext.rax = c->value;
+				uc->uc_mcontext.rax = c->word;
 				goto guest;
 			}
-			c->event = ST_EV_OPS;
+			c->what = ST_EV_OPS;
 			break;
 		case ST_CMD_FORK:
 			/* Parked again at once: the Sentry may reply as soon as it has seen the child. */
-			nonce = c->value;
+			nonce = c->word;
 			__atomic_store_n(&c->turn, ST_TURN_SENTRY, __ATOMIC_RELEASE);
 			r = SYS(__NR_clone, ST_CLONE_FORK, 0, 0, 0, 0, 0);
 			if (r == 0) {
@@ -390,17 +216,17 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang
 				c->result = (int32_t)r; /* for a child that dies before it reports */
 				continue;
 			}
-			c->event = ST_EV_CLONE_FAILED;
+			c->what = ST_EV_CLONE_FAILED;
 			c->result = (int32_t)-r;
 			break;
 		case ST_CMD_SPAWN:
-			nonce = c->value;
+			nonce = c->word;
 			r = (long)c->addr;
 			__atomic_store_n(&c->turn, ST_TURN_SENTRY, __ATOMIC_RELEASE);
 			r = spawn(uc, slot, (uint64_t)r, nonce);
 			if (r >= 0)
 				continue;
-			c->event = ST_EV_CLONE_FAILED;
+			c->what = ST_EV_CLONE_FAILED;
 			c->result = (int32_t)-r;
 			break;
 		case ST_CMD_EXIT:
@@ -412,41 +238,162 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, int rang
 		rang = post(c, slot);
 	}
 guest:
-	c->resumed = rdtsc();
+	arm(c, slot);
+}
+
+/* Serves (unless there is nothing to wait for) and returns to the guest where the interrupt signal is open: an interrupt
+ * on the way back becomes the next event. */
+static void __attribute__((noreturn)) leave_open(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const struct parts *parts, int pending)
+{
+	int rang = 0;
+	for (;;) {
+		if (pending)
+			serve(c, slot, uc, parts, rang);
+		c->frame = (uint64_t)uc;
+		barrier();
+		c->leaving = ST_LEAVING_FRAME;
+		barrier();
+		if (!*(volatile uint32_t *)&c->interrupt)
+			st_sigreturn(uc);
+		c->leaving = ST_INSIDE;
+		barrier();
+		/* From here on the signal's handler leaves the flag to us. */
+		pending = (int)__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL);
+		if (pending) {
+			save_regs(c, uc);
+			c->what = ST_EV_INTERRUPT;
+			rang = post(c, slot);
+		}
+	}
 }
 
 /* A new thread's first act is a call that the Sentry answers; then it waits like any parked thread. */
 void __attribute__((noreturn, used)) st_thread_main(struct ucontext *uc, uint64_t nonce)
 {
+	static const struct parts none;
 	uint32_t slot = my_slot();
 	SYS(ST_NR_HELLO, nonce, 0, 0, 0, 0, 0);
-	serve(context(slot), slot, uc, 0);
-	st_sigreturn(uc);
+	leave_open(context(slot), slot, uc, &none, 1);
+}
+
+/* --- rewritten call sites -------------------------------------------------------------------- */
+
+enum { FRAME_REPLY, FRAME_INTERRUPT, FRAME_ONLY };
+
+/* Makes the frame that a signal would have made, of `regs` and the live FP state, and goes on as after one: with the
+ * reply that is there, with an interrupt to report, or straight back to the guest. */
+static void __attribute__((noreturn, noinline)) with_frame(struct st_ctx *c, uint32_t slot, const struct parts *parts, int why)
+{
+	struct {
+		uint64_t restorer;
+		struct ucontext uc;
+		char fx[FP_ROOM] __attribute__((aligned(64))); /* above uc, as in the kernel's frames: `spawn` copies both */
+	} f;
+	memset(&f.uc, 0, sizeof f.uc);
+	put_regs(&c->regs, &f.uc);
+	f.uc.uc_flags = 7; /* UC_FP_XSTATE UC_SIGCONTEXT_SS UC_STRICT_RESTORE_SS */
+	f.uc.uc_stack.ss_sp = (void *)(ST_STACK + ((uint64_t)slot << ST_STACK_SHIFT));
+	f.uc.uc_stack.ss_size = ST_STACK_SIZE;
+	f.uc.uc_mcontext.cs = 0x33;
+	f.uc.uc_mcontext.ss = 0x2b;
+	fp_save(f.fx);
+	f.uc.uc_mcontext.fpstate = (void *)f.fx;
+	if (why == FRAME_INTERRUPT) {
+		save_regs(c, &f.uc);
+		c->what = ST_EV_INTERRUPT;
+		post(c, slot);
+	}
+	leave_open(c, slot, &f.uc, parts, why != FRAME_ONLY);
+}
+
+/* One call of a rewritten site; `regs` has the guest's registers, rip behind the site. Returns what goes into rax; the
+ * entry loads the rest again. */
+uint64_t __attribute__((used)) st_call(struct st_ctx *c)
+{
+	const struct st_regs *r = &c->regs;
+	const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
+	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, mask = 0;
+	struct parts parts;
+	uint64_t value;
+	int rang;
+	if (nr < ST_ROWS) {
+		const volatile struct st_row *row = &SHARED->rows[nr];
+		uint32_t answer = row->answer;
+		if (answer && c->known >> (answer - 1) & 1) {
+			value = c->answers[(answer - 1) % ST_ANSWERS];
+			goto guest;
+		}
+		if (row->nparts)
+			mask = marshal(&parts, slot, row, args);
+	}
+	for (int i = 0; i < 6; i++)
+		c->args[i] = args[i];
+	c->word = nr;
+	c->what = ST_EV_SYSCALL | mask << ST_WHAT_PARTS;
+	rang = post(c, slot);
+	for (;;) {
+		wait_turn(c, rang);
+		what = c->what;
+		if ((what & 0xff) == ST_CMD_RET) {
+			value = what >> ST_WHAT_OUTS && deliver(c, slot, &parts, what) ? (uint64_t)-EFAULT : c->word;
+			break;
+		}
+		if ((what & 0xff) != ST_CMD_OPS || c->flags & ST_OPS_REGS)
+			with_frame(c, slot, &parts, FRAME_REPLY);
+		if (!run_ops(c, slot) && c->flags & ST_OPS_VALUE) {
+			value = c->word;
+			break;
+		}
+		c->what = ST_EV_OPS;
+		rang = post(c, slot);
+	}
+guest:
+	if (c->stepped) {
+		c->stepped = 0;
+		c->regs.eflags |= EFLAGS_TF;
+	}
+	c->regs.rax = value;
+	barrier();
+	c->leaving = ST_LEAVING;
+	barrier();
+	if (*(volatile uint32_t *)&c->interrupt || c->regs.eflags & EFLAGS_SLOW) {
+		c->leaving = ST_INSIDE;
+		barrier();
+		with_frame(c, slot, &parts, __atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL) ? FRAME_INTERRUPT : FRAME_ONLY);
+	}
+	return value;
 }
 
 /* --- signal handlers -------------------------------------------------------------------------- */
 
 void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 {
-	uint32_t slot = my_slot();
+	uint32_t slot = my_slot(), mask = 0;
 	struct st_ctx *c = context(slot);
+	struct parts parts;
+	const struct st_regs *r = &c->regs;
 	(void)sig;
-	if (!c->resumed)
-		c->fp_size = (uint32_t)fp_size((char *)((struct ucontext *)ucp)->uc_mcontext.fpstate);
-	stamp(c);
-	c->event = ST_EV_SYSCALL;
-	c->nr = info->si_syscall;
-	c->arch = info->si_arch;
+	if (!c->stack) {
+		char *fx = (char *)((struct ucontext *)ucp)->uc_mcontext.fpstate;
+		c->fp_size = (uint32_t)fp_size(fx);
+		memcpy(c->fp_sw, fp_sw(fx), sizeof c->fp_sw);
+	}
 	save_regs(c, ucp);
-	if ((uint32_t)info->si_syscall < ST_ROWS)
-		marshal(c, slot, (uint32_t)info->si_syscall);
-	serve(c, slot, ucp, post(c, slot));
+	c->args[0] = r->rdi, c->args[1] = r->rsi, c->args[2] = r->rdx;
+	c->args[3] = r->r10, c->args[4] = r->r8, c->args[5] = r->r9;
+	if ((uint32_t)info->si_syscall < ST_ROWS) {
+		const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
+		mask = marshal(&parts, slot, &SHARED->rows[info->si_syscall], args);
+	}
+	c->word = (uint32_t)info->si_syscall;
+	c->arch = info->si_arch;
+	c->what = ST_EV_SYSCALL | ST_WHAT_TRAP | mask << ST_WHAT_PARTS;
+	serve(c, slot, ucp, &parts, post(c, slot));
 }
 
 /* Whether a fault is one of ours; then execution goes on at the place that reports it. */
 static int recover(struct sigcontext *g)
 {
-#define AT(label) ((uint64_t)(uintptr_t)(label))
 	if (g->rip == AT(st_copy_insn))
 		g->rip = AT(st_copy_out);
 	else if (g->rip == AT(st_zero_insn))
@@ -468,32 +415,54 @@ void st_on_fault(int sig, siginfo_t *info, void *ucp)
 	struct sigcontext *g = &uc->uc_mcontext;
 	uint32_t slot = my_slot();
 	struct st_ctx *c = context(slot);
-	if (g->rsp - ST_STACK < ST_STACKS_LEN) { /* in the stub */
+	struct parts parts;
+	int in_stack = g->rsp - ST_STACK < ST_STACKS_LEN;
+	if ((in_stack || g->rip - ST_TEXT < CODE_LEN) && sig == SIGTRAP && g->eflags & EFLAGS_TF) {
+		c->stepped = 1; /* steps count in guest code only */
+		g->eflags &= ~(uint64_t)EFLAGS_TF;
+		return;
+	}
+	if (in_stack) {
 		if (recover(g))
 			return;
 		panic();
 	}
-	stamp(c);
-	c->event = ST_EV_FAULT;
 	c->fault[0] = (uint64_t)sig;
 	c->fault[1] = (uint64_t)(int64_t)info->si_code;
 	c->fault[2] = (uint64_t)info->si_addr;
 	c->fault[3] = g->trapno;
 	c->fault[4] = g->err;
 	save_regs(c, uc);
-	serve(c, slot, uc, post(c, slot));
+	c->what = ST_EV_FAULT;
+	serve(c, slot, uc, &parts, post(c, slot));
 }
 
 void st_on_interrupt(int sig, siginfo_t *info, void *ucp)
 {
 	uint32_t slot = my_slot();
 	struct st_ctx *c = context(slot);
+	struct ucontext *uc = ucp;
+	const struct sigcontext *g = &uc->uc_mcontext;
+	struct parts parts;
+	int in_stack = g->rsp - ST_STACK < ST_STACKS_LEN;
 	(void)sig, (void)info;
+	if (in_stack || g->rip - ST_TEXT < CODE_LEN) {
+		uint32_t leaving = c->leaving;
+		if (!in_stack && !(g->rip >= AT(st_exit_begin) && g->rip < AT(st_exit_end)))
+			return; /* on the way in */
+		if (leaving == ST_INSIDE)
+			return;
+		if (leaving == ST_LEAVING)
+			put_regs(&c->regs, uc);
+		else
+			uc = (struct ucontext *)c->frame;
+	}
 	/* The flag is gone when another event carried the news first. */
-	if (!__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL))
-		return;
-	stamp(c);
-	c->event = ST_EV_INTERRUPT;
-	save_regs(c, ucp);
-	serve(c, slot, ucp, post(c, slot));
+	if (__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL)) {
+		save_regs(c, uc);
+		c->what = ST_EV_INTERRUPT;
+		serve(c, slot, uc, &parts, post(c, slot));
+	}
+	if (uc != ucp)
+		st_sigreturn(uc);
 }

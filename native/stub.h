@@ -40,13 +40,23 @@ void st_restorer(void);
 void st_sigreturn(struct ucontext *uc) __attribute__((noreturn));
 void st_first_trap(void) __attribute__((noreturn));
 extern char st_copy_insn[], st_copy_out[], st_zero_insn[], st_zero_out[], st_str_insn[], st_str_out[],
-	st_probe_insn[], st_probe_out[], st_base_begin[], st_base_end[], st_base_out[];
+	st_probe_insn[], st_probe_out[], st_base_begin[], st_base_end[], st_base_out[], st_exit_begin[], st_exit_end[];
 extern char st_blob_begin[], st_blob_end[];
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int c, size_t n);
 
+/* stub_fp.c; FP_ROOM: an AMX state has 11 KiB */
+#define FP_ROOM 12288
+struct _fpx_sw_bytes *fp_sw(char *fx);
+uint64_t fp_size(char *fx);
+void fp_reset(char *fx);
+int fp_load(char *fx, const char *from);
+void fp_save(char *fx);
+
 /* stub.c */
+void panic(void) __attribute__((noreturn));
+uint64_t st_call(struct st_ctx *c);
 void st_on_sigsys(int sig, siginfo_t *info, void *uc);
 void st_on_fault(int sig, siginfo_t *info, void *uc);
 void st_on_interrupt(int sig, siginfo_t *info, void *uc);

@@ -1,6 +1,71 @@
 /* The stub's assembly: copies whose faults are recovered by address (stub.c: recover), and the
  * places where registers or stacks change hands. */
+#define __ASSEMBLER__ 1
+#include "systrap.h"
 	.section .note.GNU-stack,"",@progbits
+
+/* Where rewritten call sites jump to; the first byte of the blob (ST_TEXT). rax is the number, r11 the address behind the
+ * site's `syscall`, rcx is free, all else is the guest's. Flags stay as they are: no instruction before the
+ * pushf changes them. GS that does not lead to a context is the guest's own: then the site's intact `syscall` runs. */
+#define R(n) (ST_OFF_REGS + 8 * (n))(%rcx)
+	.section .text.enter,"ax",@progbits
+	.globl st_enter, st_exit_begin, st_exit_end
+st_enter:
+	rdgsbase %rcx
+	rorx $22, %rcx, %rcx
+	mov %ecx, %ecx
+	lea -ST_CTX_4M(%rcx), %ecx
+	jrcxz 1f
+	lea -2(%r11), %rcx
+	jmp *%rcx
+1:	rdgsbase %rcx
+	movl $0, ST_OFF_LEAVING(%rcx)
+	mov %rsp, R(17)
+	mov ST_OFF_STACK(%rcx), %rsp
+	mov %r15, R(0)
+	mov %r14, R(1)
+	mov %r13, R(2)
+	mov %r12, R(3)
+	mov %rbp, R(4)
+	mov %rbx, R(5)
+	mov %r10, R(7)
+	mov %r9, R(8)
+	mov %r8, R(9)
+	mov %rax, R(10)
+	mov %r11, R(11)
+	mov %rdx, R(12)
+	mov %rsi, R(13)
+	mov %rdi, R(14)
+	mov %rax, R(15)
+	mov %r11, R(16)
+	pushfq
+	pop %r11
+	mov %r11, R(18)
+	mov %r11, R(6)
+	rdfsbase %rdx
+	mov %rdx, R(19)
+	movq $0, R(20)
+	cld
+	mov %rcx, %rbx
+	mov %rcx, %rdi
+	call st_call
+	mov %rbx, %rcx
+	mov R(5), %rbx
+	mov R(7), %r10
+	mov R(8), %r9
+	mov R(9), %r8
+	mov R(12), %rdx
+	mov R(13), %rsi
+	mov R(14), %rdi
+	mov R(18), %r11
+	push %r11
+	popfq
+st_exit_begin:
+	mov R(17), %rsp
+	mov R(16), %rcx
+	jmp *%rcx
+st_exit_end:
+
 	.text
 
 /* st_copy(to, from, n): a fault in rep movsb leaves the remaining count in rcx. */

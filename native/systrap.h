@@ -7,6 +7,13 @@
 #ifndef STOCKADE_SYSTRAP_H
 #define STOCKADE_SYSTRAP_H
 
+/* For stub_asm.S as well; the assertions below hold them. */
+#define ST_OFF_LEAVING 128
+#define ST_OFF_STACK 136
+#define ST_OFF_REGS 192
+#define ST_CTX_4M 0x1fff840 /* ST_CTX >> 22: the contexts fill 4 MiB */
+
+#ifndef __ASSEMBLER__
 #include <stdint.h>
 
 /* --- the region above the guest (guest addresses end at ST_LIMIT, a 4 GiB boundary) --- */
@@ -44,9 +51,13 @@
 #define ST_CLONE_THREAD (0x100ul | 0x200ul | 0x400ul | 0x800ul | 0x10000ul | 0x40000ul) /* VM FS FILES SIGHAND THREAD SYSVSEM */
 
 /* --- hand-off --- */
-enum { ST_TURN_STUB = 0, ST_TURN_SENTRY = 1 };
+enum { /* st_ctx.turn */
+	ST_TURN_STUB = 0,
+	ST_TURN_SENTRY = 1,
+	ST_TURN_ASLEEP = 2, /* the Sentry's, and the stub is in, or on its way into, FUTEX_WAIT */
+};
 
-enum { /* st_ctx.event; equal to base.py's EV_* where both exist */
+enum { /* event; equal to base.py's EV_* where both exist */
 	ST_EV_SYSCALL = 1,
 	ST_EV_FAULT = 2,
 	ST_EV_INTERRUPT = 3,
@@ -55,21 +66,37 @@ enum { /* st_ctx.event; equal to base.py's EV_* where both exist */
 	ST_EV_CLONE_FAILED = 16,
 };
 
-enum { /* st_ctx.cmd */
-	ST_CMD_RET = 1,  /* return `value`, after copying `outs` */
+enum { /* command */
+	ST_CMD_RET = 1,  /* return `word`, after copying outputs */
 	ST_CMD_REGS,     /* load `regs` */
 	ST_CMD_HANDLER,  /* write `len` bytes of the buffer to `addr` and the FP state to `fp_addr`, then REGS */
 	ST_CMD_OPS,      /* `nops` struct st_op in the buffer */
-	ST_CMD_FORK,     /* `value`: a number (32 bits) that the child names when it reports */
+	ST_CMD_FORK,     /* `word`: a number (32 bits) that the child names when it reports */
 	ST_CMD_SPAWN,    /* likewise; `addr`: the new thread's slot */
 	ST_CMD_EXIT,
 };
 
+/* st_ctx.what from the stub: event | parts carried (a bit each) << 8 | how it came. */
+#define ST_WHAT_PARTS 8
+#define ST_WHAT_TRAP 0x800u /* the call arrived as SIGSYS, not from a rewritten call site */
+/* st_ctx.what from the Sentry: command | for RET: number of entries of `outs` << 8, or ST_WHAT_ONE, part << 11, length << 13:
+ * that many bytes of that part. */
+#define ST_WHAT_OUTS 8
+#define ST_WHAT_ONE 7u
+#define ST_WHAT_PART 11
+#define ST_WHAT_LEN 13
+
 enum { /* st_ctx.flags */
 	ST_FP_RESET = 1, /* REGS: initial FP state */
 	ST_FP_FROM = 2,  /* REGS: FP state from the image at fp_addr */
-	ST_OPS_VALUE = 4, /* OPS: on success go on with rax = value */
+	ST_OPS_VALUE = 4, /* OPS: on success go on with rax = word */
 	ST_OPS_REGS = 8, /* OPS: on success load `regs` as well */
+};
+
+enum { /* st_ctx.leaving: what an interrupt that meets the stub's own code finds there */
+	ST_INSIDE = 0,       /* an event is about to be posted or is posted: nothing to do */
+	ST_LEAVING = 1,      /* on the way back to the guest, whose registers are `regs` */
+	ST_LEAVING_FRAME = 2, /* likewise, but they are in the signal frame at `frame` */
 };
 
 struct st_regs {
@@ -85,42 +112,52 @@ struct st_seg {
 	uint16_t kind; /* ST_M_* */
 };
 
-#define ST_SEGS 6
 #define ST_OUTS 6
+#define ST_ANSWERS 11
 
+/* A line of 64 bytes costs about 40 ns each time it changes hands, so each line has one writer, but for the first:
+ * it alone carries a call without data there and back. */
 struct st_ctx {
-	/* hand-off */
+	/* both ways */
 	uint32_t turn;      /* futex word */
-	uint32_t asleep;    /* the stub is in, or on its way into, FUTEX_WAIT */
-	uint32_t park;      /* Sentry: this call blocks, do not spin */
-	uint32_t interrupt; /* Sentry: an interrupt is wanted; set before the signal is sent */
-	uint32_t ops_seq;   /* stub: ST_CMD_OPS carried out */
-	uint32_t fp_size;   /* stub, at the first event: bytes of FP state in a signal frame */
-	uint64_t gap;       /* stub: TSC ticks between the last resumption and this event */
-	uint64_t resumed;   /* stub: TSC at the last resumption */
-	uint32_t cpu;       /* stub: where this event happened */
+	uint32_t what;
+	uint64_t word;      /* stub: system call number; Sentry: value */
+	uint64_t args[6];
+	/* 64: the Sentry's */
+	uint32_t park;      /* this call blocks, do not spin; the stub takes it back */
+	uint32_t interrupt; /* an interrupt is wanted; set before the signal is sent; the stub takes it back */
+	uint32_t polled;    /* the dispatcher looks at `turn` itself: no ready bit, no doorbell */
+	uint32_t known;     /* a bit for each answer that holds */
+	uint32_t answers[ST_ANSWERS]; /* values that the stub may return on its own (st_row.answer) */
 	uint32_t pad0;
-	uint64_t pad1[2];
-	/* stub -> Sentry */
-	uint32_t event;
-	int32_t nr;
-	uint32_t arch;
-	uint32_t nsegs;
+	/* 128: the stub's */
+	uint32_t leaving;
+	uint32_t stepped;   /* the guest's trap flag, taken off in the stub */
+	uint64_t stack;     /* where the stub's stack begins for a rewritten call site */
+	uint64_t frame;     /* the signal frame of ST_LEAVING_FRAME */
+	uint64_t posted;    /* TSC at an event that found the dispatcher asleep */
+	uint32_t cpu;       /* and where that was */
+	uint32_t ops_seq;   /* ST_CMD_OPS carried out */
 	uint32_t ops_done;
 	int32_t result;     /* OPS, CLONE_FAILED: errno; after FORK: the child's process id */
+	uint32_t fp_size;   /* at the first trap: bytes of FP state in a signal frame */
+	uint32_t arch;      /* of a trapped call */
+	uint64_t pad1;
+	/* 192: both ways, but only read by the Sentry when it needs registers */
+	struct st_regs regs;
+	uint64_t pad2[3];
+	/* 384: the stub's */
 	uint64_t fault[5];  /* signo, code, address, trap number, error code */
-	struct st_regs regs; /* both ways */
-	struct st_seg segs[ST_SEGS];
-	/* Sentry -> stub */
-	uint32_t cmd;
+	uint64_t pad3[3];
+	/* 448: the Sentry's */
 	uint32_t flags;
-	uint64_t value;
+	uint32_t nops;
 	uint64_t addr;
 	uint64_t len;
 	uint64_t fp_addr;
-	uint32_t nouts;
-	uint32_t nops;
 	struct st_seg outs[ST_OUTS];
+	/* 576: the stub's, at the first trap: the end of the legacy FP area in a signal frame (struct _fpx_sw_bytes) */
+	uint8_t fp_sw[48];
 };
 
 /* Memory operations; opcodes equal to base.py's OP_*. */
@@ -145,6 +182,11 @@ struct st_op {
 };
 
 /* --- what the Sentry alone writes and every guest maps read-only --- */
+/* Larger buffers go by process_vm_*: copying them twice would cost more. */
+#define ST_IN_MAX 32768u
+#define ST_OUT_MAX 16384u
+#define ST_STR_MAX 4096u
+
 enum { ST_M_IN = 1, ST_M_OUT = 2, ST_M_INOUT = 3, ST_M_STR = 4 };
 #define ST_M_LEN_ARG 0x80 /* `len` is the index of the argument that holds the length */
 #define ST_PARTS 3
@@ -157,24 +199,43 @@ struct st_part {
 };
 
 struct st_row {
-	uint32_t nparts;
+	uint8_t nparts;
+	uint8_t answer; /* 0, or 1 + the index of the context's answer that the stub returns at once */
+	uint16_t pad;
 	struct st_part parts[ST_PARTS];
 };
+
+/* Where a part of a call goes: its length, 0 when it is not carried, and `used`, which becomes the offset behind it.
+ * Stub and Sentry compute this alike from the arguments; offsets do not depend on whether a copy succeeds. */
+static inline uint32_t st_place(const volatile struct st_part *p, const uint64_t *args, uint32_t *used)
+{
+	uint32_t kind = p->kind & 0x7fu;
+	uint64_t len = p->len, addr = p->arg < 6 ? args[p->arg] : 0;
+	if (!addr || addr >= ST_LIMIT)
+		return 0;
+	if (p->kind & ST_M_LEN_ARG)
+		len = len < 6 ? args[len] : 0;
+	if (kind == ST_M_STR)
+		len = ST_STR_MAX;
+	else if (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT)
+		return 0;
+	if (*used + len > ST_BUF_SIZE)
+		return 0;
+	*used = (*used + (uint32_t)len + 63u) & ~63u;
+	return (uint32_t)len;
+}
 
 struct st_shared {
 	uint32_t sleeping; /* the dispatcher sleeps: ring the doorbell */
 	uint32_t pad0[15];
 	uint32_t spin;     /* TSC ticks that a stub waits before it sleeps */
-	uint32_t pad1[15];
-	uint8_t pad2[4096 - 128];
+	uint32_t sites;    /* call sites are rewritten: GS is ours unless the guest sets it */
+	uint32_t pad1[14];
+	uint8_t fp_sw[48]; /* what ends the legacy FP area in a signal frame; st_ctx.fp_sw of the first process */
+	uint8_t pad2[4096 - 176];
 	struct st_row rows[ST_ROWS];
 };
 #define ST_SHARED_LEN 0x3000u
-
-/* Larger buffers go by process_vm_*: copying them twice would cost more. */
-#define ST_IN_MAX 32768u
-#define ST_OUT_MAX 16384u
-#define ST_STR_MAX 4096u
 
 /* --- set-up message to the seed: this struct, then filter A, then filter B --- */
 #define ST_RANGES 8
@@ -190,10 +251,18 @@ struct st_setup {
 _Static_assert(sizeof(struct st_regs) == 168, "st_regs");
 _Static_assert(sizeof(struct st_seg) == 16, "st_seg");
 _Static_assert(sizeof(struct st_ctx) <= ST_CTX_SIZE, "st_ctx");
+_Static_assert(__builtin_offsetof(struct st_ctx, park) == 64, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, leaving) == ST_OFF_LEAVING, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, stack) == ST_OFF_STACK, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, regs) == ST_OFF_REGS, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, fault) == 384, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, flags) == 448, "st_ctx lines");
 _Static_assert(sizeof(struct st_op) == 40, "st_op");
 _Static_assert(sizeof(struct st_row) == 16, "st_row");
 _Static_assert(sizeof(struct st_shared) == ST_SHARED_LEN, "st_shared");
+_Static_assert(ST_CTX >> 22 == ST_CTX_4M && ST_BUF_OFF == 1ull << 22, "the range test in st_enter");
 _Static_assert(ST_READY_WORDS * 8 <= ST_CTX_SIZE && ST_READY_WORDS * 64 > ST_SLOTS, "ready words");
 _Static_assert(ST_CTX + ST_CTX_LEN <= ST_STACK, "contexts reach into the stacks");
 
+#endif /* __ASSEMBLER__ */
 #endif

@@ -54,9 +54,16 @@ static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0,
 /* Gives the turn to the stub and wakes it if it sleeps. */
 static inline void sh_give(struct st_ctx *c)
 {
-	__atomic_store_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&c->asleep, __ATOMIC_SEQ_CST))
+	if (__atomic_exchange_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST) == ST_TURN_ASLEEP)
 		syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+/* Stops looking at a context's turn: from now on its stub sets the ready bit. An event that came before is marked here. */
+static inline void sh_unpoll(struct st_ctx *c, uint64_t *ready, int slot)
+{
+	__atomic_store_n(&c->polled, 0, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->turn, __ATOMIC_SEQ_CST) != ST_TURN_STUB)
+		__atomic_fetch_or(ready + slot / 64, 1ull << slot % 64, __ATOMIC_SEQ_CST);
 }
 
 /* The ready words of one address space: whether any bit is set. */
@@ -70,18 +77,33 @@ static inline int sh_any(uint64_t *ready, unsigned words)
 
 struct sh_entry { uint64_t *ready; uint32_t words; uint32_t index; };
 
-/* Looks at all address spaces until one is ready or `ticks` of the TSC have passed: its position, or -1. */
-static inline int sh_scan(struct sh_entry *e, int n, uint64_t ticks)
+/* Where something is to be done: the index of a polled context, those behind `last` first, or SH_HOT + that of an
+ * address space, or -1. */
+#define SH_HOT 4
+static inline int sh_look(struct st_ctx **hot, unsigned last, struct sh_entry *e, int n)
 {
-	uint64_t start = ticks ? sh_tsc() : 0;
-	do {
-		for (int i = 0; i < n; i++)
-			if (sh_any(e[i].ready, e[i].words))
-				return i;
-		if (!ticks)
-			return -1;
-		sh_pause();
-	} while (sh_tsc() - start < ticks);
+	for (unsigned k = 1; k <= SH_HOT; k++) {
+		unsigned i = (last + k) % SH_HOT;
+		if (hot[i] && __atomic_load_n(&hot[i]->turn, __ATOMIC_ACQUIRE) != ST_TURN_STUB)
+			return (int)i;
+	}
+	for (int i = 0; i < n; i++)
+		if (sh_any(e[i].ready, e[i].words))
+			return SH_HOT + i;
+	return -1;
+}
+
+/* The part of a call that argument `arg` names, if the stub brought it (`mask`): its place in the buffer, its length
+ * and its index. */
+static inline int sh_part(const struct st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len)
+{
+	uint32_t used = 0;
+	for (unsigned i = 0; i < row->nparts && i < ST_PARTS; i++) {
+		*off = used;
+		*len = st_place(&row->parts[i], args, &used);
+		if (row->parts[i].arg == arg && mask >> i & 1)
+			return (int)i;
+	}
 	return -1;
 }
 

@@ -66,9 +66,9 @@ def InOutStruct(size):
 class Row:
     """One system call: name, x86-64 number, argument kinds, handler, support level and note."""
 
-    __slots__ = ("name", "nr", "args", "fn", "level", "note", "blocks", "convert", "count")
+    __slots__ = ("name", "nr", "args", "fn", "level", "note", "blocks", "lasting", "convert", "count")
 
-    def __init__(self, name, nr, args, fn, level, note, blocks):
+    def __init__(self, name, nr, args, fn, level, note, blocks, lasting):
         self.name = name
         self.nr = nr
         self.args = args
@@ -76,6 +76,7 @@ class Row:
         self.level = level
         self.note = note
         self.blocks = blocks
+        self.lasting = lasting
         self.count = len(args)
         self.convert = tuple((i, a.width) for i, a in enumerate(args) if a.width != "u64")
 
@@ -99,13 +100,13 @@ TABLE: "list[Row | None]" = [None] * NR_MAX
 BY_NAME: "dict[str, Row]" = {}
 
 
-def syscall(name, nr, args=(), *, level=FULL, note="", blocks=False):
-    """Register a handler (module docstring)."""
+def syscall(name, nr, args=(), *, level=FULL, note="", blocks=False, lasting=False):
+    """Register a handler (module docstring). lasting: the result holds for the thread until `forget_answers` is called."""
 
     def register(fn):
         if TABLE[nr] is not None or name in BY_NAME:
             raise ValueError(f"system call {name} ({nr}) is registered twice")
-        row = Row(name, nr, args, fn, level, note, blocks)
+        row = Row(name, nr, args, fn, level, note, blocks, lasting)
         TABLE[nr] = row
         BY_NAME[name] = row
         return fn

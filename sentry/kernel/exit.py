@@ -224,6 +224,8 @@ def reparent(child, reaper) -> None:
     father = child.parent
     father.children.remove(child)
     child.parent = reaper
+    for task in child.tasks:
+        task.thread.forget_answers()  # getppid
     child.exit_signal = SIGCHLD
     if reaper is None:
         child.parent_task = None

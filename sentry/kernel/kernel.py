@@ -111,6 +111,8 @@ class Kernel:
             result = -ENOSYS
         else:
             result = self.guarded(task, row.call, task, thread.args)
+            if row.lasting and self.trace is None:
+                thread.remember(nr, result)
         if self.trace is not None and task.thread is thread:
             self.trace(task, nr, row, thread, result)
         if result != BLOCKED and result != NO_RETURN:

@@ -62,7 +62,7 @@ class Thread:
     fault: "tuple[int, int, int, int, int]"  # signo, si_code, address, trap number, error code
     ops_done: int  # operations that succeeded
     ops_errno: int  # 0, or errno of operation number ops_done
-    regs: Regs
+    regs: Regs  # of the last event; ask for it anew after each
 
     # -- guest memory; while parked. All raise MemFault when nothing can be copied.
     # Data that the stub carried along with the call (the marshalling buffer) is served from there,
@@ -79,6 +79,12 @@ class Thread:
 
     def write_upto(self, addr: int, data) -> int:
         """As `write`, but a fault after some bytes returns their number."""
+
+    # -- answers that the platform may give on its own
+    def remember(self, nr: int, value: int) -> None:
+        """Call `nr` of this thread has this result (unsigned 32 bits) until `forget_answers`. A hint."""
+
+    def forget_answers(self) -> None: ...
 
     # -- resumes --------------------------------------------------------------------------------
     def ret(self, value: int) -> None:

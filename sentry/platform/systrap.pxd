@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from sentry.platform.systrap_host cimport cpu_set_t, st_shared
+from sentry.core.guest cimport dispatch_t
+from sentry.platform.systrap_host cimport cpu_set_t
 from sentry.platform.systrap_thread cimport Registry, Thread
 
 
@@ -8,7 +9,6 @@ cdef class Platform(Registry):
     cdef readonly str name
     cdef readonly int fp_size
     cdef readonly uint64_t vdso
-    cdef st_shared *shared
     cdef int bell
     cdef list handed
     cdef Thread seed
@@ -18,6 +18,7 @@ cdef class Platform(Registry):
     cdef int shared_fd
     cdef int cpus
     cdef double ticks_per_ns
+    cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every
     cdef bint ran  # a callback has run
     cdef cpu_set_t allowed
@@ -30,10 +31,15 @@ cdef class Platform(Registry):
     cdef uint64_t seed_tsc
     cdef int64_t seed_ns
 
-    cdef int _collect(self) except -1
+    cdef dispatch_t *dispatch
+
+    cdef int _take(self, int index) except -1
+    cdef int _handle(self, Thread thread) except -1
+    cdef int _look(self, uint64_t ticks) except -1
     cdef int _poll(self, int64_t timeout) except -1
     cdef int _check(self) except -1
     cdef int _run_later(self) except -1
     cdef int _tune(self) except -1
     cdef int _settle(self) except -1
+    cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1

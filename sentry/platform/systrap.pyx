@@ -12,13 +12,15 @@ import os
 from select import EPOLLIN
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
-    DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, ST_EV_SYSCALL, ST_M_IN, ST_M_INOUT,
+    DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, epoll_create1, epoll_event,
-    sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_fsgsbase, sh_move, sh_now,
-    sh_peek64, sh_read32, sh_scan, sh_take64, sh_tsc, sh_unmap_context, sh_vm_read, sh_write32, st_row, st_shared,
+    sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_fsgsbase, sh_look, sh_move, sh_now,
+    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vm_read, sh_write32, st_row, st_shared,
 )
+from sentry.core.guest cimport dispatcher
 from sentry.platform.systrap_notify cimport notified
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
@@ -52,9 +54,9 @@ STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bui
 
 cdef class Platform(Registry):
     """`stub`: path of the stub executable. `pool`: how many fresh address spaces are kept ready. `spin`: whether
-    either side may wait busily where that pays."""
+    either side may wait busily where that pays. `sites`: whether call sites may be rewritten."""
 
-    def __init__(self, stub=STUB, int pool=2, bint spin=True):
+    def __init__(self, stub=STUB, int pool=2, bint spin=True, bint sites=True):
         Registry.__init__(self)
         self.name = "systrap"
         self.stub_path = stub
@@ -69,7 +71,9 @@ cdef class Platform(Registry):
         self.seed_ns = sh_now()
         sh_allowed(&self.allowed)
         self.pinned = -1
+        self.dispatch = dispatcher()
         self._map_shared()
+        self.shared.sites = sites
 
     # -- start and stop ---------------------------------------------------------------------------
     def _map_shared(self):
@@ -111,7 +115,13 @@ cdef class Platform(Registry):
                 row.parts[n].arg = arg
                 row.parts[n].len = 0 if size is None else size
                 n += 1
-        row.nparts = <uint32_t>n
+        row.nparts = n
+
+    def set_answered(self, numbers):
+        """The calls whose results the stub may keep for a thread (Thread.remember) and return on its own."""
+        cdef int i
+        for i in range(len(numbers)):
+            self.shared.rows[<int>numbers[i]].answer = i + 1
 
     def start(self):
         cdef AddressSpace space
@@ -147,10 +157,12 @@ cdef class Platform(Registry):
             if seed.state == DEAD or sh_now() > limit:
                 raise PlatformError("the stub does not start: it died or hangs after its filters were installed")
         self.fp_size = <int>min(sh_read32(&seed.ctx.fp_size), 1 << 15)
+        memcpy(self.shared.fp_sw, seed.ctx.fp_sw, sizeof(self.shared.fp_sw))
         if self.fp_size < 512:
             raise PlatformError(f"unusable FP state size {self.fp_size}")
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)
         self.poll_every = <uint64_t>(50000 * self.ticks_per_ns)
+        self.pause = 24 * self.ticks_per_ns
         error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
         if error < 0:
             raise PlatformError(f"the host does not let us read guest memory ({os.strerror(-error)}): Yama's ptrace_scope above 1?")
@@ -161,7 +173,7 @@ cdef class Platform(Registry):
         # Children that we do not know yet, and those that we were not told of.
         while self.listener >= 0 and sh_now() < limit and (self.clones or int in map(type, self.watched.values())):
             self._poll(MS)
-            self._collect()
+            self._look(0)
         self.later = []
         for space in list(self.by_pid.values()):
             space.kill()
@@ -256,8 +268,8 @@ cdef class Platform(Registry):
         self.seed_busy = False
         if child is not None:
             for i in range(NREGS):
-                (&child.regs.r15)[i] = 0
-            child.regs.eflags = 0x202
+                (&child._regs.r15)[i] = 0
+            child._regs.eflags = 0x202
             if self.waiters:
                 self.waiters.pop(0)(child, 0)
             else:
@@ -282,36 +294,85 @@ cdef class Platform(Registry):
         if self.watched.pop(fd, None) is not None:
             sh_epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, 0)
 
-    cdef int _collect(self) except -1:
-        """Take the events out of all ready words."""
-        cdef int i, at, bit
-        cdef uint32_t w
-        cdef uint64_t *ready
-        cdef uint64_t word
-        cdef AddressSpace space
-        cdef Thread thread
-        for i in range(self.nentries - 1, -1, -1):
-            if i >= self.nentries:
-                continue
-            ready = self.entries[i].ready
-            for w in range(self.entries[i].words):
-                if not sh_peek64(ready + w):
-                    continue
-                space = self.spaces[i]
-                word = sh_take64(ready + w)
-                for bit in range(64):
-                    if (word >> bit) & 1:
-                        at = <int>w * 64 + bit
-                        if at < <int>len(space.slots):
-                            found = space.slots[at]
-                            if type(found) is Thread:
-                                thread = found
-                                if thread._event():
-                                    if thread is self.seed:
-                                        self.seed_busy = False
-                                    else:
-                                        self.ready.append(thread)
+    cdef int _handle(self, Thread thread) except -1:
+        """An event of `thread`, if there is one: served at once, or put among those to hand out."""
+        cdef int served = 0
+        if thread._event():
+            if thread is self.seed:
+                self.seed_busy = False
+                return 0
+            if thread.event == ST_EV_SYSCALL and self.dispatch[0] != NULL:
+                served = self.dispatch[0](thread)
+                if served == 2:
+                    self.ran = True
+            if not served:
+                self.ready.append(thread)
         return 0
+
+    cdef int _take(self, int index) except -1:
+        """Serve what the ready words of address space number `index` name."""
+        cdef int at, bit
+        cdef uint32_t w
+        cdef uint64_t *ready = self.entries[index].ready
+        cdef uint64_t word
+        cdef AddressSpace space = self.spaces[index]
+        cdef Thread thread
+        for w in range(self.entries[index].words):
+            if not sh_peek64(ready + w):
+                continue
+            word = sh_take64(ready + w)
+            for bit in range(64):
+                if (word >> bit) & 1:
+                    at = <int>w * 64 + bit
+                    if at < <int>len(space.slots):
+                        found = space.slots[at]
+                        if type(found) is Thread:
+                            thread = found
+                            if thread.hot < 0 and thread.state == RUNNING and thread is not self.seed:
+                                self._heat(thread)
+                            self._handle(thread)
+            if space.position < 0:
+                break
+        return 0
+
+    cdef int _look(self, uint64_t ticks) except -1:
+        """Serve what is ready, and wait busily for more until nothing has come for `ticks` of the TSC, something is to be
+        handed out, or other things want a look. 1: events were served."""
+        cdef int at
+        cdef unsigned last = 0
+        cdef uint32_t idle = 0, served = 0
+        cdef uint64_t start = 0, now
+        while True:
+            at = sh_look(self.hot_ctx, last, self.entries, self.nentries)
+            if at >= 0:
+                if at < SH_HOT:
+                    last = <unsigned>at
+                    self._handle(<Thread>self.hot[at])
+                else:
+                    self._take(at - SH_HOT)
+                served += 1
+                if served & 7 == 0:  # nobody is overlooked because others always have something
+                    for at in range(self.nentries - 1, -1, -1):
+                        if at < self.nentries:
+                            self._take(at)
+                if idle < 16:
+                    self.gap -= (self.gap - idle * self.pause) * 0.125
+                else:
+                    self.gap -= (self.gap - <double>(sh_tsc() - start)) * 0.125
+                idle = 0
+                if self.ready or self.ran or self.later or served & 63 == 0:
+                    return 1
+                continue
+            if not ticks:
+                return served != 0
+            sh_pause()
+            idle += 1
+            if idle & 7 == 0:
+                now = sh_tsc()
+                if idle == 8:
+                    start = now - <uint64_t>(8 * self.pause)
+                if now - start > ticks or now - self.last_poll > self.poll_every:
+                    return served != 0
 
     cdef int _poll(self, int64_t timeout) except -1:
         """Host descriptors: doorbell, listener, dead processes, watched ones. timeout in ns, -1: none."""
@@ -425,19 +486,27 @@ cdef class Platform(Registry):
     def wait(self, deadline):
         cdef Thread thread
         cdef int64_t limit = -1 if deadline is None else deadline, timeout, now
-        cdef uint64_t ticks, tried
+        cdef uint64_t idle_since = 0
         cdef bint may_spin
         for thread in self.handed:
             if thread.state == PARKED:
                 sh_write32(&thread.ctx.park, 1)  # it blocks: its stub need not spin
         self.handed = []
         self.ran = False
-        tried = 0
         while True:
             if self.later:
                 self._run_later()
             self._tune()
-            self._collect()
+            # Spin where a call is likely soon and a CPU is free.
+            # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
+            may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < 40000 * self.ticks_per_ns
+                        and (not self.no_spin_until or sh_tsc() > self.no_spin_until))
+            if may_spin and self.pinned >= 0:
+                self._roam()
+            if self._look(<uint64_t>(40000 * self.ticks_per_ns) if may_spin else 0):
+                idle_since = 0
+                if self.failed_spins:
+                    self.failed_spins -= 1
             if sh_tsc() - self.last_poll > self.poll_every:
                 self._poll(0)
                 if self.later:
@@ -446,15 +515,13 @@ cdef class Platform(Registry):
                     self._check()
             if self.ready or self.ran:
                 break
-            # Nothing to do. Spin where a call is likely soon and a CPU is free, else sleep.
-            may_spin = self.spin and 0 < self.running < self.cpus and (not self.no_spin_until or sh_tsc() > self.no_spin_until)
-            # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
-            if may_spin and not self.clones and not tried and self.gap < 40000 * self.ticks_per_ns:
-                ticks = tried = <uint64_t>(40000 * self.ticks_per_ns)
-                self._roam()
-                if sh_scan(self.entries, self.nentries, ticks) >= 0:
-                    if self.failed_spins:
-                        self.failed_spins -= 1
+            if limit >= 0 and sh_now() >= limit:
+                break
+            if may_spin:
+                now = <int64_t>sh_tsc()
+                if not idle_since:
+                    idle_since = <uint64_t>now
+                if <uint64_t>now - idle_since < 40000 * self.ticks_per_ns:
                     continue
                 # Calls come fast, yet not while we look: the CPUs are wanted by others. Leave it for 5 ms.
                 self.failed_spins += 8
@@ -467,28 +534,44 @@ cdef class Platform(Registry):
                     continue
                 if len(self.spare) < 2:
                     self._spare_context()
-            now = sh_now()
-            if limit >= 0:
-                timeout = limit - now
-                if timeout <= 0:
-                    break
-            else:
-                timeout = -1
-            if self.interrupting or self.clones:
-                timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
-            if self.slot_waits:
-                timeout = MS
-            self._settle()
-            sh_write32(&self.shared.sleeping, 1)
-            if sh_scan(self.entries, self.nentries, 0) < 0:
-                self._poll(timeout)
-            sh_write32(&self.shared.sleeping, 0)
-            tried = 0
-            if self.interrupting or self.clones or self.slot_waits:
-                self._check()
+            self._sleep(limit)
+            idle_since = 0
         self.handed = self.ready
         self.ready = []
         return self.handed
+
+    cdef int _sleep(self, int64_t limit) except -1:
+        """Until a doorbell, a descriptor, or `limit`."""
+        cdef int64_t timeout = -1
+        cdef uint64_t since = sh_tsc()
+        cdef int i
+        cdef Thread thread
+        if limit >= 0:
+            timeout = max(0, limit - sh_now())
+        if self.interrupting or self.clones:
+            timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
+        if self.slot_waits:
+            timeout = MS
+        self._settle()
+        for i in range(SH_HOT):
+            if self.hot[i] is not None:
+                self._cool(<Thread>self.hot[i])
+        sh_write32(&self.shared.sleeping, 1)
+        if sh_look(self.hot_ctx, 0, self.entries, self.nentries) < 0:
+            self._poll(timeout)
+        sh_write32(&self.shared.sleeping, 0)
+        i = sh_look(self.hot_ctx, 0, self.entries, self.nentries)
+        if i >= SH_HOT:
+            for found in (<AddressSpace>self.spaces[i - SH_HOT]).threads:
+                thread = <Thread>found
+                if thread.state == RUNNING and sh_turn(thread.ctx) != ST_TURN_STUB:
+                    # The stub stamped this event: a wake-up's length must not count as the guest's.
+                    self.gap -= (self.gap - min(<double>(thread.ctx.posted - since), 1e9)) * 0.125
+                    self._called_from(<int>(thread.ctx.cpu & 0xFFF))
+                    break
+        if self.interrupting or self.clones or self.slot_waits:
+            self._check()
+        return 0
 
 
 def os_epoll():

@@ -24,6 +24,15 @@ cdef extern from "systrap.h":
         ST_NR_HELLO
         ST_TURN_STUB
         ST_TURN_SENTRY
+        ST_TURN_ASLEEP
+        ST_WHAT_PARTS
+        ST_WHAT_TRAP
+        ST_WHAT_OUTS
+        ST_WHAT_ONE
+        ST_WHAT_PART
+        ST_WHAT_LEN
+        ST_ANSWERS
+        ST_STR_MAX
         ST_EV_SYSCALL
         ST_EV_FAULT
         ST_EV_INTERRUPT
@@ -41,7 +50,6 @@ cdef extern from "systrap.h":
         ST_FP_FROM
         ST_OPS_VALUE
         ST_OPS_REGS
-        ST_SEGS
         ST_OUTS
         ST_M_IN
         ST_M_OUT
@@ -67,31 +75,30 @@ cdef extern from "systrap.h":
 
     struct st_ctx:
         uint32_t turn
-        uint32_t asleep
+        uint32_t what
+        uint64_t word
+        uint64_t args[6]
         uint32_t park
         uint32_t interrupt
-        uint32_t ops_seq
-        uint32_t fp_size
-        uint64_t gap
+        uint32_t polled
+        uint32_t known
+        uint32_t answers[11]
+        uint64_t posted
         uint32_t cpu
-        uint32_t event
-        int32_t nr
-        uint32_t arch
-        uint32_t nsegs
+        uint32_t ops_seq
         uint32_t ops_done
         int32_t result
-        uint64_t fault[5]
+        uint32_t fp_size
+        uint32_t arch
         st_regs regs
-        st_seg segs[6]
-        uint32_t cmd
+        uint64_t fault[5]
         uint32_t flags
-        uint64_t value
+        uint32_t nops
         uint64_t addr
         uint64_t len
         uint64_t fp_addr
-        uint32_t nouts
-        uint32_t nops
         st_seg outs[6]
+        uint8_t fp_sw[48]
 
     struct st_op:
         uint32_t op
@@ -107,12 +114,15 @@ cdef extern from "systrap.h":
         uint16_t len
 
     struct st_row:
-        uint32_t nparts
+        uint8_t nparts
+        uint8_t answer
         st_part parts[3]
 
     struct st_shared:
         uint32_t sleeping
         uint32_t spin
+        uint32_t sites
+        uint8_t fp_sw[48]
         st_row rows[512]
 
 
@@ -146,7 +156,11 @@ cdef extern from "systrap_host.h":
     uint64_t sh_peek64(uint64_t *p) nogil
     uint64_t sh_take64(uint64_t *p) nogil
     void sh_give(st_ctx *c) nogil
-    int sh_scan(sh_entry *e, int n, uint64_t ticks) nogil
+    void sh_unpoll(st_ctx *c, uint64_t *ready, int slot) nogil
+    int sh_look(st_ctx **hot, unsigned last, sh_entry *e, int n) nogil
+    int sh_part(const st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len) nogil
+    uint32_t st_place(const st_part *p, const uint64_t *args, uint32_t *used) nogil
+    void sh_pause() nogil
     long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len) nogil
     long sh_vm_write(int pid, const void *from_, uint64_t addr, uint64_t len) nogil
     int sh_tgkill(int pid, int tid, int sig) nogil
@@ -165,6 +179,9 @@ cdef extern from "systrap_host.h":
     int sh_notif_valid(int fd, uint64_t id) nogil
     int sh_epoll_ctl(int ep, int op, int fd, uint32_t events) nogil
     int sh_epoll_wait(int ep, epoll_event *events, int max, int64_t timeout) nogil
+    enum:
+        SH_HOT
+
     int sh_cpus() nogil
     int sh_move(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil

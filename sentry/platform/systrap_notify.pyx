@@ -113,7 +113,8 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             return stranger(host, n)
     child = host._new_thread(space, n.pid, clone.slot)
     memcpy(child.snap, parent.snap, REGS_SIZE)
-    memcpy(&child.regs.r15, &parent.regs.r15, REGS_SIZE)
+    memcpy(&child._regs.r15, &parent._regs.r15, REGS_SIZE)
+    child.have_regs = True
     child.event = parent.event
     child.nr = parent.nr
     if process:

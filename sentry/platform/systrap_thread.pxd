@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from sentry.platform.systrap_host cimport sh_entry, st_ctx, st_seg
+from sentry.core.guest cimport GuestThread
+from sentry.platform.systrap_host cimport SH_HOT, sh_entry, st_ctx, st_seg, st_shared
 
 
 cdef class Regs:
@@ -21,26 +22,29 @@ cdef class Clone:
     cdef int memfd
 
 
-cdef class Thread:
-    cdef public object task
+cdef class Thread(GuestThread):
     cdef readonly AddressSpace aspace
     cdef readonly int tid
-    cdef readonly int event
-    cdef readonly long nr
     cdef readonly int ops_done
     cdef readonly int ops_errno
-    cdef readonly Regs regs
+    cdef readonly bint trapped  # the call arrived by a signal, not from a rewritten site
+    cdef Regs _regs
+    cdef bint have_regs  # _regs and snap are those of this event
     cdef Registry platform
     cdef st_ctx *ctx
     cdef char *buf
     cdef int slot
+    cdef int hot  # index in Registry.hot, or -1
     cdef int state
     cdef uint32_t expect  # bit n: event n may come
     cdef uint64_t snap[21]  # registers as the stub has them
-    cdef st_seg segs[6]
+    cdef uint32_t mask  # parts of the call in the buffer
+    cdef bint listed  # segs are made of them
+    cdef st_seg segs[3]
     cdef int nsegs
     cdef st_seg outs[6]
     cdef int nouts
+    cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
     cdef uint64_t faults[5]
     cdef bint exiting
     cdef bint interrupted
@@ -59,6 +63,8 @@ cdef class Thread:
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
     cdef int _flush(self) except -1
     cdef int _put_regs(self) except -1
+    cdef int _get_regs(self) except -1
+    cdef int _list_segs(self) except -1
     cdef int _send_ops(self) except -1
     cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1
     cdef int _parked(self) except -1
@@ -83,6 +89,10 @@ cdef class AddressSpace:
 
 
 cdef class Registry:
+    cdef st_shared *shared
+    cdef st_ctx *hot_ctx[SH_HOT]  # contexts whose turn is looked at; NULL while the thread is parked
+    cdef list hot  # their threads, or None
+    cdef int next_hot
     cdef sh_entry *entries
     cdef int nentries, entries_room
     cdef list spaces  # AddressSpace, parallel to entries
@@ -98,11 +108,13 @@ cdef class Registry:
     cdef bytes nonces
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
-    cdef double gap  # average TSC ticks between two events of a guest
+    cdef double gap  # average TSC ticks that the dispatcher waits for an event
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 
     cdef int _add_space(self, AddressSpace space) except -1
     cdef int _remove_space(self, AddressSpace space) except -1
+    cdef int _heat(self, Thread thread) except -1
+    cdef int _cool(self, Thread thread) except -1
     cdef void _called_from(self, int cpu) noexcept
     cdef AddressSpace _new_space(self, int pid, void *where)
     cdef Thread _new_thread(self, AddressSpace space, int tid, int slot)

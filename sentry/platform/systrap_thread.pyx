@@ -15,13 +15,16 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
+from sentry.core.guest cimport GuestThread
 from sentry.platform.systrap_host cimport (
-    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
+    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_RESET, ST_INTR_SIGNAL,
-    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_SEGS, ST_SLOTS, ST_TURN_SENTRY, WAITING,
-    sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill,
-    sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_vm_write, sh_write32, st_ctx, st_op, st_seg,
+    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
+    ST_STR_MAX, ST_TURN_SENTRY, ST_TURN_STUB, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, ST_WHAT_PARTS,
+    ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now,
+    sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
+    sh_vm_write, sh_write32, st_ctx, st_op, st_part, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
 
@@ -57,16 +60,22 @@ cdef class Clone:
     """A fork or spawn under way."""
 
 
-cdef class Thread:
+cdef class Thread(GuestThread):
     def __init__(self):
-        self.regs = Regs()
+        self._regs = Regs()
         self.ops = []
         self.grants = []
+        self.hot = -1
+
+    @property
+    def regs(self):
+        if not self.have_regs:
+            self._get_regs()
+        return self._regs
 
     @property
     def args(self):
-        # The registers as they came; the kernel may have changed `regs` since.
-        return (self.snap[14], self.snap[13], self.snap[12], self.snap[7], self.snap[9], self.snap[8])
+        return (self.a[0], self.a[1], self.a[2], self.a[3], self.a[4], self.a[5])
 
     @property
     def fault(self):
@@ -76,19 +85,21 @@ cdef class Thread:
     cdef int _event(self) except -1:
         """Look whether the stub has an event. 1: hand the thread out."""
         cdef st_ctx *c = self.ctx
-        cdef uint32_t event, n, i
-        cdef st_seg seg
-        cdef uint64_t gap
-        if self.state != RUNNING and self.state != CLONING or sh_turn(c) != ST_TURN_SENTRY:
+        cdef uint32_t what, event
+        if self.state != RUNNING and self.state != CLONING or sh_turn(c) == ST_TURN_STUB:
             return 0
-        event = sh_read32(&c.event)
+        what = sh_read32(&c.what)
+        event = what & 0xFF
         if event > 31 or not (self.expect >> event) & 1:
             if self.state != CLONING:  # the stub has parked before it clones: a late look at an old event
                 self.aspace._violation(f"event {event}")
+            if self.hot >= 0:
+                self.platform._cool(self)
             return 0
         self.platform.running -= 1
         self.state = PARKED
-        self.nsegs = 0
+        if self.hot >= 0:
+            self.platform.hot_ctx[self.hot] = NULL
         if self.interrupted:
             sh_write32(&c.interrupt, 0)
             self.interrupted = False
@@ -103,27 +114,37 @@ cdef class Thread:
             self._ops_over()
         if event == ST_EV_FRAME_FAULT:
             return 1
-        gap = c.gap
-        self.platform.gap += (<double>(gap if gap < 1 << 30 else 1 << 30) - self.platform.gap) * 0.125
-        self.platform._called_from(<int>(c.cpu & 0xFFF))
-        memcpy(self.snap, &c.regs, REGS_SIZE)
+        self.have_regs = False
         if event == ST_EV_SYSCALL:
-            self.nr = <int32_t>sh_read32(<uint32_t *>&c.nr)
-            self.snap[15] = <uint64_t>self.nr
-            if sh_read32(&c.arch) != ARCH_X86_64 or (self.nr > 0 and self.nr & 0x40000000):
+            memcpy(self.a, c.args, sizeof(self.a))
+            self.nr = <int32_t>c.word
+            self.mask = (what >> ST_WHAT_PARTS) & 7
+            self.listed = False
+            self.trapped = what & ST_WHAT_TRAP != 0
+            if self.nr >= ST_ROWS or self.nr < 0:
+                self.mask = 0
+                if self.nr > 0 and self.nr & 0x40000000:  # x32
+                    self.nr = -1
+            if self.trapped and sh_read32(&c.arch) != ARCH_X86_64:
                 self.nr = -1
-            n = sh_read32(&c.nsegs)
-            if n:
-                for i in range(n if n < ST_SEGS else ST_SEGS):
-                    memcpy(&seg, &c.segs[i], sizeof(seg))
-                    if (seg.len and seg.addr < ST_LIMIT and seg.len <= ST_LIMIT - seg.addr
-                            and <uint32_t>seg.off + seg.len <= ST_BUF_SIZE and seg.len <= ST_BUF_SIZE):
-                        self.segs[self.nsegs] = seg
-                        self.nsegs += 1
+                self.mask = 0
         elif event == ST_EV_FAULT:
             memcpy(self.faults, c.fault, sizeof(self.faults))
-        memcpy(&self.regs.r15, self.snap, REGS_SIZE)
+        if event != ST_EV_SYSCALL:
+            self._get_regs()
         return 1
+
+    cdef int _get_regs(self) except -1:
+        """The registers of this event: a copy of our own from now on."""
+        if self.ctx == NULL:
+            memset(self.snap, 0, REGS_SIZE)
+        else:
+            memcpy(self.snap, &self.ctx.regs, REGS_SIZE)
+        if self.event == ST_EV_SYSCALL:
+            self.snap[15] = <uint64_t>self.nr
+        memcpy(&self._regs.r15, self.snap, REGS_SIZE)
+        self.have_regs = True
+        return 0
 
     cdef int _parked(self) except -1:
         """1: go on; 0: the thread is dead and the request pointless."""
@@ -133,18 +154,26 @@ cdef class Thread:
             return 0
         raise RuntimeError(f"thread {self.tid} is not parked (state {self.state})")
 
-    cdef int _give(self, uint32_t cmd, uint32_t expect) except -1:
-        self.ctx.cmd = cmd
+    cdef int _give(self, uint32_t what, uint32_t expect) except -1:
+        self.ctx.what = what
         self.expect = expect
         self.state = RUNNING
+        self.mask = 0
         self.nsegs = 0
         self.nouts = 0
+        self.short_out = 0
         self.platform.running += 1
+        if self.hot >= 0:
+            self.platform.hot_ctx[self.hot] = self.ctx
         sh_give(self.ctx)
         return 0
 
+    cdef int answer(self, long value) except -1:
+        self.ctx.word = <uint64_t>value
+        return self._give(ST_CMD_RET | self.short_out, GUEST)
+
     cdef int _put_regs(self) except -1:
-        memcpy(&self.ctx.regs, &self.regs.r15, REGS_SIZE)
+        memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)
         return 0
 
     cdef int _flush(self) except -1:
@@ -156,10 +185,81 @@ cdef class Thread:
         self.nouts = 0
         return 0
 
+    def remember(self, int nr, uint32_t value):
+        cdef uint32_t answer = self.platform.shared.rows[nr].answer
+        if answer and self.ctx != NULL:
+            self.ctx.answers[answer - 1] = value
+            self.ctx.known |= <uint32_t>1 << (answer - 1)
+
+    def forget_answers(self):
+        if self.ctx != NULL:
+            self.ctx.known = 0
+
+    # -- memory, for fast handlers ----------------------------------------------------------------
+    cdef const char *input(self, int arg, uint64_t length) noexcept:
+        cdef uint32_t off = 0, room = 0
+        if sh_part(&self.platform.shared.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room) < 0 or length > room:
+            return NULL
+        return self.buf + off
+
+    cdef const char *text(self, int arg) noexcept:
+        return self.input(arg, ST_STR_MAX)
+
+    cdef char *output(self, int arg, uint64_t room) noexcept:
+        return <char *>self.input(arg, room)
+
+    cdef void wrote(self, int arg, uint64_t length) noexcept:
+        cdef uint32_t off = 0, room = 0
+        cdef int part = sh_part(&self.platform.shared.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
+        if length and part >= 0 and length <= room:
+            self.short_out = ST_WHAT_ONE << ST_WHAT_OUTS | <uint32_t>part << ST_WHAT_PART | <uint32_t>length << ST_WHAT_LEN
+
+    cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
+        cdef long n
+        if self.aspace.dead or self.aspace.killed or self.aspace.leader_gone or addr >= ST_LIMIT or length > ST_LIMIT - addr:
+            return -14
+        n = sh_vm_read(self.aspace.pid, to, addr, length)
+        return n if n > 0 else -14
+
+    cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept:
+        cdef long n
+        if self.aspace.dead or self.aspace.killed or self.aspace.leader_gone or addr >= ST_LIMIT or length > ST_LIMIT - addr:
+            return -14
+        n = sh_vm_write(self.aspace.pid, data, addr, length)
+        return n if n > 0 else -14
+
     # -- memory -------------------------------------------------------------------------------
+    cdef int _list_segs(self) except -1:
+        """What the stub brought along, as pieces of guest memory."""
+        cdef const st_row *row = &self.platform.shared.rows[self.nr]
+        cdef uint32_t used = 0, off, length, kind
+        cdef uint32_t i
+        cdef const void *nul
+        self.listed = True
+        self.nsegs = 0
+        for i in range(min(<uint32_t>row.nparts, <uint32_t>ST_PARTS)):
+            off = used
+            length = st_place(&row.parts[i], self.a, &used)
+            if not (self.mask >> i) & 1 or not length:
+                continue
+            kind = row.parts[i].kind & 0x7F
+            if kind == ST_M_STR:
+                nul = memchr(self.buf + off, 0, length)
+                if nul == NULL:
+                    continue
+                length = <uint32_t>(<const char *>nul - (self.buf + off)) + 1
+            self.segs[self.nsegs].addr = self.a[row.parts[i].arg]
+            self.segs[self.nsegs].len = length
+            self.segs[self.nsegs].off = <uint16_t>off
+            self.segs[self.nsegs].kind = <uint16_t>kind
+            self.nsegs += 1
+        return 0
+
     def read(self, uint64_t addr, uint64_t length):
         cdef int i
         cdef st_seg *s
+        if self.mask and not self.listed:
+            self._list_segs()
         for i in range(self.nsegs):
             s = &self.segs[i]
             if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
@@ -171,6 +271,8 @@ cdef class Thread:
     def read_upto(self, uint64_t addr, uint64_t length):
         cdef int i
         cdef st_seg *s
+        if self.mask and not self.listed:
+            self._list_segs()
         for i in range(self.nsegs):
             s = &self.segs[i]
             if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
@@ -185,6 +287,8 @@ cdef class Thread:
         cdef bytes text
         cdef const char *start
         cdef const char *nul
+        if self.mask and not self.listed:
+            self._list_segs()
         for i in range(self.nsegs):
             s = &self.segs[i]
             if s.kind != ST_M_OUT and addr >= s.addr and addr - s.addr < s.len:
@@ -229,6 +333,8 @@ cdef class Thread:
     def _write(self, uint64_t addr, data, bint whole):
         cdef Py_buffer view
         cdef int done = 0
+        if self.mask and not self.listed:
+            self._list_segs()
         if self.nsegs:
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
             try:
@@ -247,24 +353,25 @@ cdef class Thread:
         cdef int i
         if not self._parked():
             return
-        if memcmp(&self.regs.r15, self.snap, REGS_SIZE):
+        if self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
             self._flush()
-            self.regs.rax = <uint64_t>value
+            self._regs.rax = <uint64_t>value
             self._put_regs()
             self.ctx.flags = 0
             self._give(ST_CMD_REGS, GUEST)
             return
-        self.ctx.value = <uint64_t>value
-        self.ctx.nouts = self.nouts
+        self.ctx.word = <uint64_t>value
         for i in range(self.nouts):
             self.ctx.outs[i] = self.outs[i]
-        self._give(ST_CMD_RET, GUEST)
+        self._give(ST_CMD_RET | <uint32_t>self.nouts << ST_WHAT_OUTS, GUEST)
 
     def resume(self, bint fp_reset=False, uint64_t fp_from=0):
         cdef uint32_t flags = 0, expect = GUEST
         if not self._parked():
             return
         self._flush()
+        if not self.have_regs:
+            self._get_regs()
         self._put_regs()
         if fp_reset:
             flags |= ST_FP_RESET
@@ -288,6 +395,8 @@ cdef class Thread:
             frame_addr = 1  # a frame in the stub's region: fault
             fp_addr = 1
         memcpy(self.buf, PyBytes_AS_STRING(frame), <size_t>n)
+        if not self.have_regs:
+            self._get_regs()
         self._put_regs()
         self.ctx.flags = 0
         self.ctx.addr = frame_addr
@@ -349,9 +458,9 @@ cdef class Thread:
         expect = 1 << ST_EV_OPS
         if last and self.ops_value is not None:
             self.ctx.flags = ST_OPS_VALUE
-            self.ctx.value = <uint64_t><int64_t>self.ops_value
+            self.ctx.word = <uint64_t><int64_t>self.ops_value
             expect |= GUEST
-            if memcmp(&self.regs.r15, self.snap, REGS_SIZE):
+            if self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
                 self._put_regs()
                 self.ctx.flags = ST_OPS_VALUE | ST_OPS_REGS
         self._give(ST_CMD_OPS, expect)
@@ -396,6 +505,8 @@ cdef class Thread:
             platform.later.append((done, (None, errno.EAGAIN)))
             return
         self._flush()
+        if not self.have_regs:
+            self._get_regs()
         clone = Clone()
         clone.parent = self
         clone.done = done
@@ -424,7 +535,7 @@ cdef class Thread:
         cdef Clone clone = self.clone
         clone.granted = False
         clone.since = sh_now()
-        self.ctx.value = clone.nonce
+        self.ctx.word = clone.nonce
         self.ctx.addr = <uint64_t>clone.slot
         self.ctx.result = 0
         self._give(ST_CMD_FORK if clone.process else ST_CMD_SPAWN, 1 << ST_EV_CLONE_FAILED)
@@ -593,6 +704,7 @@ cdef class Registry:
         self.slot_waits = []
         self.spare = []
         self.nonces = b""
+        self.hot = [None] * SH_HOT
         self.gap = 1e9
 
     def __dealloc__(self):
@@ -691,6 +803,7 @@ cdef class Registry:
             return
         if thread.state != PARKED:
             self.running -= 1
+        self._cool(thread)
         thread.state = DEAD
         thread.event = 0  # for one that was about to be handed out
         thread.ctx = NULL
@@ -720,6 +833,34 @@ cdef class Registry:
                 clone.memfd = -1
         elif clone.slot < <int>len(parent.aspace.slots) and parent.aspace.slots[clone.slot] is clone:
             parent.aspace.slots[clone.slot] = None
+
+    cdef int _heat(self, Thread thread) except -1:
+        """Look at this thread's turn itself from now on, in place of the one that has been looked at longest."""
+        cdef int at = self.next_hot
+        cdef Thread old = self.hot[at]
+        if old is not None:
+            self._cool(old)
+        self.next_hot = (at + 1) % SH_HOT
+        self.hot[at] = thread
+        thread.hot = at
+        thread.ctx.polled = 1
+        self.hot_ctx[at] = thread.ctx if thread.state == RUNNING else NULL
+        return 0
+
+    cdef int _cool(self, Thread thread) except -1:
+        cdef int at = thread.hot
+        if at < 0:
+            return 0
+        thread.hot = -1
+        self.hot[at] = None
+        self.hot_ctx[at] = NULL
+        if thread.ctx == NULL:
+            return 0
+        if thread.state == PARKED:
+            thread.ctx.polled = 0
+        else:
+            sh_unpoll(thread.ctx, <uint64_t *>thread.aspace.base, thread.slot)
+        return 0
 
     cdef void _called_from(self, int cpu) noexcept:
         if cpu == self.caller_cpu:

@@ -42,6 +42,7 @@ def commit(t, new) -> int:
             task.dumpable = 0
         t.pdeath_signal = 0
     t.creds = new
+    t.thread.forget_answers()
     return 0
 
 
@@ -60,22 +61,22 @@ def fix_caps(old, new) -> None:
 
 
 # -- asking
-@syscall("getuid", 102)
+@syscall("getuid", 102, lasting=True)
 def sys_getuid(t):
     return t.creds.uid
 
 
-@syscall("geteuid", 107)
+@syscall("geteuid", 107, lasting=True)
 def sys_geteuid(t):
     return t.creds.euid
 
 
-@syscall("getgid", 104)
+@syscall("getgid", 104, lasting=True)
 def sys_getgid(t):
     return t.creds.gid
 
 
-@syscall("getegid", 108)
+@syscall("getegid", 108, lasting=True)
 def sys_getegid(t):
     return t.creds.egid
 

@@ -6,17 +6,17 @@ from sentry.core.syscall import Int, Ptr, syscall
 from sentry.kernel import session
 
 
-@syscall("getpid", 39)
+@syscall("getpid", 39, lasting=True)
 def sys_getpid(t):
     return t.tg.pid
 
 
-@syscall("gettid", 186)
+@syscall("gettid", 186, lasting=True)
 def sys_gettid(t):
     return t.tid
 
 
-@syscall("getppid", 110)
+@syscall("getppid", 110, lasting=True)
 def sys_getppid(t):
     return t.tg.kin_ppid
 

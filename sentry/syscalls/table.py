@@ -55,3 +55,4 @@ def fill_marshalling(platform) -> None:
         parts = [(a.kind, i, a.length, a.size) for i, a in enumerate(row.args) if a.kind is not None]
         if parts:
             set_marshal(row.nr, parts)
+    platform.set_answered([row.nr for row in TABLE if row is not None and row.lasting])

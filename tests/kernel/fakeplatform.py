@@ -79,6 +79,12 @@ class FakeAspace:
 class FakeThread:
     """`history`: what the kernel told it, as tuples; `parked`: whether the kernel has it."""
 
+    def remember(self, nr, value):
+        pass
+
+    def forget_answers(self):
+        pass
+
     def __init__(self, platform, aspace):
         platform.last_pid += 1
         self.tid = platform.last_pid

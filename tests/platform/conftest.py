@@ -9,6 +9,24 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 
+def pytest_collection_modifyitems(items):
+    """Rewritten call sites are systrap's."""
+    items[:] = [item for item in items if not is_of_ptrace_by_site(item)]
+
+
+def is_of_ptrace_by_site(item):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return params.get("platform") == "ptrace" and params.get("road") == "site"
+
+
+@pytest.fixture(params=["trap", "site"], autouse=True)
+def road(request):
+    """How the test programs make system calls: by the instruction, or as a rewritten call site does."""
+    for module in ("harness", "machine"):
+        importlib.import_module(module).ROAD = request.param
+    return request.param
+
+
 @pytest.fixture
 def started(platform):
     """A started Platform of each kind; one that is not built is a failure."""

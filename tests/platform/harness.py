@@ -17,17 +17,19 @@ CODE, CODE_LEN = 0x400000, 0x40000
 STACK_TOP, STACK_LEN = 0x70000000, 0x20000
 RW, RWX = 3, 7
 ENOSYS, EFAULT = 38, 14
+ROAD = "trap"  # set by the fixture `road`
 
 
 def build(name):
     """The code of guest/NAME.c, as bytes to put at CODE, and its entry point."""
     source = os.path.join(HERE, "guest", name + ".c")
     header = os.path.join(HERE, "guest", "guest.h")
-    out = os.path.join(BUILD, name)
+    out = os.path.join(BUILD, f"{name}-{ROAD}")
     os.makedirs(BUILD, exist_ok=True)
     newest = max(os.path.getmtime(path) for path in (source, header, __file__))
     if not os.path.exists(out + ".bin") or os.path.getmtime(out + ".bin") < newest:
         flags = "-O1 -ffreestanding -nostdlib -static -no-pie -fno-pic -mno-red-zone -fno-stack-protector -fcf-protection=none"
+        flags += " -DSITES" if ROAD == "site" else ""
         flags += " -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-N -Wl,-Ttext=0x400000 -Wl,-e,_start"
         subprocess.run(["gcc", *flags.split(), "-Wl,--no-warn-rwx-segments", "-o", out + ".elf", source], check=True)
         sections = ["-j", ".text", "-j", ".rodata", "-j", ".data", "-j", ".bss"]

@@ -18,16 +18,23 @@ DATA = 0x2000000  # free for tests
 # Made-up numbers that guest programs use to talk to the test.
 NOTE, DONE = 1000, 1001
 
+ROAD = "trap"  # set by the fixture `road`
+
 PRELUDE = r"""
 #define NOTE 1000
 #define DONE 1001
 typedef unsigned long u64;
 typedef unsigned int u32;
+#ifdef SITES /* what a rewritten call site and its trampoline do */
+#define SYSCALL "lea 2f(%%rip), %%r11\n\tmovabs $0x7ffe00010000, %%rcx\n\tjmp *%%rcx\n\tsyscall\n2:"
+#else
+#define SYSCALL "syscall"
+#endif
 static long call(long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
     register u64 r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
     long ret;
-    __asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+    __asm__ volatile(SYSCALL : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
              : "rcx", "r11", "memory");
     return ret;
 }
@@ -58,7 +65,7 @@ class Machine:
         self.events = []
 
     def compile(self, source):
-        path = os.path.join(self.directory, hashlib.sha1(source.encode()).hexdigest()[:16])
+        path = os.path.join(self.directory, hashlib.sha1(source.encode()).hexdigest()[:16] + ROAD)
         if not os.path.exists(path + ".bin"):
             with open(path + ".c", "w", encoding="utf-8") as file:
                 file.write(PRELUDE + source)
@@ -68,7 +75,7 @@ class Machine:
                     " /DISCARD/ : { *(*) } }"
                 )
             subprocess.run(
-                ["gcc", "-O1", "-w", "-ffreestanding", "-mno-red-zone", "-nostdlib", "-static", "-no-pie", "-fno-pic", "-fno-stack-protector",
+                ["gcc", *(["-DSITES"] if ROAD == "site" else []), "-O1", "-w", "-ffreestanding", "-mno-red-zone", "-nostdlib", "-static", "-no-pie", "-fno-pic", "-fno-stack-protector",
                  "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments",
                  f"-Wl,-T,{path}.ld", "-o", path, path + ".c"],
                 check=True, timeout=60,

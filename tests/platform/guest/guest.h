@@ -6,11 +6,16 @@ typedef unsigned long u64;
 typedef unsigned int u32;
 #define PAGE 4096
 
+#ifdef SITES /* what a rewritten call site and its trampoline do */
+#define SYSCALL "lea 2f(%%rip), %%r11\n\tmovabs $0x7ffe00010000, %%rcx\n\tjmp *%%rcx\n\tsyscall\n2:"
+#else
+#define SYSCALL "syscall"
+#endif
 static inline long sys(long nr, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long ret;
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	__asm__ volatile(SYSCALL : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
 	return ret;
 }
 #define SYS(nr, a, b, c) sys(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)

@@ -1,0 +1,143 @@
+/* How the stub hands an event to the Sentry: the memory that a call names, the turn, the wait. */
+#ifndef STOCKADE_STUB_HANDOFF_H
+#define STOCKADE_STUB_HANDOFF_H
+
+#include <linux/futex.h>
+#include "stub.h"
+
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline struct st_ctx *context(uint32_t slot)
+{
+	return (struct st_ctx *)(ST_CTX + (uint64_t)(slot + 1) * ST_CTX_SIZE);
+}
+
+static inline uint32_t slot_of(const struct st_ctx *c)
+{
+	return (uint32_t)(((uint64_t)c - ST_CTX) / ST_CTX_SIZE) - 1;
+}
+
+static inline char *buffer(uint32_t slot)
+{
+	return (char *)(ST_CTX + ST_BUF_OFF + (uint64_t)slot * ST_BUF_SIZE);
+}
+
+/* The stack tells whose context it is. */
+static inline uint32_t my_slot(void)
+{
+	return (uint32_t)(((uint64_t)__builtin_frame_address(0) - ST_STACK) >> ST_STACK_SHIFT) & 4095u;
+}
+
+/* The parts of a call: where they are in guest memory and in the buffer. Kept for the reply. */
+struct parts {
+	uint64_t addr[ST_PARTS];
+	uint32_t off[ST_PARTS], len[ST_PARTS];
+};
+
+/* Copies what the table says about this call's pointers into the buffer; a bit for each part that is there. A piece that
+ * cannot be copied whole is left out: the Sentry then looks itself, with Linux's exact partial results. */
+static inline uint32_t marshal(struct parts *p, uint32_t slot, const volatile struct st_row *row, const uint64_t *args)
+{
+	uint32_t n = row->nparts, used = 0, mask = 0;
+	char *buf = buffer(slot);
+	for (uint32_t i = 0; i < n && i < ST_PARTS; i++) {
+		uint32_t kind = row->parts[i].kind & 0x7fu, off = used;
+		uint32_t len = st_place(&row->parts[i], args, &used);
+		if (!len)
+			continue;
+		uint64_t addr = args[row->parts[i].arg];
+		p->addr[i] = addr, p->off[i] = off, p->len[i] = len;
+		if (kind == ST_M_STR) {
+			if (st_copy_str(buf + off, (const char *)addr, ST_STR_MAX) < 0)
+				continue;
+		} else {
+			if (kind & ST_M_OUT) {
+				/* An unwritable output buffer has to be noticed before the call takes effect. */
+				uint64_t page = addr;
+				int bad = 0;
+				do {
+					bad |= st_probe_write((void *)page);
+					page = (page | 4095) + 1;
+				} while (page < addr + len && !bad);
+				if (bad)
+					continue;
+			}
+			if (kind & ST_M_IN && st_copy(buf + off, (const void *)addr, len))
+				continue;
+		}
+		mask |= 1u << i;
+	}
+	return mask;
+}
+
+/* Writes an answer's output into guest memory; 0, or -1 on a fault. */
+static inline int deliver(struct st_ctx *c, uint32_t slot, const struct parts *p, uint32_t what)
+{
+	uint32_t n = what >> ST_WHAT_OUTS & 7u;
+	if (n == ST_WHAT_ONE) {
+		uint32_t i = what >> ST_WHAT_PART & 3u, len = what >> ST_WHAT_LEN;
+		return i < ST_PARTS && len <= p->len[i] && st_copy((void *)p->addr[i], buffer(slot) + p->off[i], len) ? -1 : 0;
+	}
+	for (uint32_t i = 0; i < n && i < ST_OUTS; i++)
+		if (st_copy((void *)c->outs[i].addr, buffer(slot) + c->outs[i].off, c->outs[i].len))
+			return -1;
+	return 0;
+}
+
+/* Gives the turn to the Sentry. Returns whether it slept. */
+static inline int post(struct st_ctx *c, uint32_t slot)
+{
+	if (__atomic_load_n(&c->park, __ATOMIC_RELAXED))
+		__atomic_store_n(&c->park, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->turn, ST_TURN_SENTRY, __ATOMIC_SEQ_CST);
+	/* The Sentry takes `polled` back and then looks at the turn again, and sets `sleeping` and then looks at the ready
+	 * words again; we do it the other way round. */
+	if (__atomic_load_n(&c->polled, __ATOMIC_RELAXED))
+		return 0;
+	__atomic_fetch_or((uint64_t *)ST_CTX + slot / 64, 1ull << slot % 64, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&SHARED->sleeping, __ATOMIC_SEQ_CST)) {
+		uint64_t one = 1;
+		uint32_t lo, hi, aux; /* Linux keeps the CPU's number in TSC_AUX */
+		__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+		c->cpu = aux & 0xfff;
+		c->posted = (uint64_t)hi << 32 | lo;
+		SYS(__NR_write, ST_FD_BELL, &one, 8, 0, 0, 0);
+		return 1;
+	}
+	return 0;
+}
+
+#define SPIN_FIRST 64 /* looks before the first look at the clock, about 1.5 µs */
+
+/* A Sentry that slept (`rang`) may be woken on this CPU: then a spin only keeps it from answering. */
+static inline void wait_turn(struct st_ctx *c, int rang)
+{
+	uint64_t limit = rang ? 0 : SHARED->spin, start = 0;
+	for (uint32_t i = 0; limit; i++) {
+		if (__atomic_load_n(&c->turn, __ATOMIC_ACQUIRE) == ST_TURN_STUB)
+			return;
+		if (i >= SPIN_FIRST) {
+			if (!start)
+				start = rdtsc();
+			else if (rdtsc() - start > limit)
+				break;
+			if (__atomic_load_n(&c->park, __ATOMIC_RELAXED))
+				break;
+		}
+		__builtin_ia32_pause();
+	}
+	for (;;) {
+		uint32_t seen = ST_TURN_SENTRY;
+		if (!__atomic_compare_exchange_n(&c->turn, &seen, ST_TURN_ASLEEP, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
+		    seen == ST_TURN_STUB)
+			return;
+		SYS(__NR_futex, &c->turn, FUTEX_WAIT, ST_TURN_ASLEEP, 0, 0, 0);
+	}
+}
+
+#endif

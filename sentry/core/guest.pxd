@@ -1,0 +1,36 @@
+"""The C side of a guest thread, for handlers that run without a Python frame ("fast" handlers).
+
+A fast handler is a twin of the plain one (core/syscall.py) for the common case: it answers a value or -errno, or
+SLOW, having changed nothing; then the plain handler serves the call.
+"""
+
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    SLOW = -9000
+    RAISED = -9001  # with an exception set
+    NR_FAST = 512
+
+
+cdef class GuestThread:
+    cdef public object task  # the kernel's task; the platform never looks at it
+    cdef readonly int event
+    cdef readonly long nr
+    cdef uint64_t a[6]  # arguments, a copy of our own
+
+    # Memory that argument `arg` points to, as far as the stub brought it along: NULL when it did not, or has less.
+    cdef const char *input(self, int arg, uint64_t length) noexcept
+    cdef const char *text(self, int arg) noexcept  # ends with NUL within 4096 bytes; read it once
+    cdef char *output(self, int arg, uint64_t room) noexcept
+    # The first `length` bytes of that output (one a call) go back with the answer.
+    cdef void wrote(self, int arg, uint64_t length) noexcept
+    # Any guest memory; bytes copied, or -EFAULT.
+    cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
+    cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
+    cdef int answer(self, long value) except -1  # back to the guest
+
+ctypedef long (*fast_t)(object task, GuestThread thread) except? RAISED
+ctypedef int (*dispatch_t)(GuestThread thread) except -1
+
+cdef fast_t *fast_table() noexcept  # NR_FAST entries, by system call number
+cdef dispatch_t *dispatcher() noexcept  # what the platform calls with a system call: 0 not served, 1 served, 2 and tasks are ready

@@ -1,0 +1,43 @@
+"""See guest.pxd. The methods here are those of a platform that brings no memory along."""
+
+from libc.stdint cimport uint64_t
+
+cdef fast_t TABLE[NR_FAST]
+cdef dispatch_t DISPATCH
+
+
+cdef fast_t *fast_table() noexcept:
+    return TABLE
+
+
+cdef dispatch_t *dispatcher() noexcept:
+    return &DISPATCH
+
+
+cdef class GuestThread:
+    cdef const char *input(self, int arg, uint64_t length) noexcept:
+        return NULL
+
+    cdef const char *text(self, int arg) noexcept:
+        return NULL
+
+    cdef char *output(self, int arg, uint64_t room) noexcept:
+        return NULL
+
+    cdef void wrote(self, int arg, uint64_t length) noexcept:
+        pass
+
+    cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
+        return -14
+
+    cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept:
+        return -14
+
+    cdef int answer(self, long value) except -1:
+        raise NotImplementedError
+
+    def remember(self, int nr, value):
+        pass
+
+    def forget_answers(self):
+        pass
