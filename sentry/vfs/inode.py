@@ -208,9 +208,17 @@ class Inode:
     def evict(self) -> None:
         """The last link and the last reference are gone: free what it holds."""
 
-    is_dir = property(lambda self: S_ISDIR(self.mode))
-    is_link = property(lambda self: S_ISLNK(self.mode))
-    is_regular = property(lambda self: S_ISREG(self.mode))
+    @property
+    def is_dir(self) -> bool:
+        return S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return S_ISLNK(self.mode)
+
+    @property
+    def is_regular(self) -> bool:
+        return S_ISREG(self.mode)
 
 
 def open_special(t, inode, path, flags: int):
