@@ -96,7 +96,7 @@ class Inode:
 
     def blocks(self) -> int:
         """st_blocks, in units of 512 bytes."""
-        return (self.size + 511) // 512
+        return (self.size >> 9) + (self.size & 511 != 0)
 
     def getxattr(self, name: bytes) -> "bytes | int":
         return -ENOTSUP
