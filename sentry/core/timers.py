@@ -3,6 +3,8 @@
 import heapq
 from time import monotonic_ns
 
+NEVER = (1 << 63) - 1  # no clock gets there
+
 
 class Timer:
     __slots__ = ("deadline", "callback", "active", "seq")
@@ -14,7 +16,7 @@ class Timer:
         self.seq = seq
 
     def __lt__(self, other):
-        return (self.deadline, self.seq) < (other.deadline, other.seq)
+        return self.deadline < other.deadline or (self.deadline == other.deadline and self.seq < other.seq)
 
     def cancel(self):
         self.active = False
@@ -29,7 +31,7 @@ class Timers:
     def add(self, deadline: int, callback) -> Timer:
         """Call callback() from the dispatcher once `deadline` (ns, CLOCK_MONOTONIC) has passed."""
         self.seq += 1
-        timer = Timer(deadline, callback, self.seq)
+        timer = Timer(min(deadline, NEVER), callback, self.seq)
         heapq.heappush(self.heap, timer)
         return timer
 

@@ -44,12 +44,15 @@ class WaitQueue:
     def wake(self, mask=ALL, exclusive=1):
         """Wake every non-exclusive entry whose mask meets `mask` (poll bits, or any bits the queue's
         users agree on) and at most `exclusive` exclusive ones, in order of arrival."""
+        if not self.entries:
+            return
+        left = exclusive
         for entry in tuple(self.entries):
             if entry.mask & mask and entry.queue is self:
                 if entry.exclusive:
-                    if exclusive <= 0:
+                    if left <= 0:
                         continue
-                    exclusive -= 1
+                    left -= 1
                 entry.owner.woken(entry, mask)
 
     def __bool__(self):

@@ -72,11 +72,12 @@ class Pipe:
             chunk = chunks[0]
             before = chunk.slots()
             start = chunk.offset
-            end = min(len(chunk.data), start + count)
-            part = chunk.data if end - start == len(chunk.data) else chunk.data[start:end]
+            have = len(chunk.data)
+            end = min(have, start + count)
+            part = chunk.data if end - start == have else chunk.data[start:end]
             parts.append(part)
             count -= end - start
-            if end == len(chunk.data) or chunk.packet:
+            if end == have or chunk.packet:
                 chunks.popleft()
                 self.used -= before
                 if chunk.packet:

@@ -21,6 +21,7 @@ from sentry.vfs.regular import open_node
 
 PROC_SUPER_MAGIC = 0x9FA0
 MEM_CHUNK = 1 << 20
+MASK64 = (1 << 64) - 1
 POLL_CHANGED = 2 | 8  # POLLPRI | POLLERR
 
 
@@ -498,7 +499,7 @@ class MemFile(File):
         return self.mm is not None and self.mm.users > 0 and self.mm.aspace is not None
 
     def read(self, t, count, pos):
-        at = self.pos if pos is None else pos
+        at = self.pos & MASK64 if pos is None else pos
         if not self.usable():
             return b""
         if at >= TASK_LIMIT:
@@ -512,7 +513,7 @@ class MemFile(File):
         return data
 
     def write(self, t, data, pos):
-        at = self.pos if pos is None else pos
+        at = self.pos & MASK64 if pos is None else pos
         if not self.usable():
             return 0
         if at >= TASK_LIMIT:
@@ -531,8 +532,9 @@ class MemFile(File):
             offset += self.pos
         elif whence != 0:
             return -EINVAL
-        self.pos = offset & (1 << 64) - 1
-        return self.pos if self.pos < 1 << 63 else -EINVAL
+        offset &= MASK64
+        self.pos = offset if offset < 1 << 63 else offset - (1 << 64)  # kept as a signed number, as fdinfo shows it
+        return offset if offset < 1 << 63 else -EINVAL
 
 
 class AttrDir(OfTask):

@@ -524,7 +524,7 @@ def parse_size(text: bytes, memory: int) -> "int | None":
     if text.endswith(b"%"):
         return memory * int(text[:-1]) // 100 if text[:-1].isdigit() else None
     if text[-1:].lower() in (b"k", b"m", b"g", b"t"):
-        unit = 1024 ** (b"kmgt".index(text[-1:].lower()) + 1)
+        unit = 1 << 10 * (b"kmgt".index(text[-1:].lower()) + 1)
         text = text[:-1]
     return int(text) * unit if text.isdigit() else None
 

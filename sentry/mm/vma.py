@@ -46,7 +46,7 @@ class VMA:
 
     def part(self, start, end) -> "VMA":
         """A new area for [start, end) of this one."""
-        offset = self.offset + start - self.start if self.backing is not None else 0
+        offset = self.offset + (start - self.start) if self.backing is not None else 0
         return VMA(start, end, self.prot, self.shared, self.backing, offset, self.name, self.may_write, self.flags)
 
     def drop(self):
@@ -63,7 +63,7 @@ class VMA:
             and self.flags == other.flags
             and self.name == other.name
             and self.may_write == other.may_write
-            and (self.backing is None or self.offset + self.end - self.start == other.offset)
+            and (self.backing is None or self.offset + (self.end - self.start) == other.offset)
         )
 
 
@@ -170,19 +170,19 @@ class VMAList:
 
     def gap_below(self, top: int, bottom: int, length: int) -> "int | None":
         """Highest start of a free range of `length` that ends at or below `top` and starts at or above `bottom`."""
-        end = top
+        last, floor, size = top, bottom, length
         i = bisect_right(self.starts, top - 1) - 1
         areas = self.areas
         while i >= 0:
             area = areas[i]
-            if area.end <= bottom:
+            if area.end <= floor:
                 break
-            if area.end <= end and end - area.end >= length:
-                return end - length
-            end = min(end, area.start)
+            if area.end <= last and last - area.end >= size:
+                return last - size
+            last = min(last, area.start)
             i -= 1
-        if end - bottom >= length:
-            return end - length
+        if last - floor >= size:
+            return last - size
         return None
 
     def __iter__(self):

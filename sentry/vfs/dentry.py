@@ -144,7 +144,9 @@ class Path:
         self.mount = mount
         self.dentry = dentry
 
-    inode = property(lambda self: self.dentry.inode)
+    @property
+    def inode(self):
+        return self.dentry.inode
 
     def incref(self) -> "Path":
         if self.mount is not None:

@@ -96,7 +96,7 @@ class Inode:
 
     def blocks(self) -> int:
         """st_blocks, in units of 512 bytes."""
-        return (self.size + 511) // 512
+        return (self.size >> 9) + (self.size & 511 != 0)
 
     def getxattr(self, name: bytes) -> "bytes | int":
         return -ENOTSUP
@@ -208,9 +208,17 @@ class Inode:
     def evict(self) -> None:
         """The last link and the last reference are gone: free what it holds."""
 
-    is_dir = property(lambda self: S_ISDIR(self.mode))
-    is_link = property(lambda self: S_ISLNK(self.mode))
-    is_regular = property(lambda self: S_ISREG(self.mode))
+    @property
+    def is_dir(self) -> bool:
+        return S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return S_ISLNK(self.mode)
+
+    @property
+    def is_regular(self) -> bool:
+        return S_ISREG(self.mode)
 
 
 def open_special(t, inode, path, flags: int):

@@ -28,6 +28,7 @@ OPTION_NAMES = (
     (MS_RELATIME, b"relatime"),
     (MS_NOSYMFOLLOW, b"nosymfollow"),
 )
+ESCAPED = list(b"\\ \t\n#")  # in the files of /proc
 
 _next_id = 20
 _next_group = 0
@@ -264,7 +265,7 @@ def dentry_text(d: Dentry) -> bytes:
 
 def mangle(text: bytes) -> bytes:
     """Escapes of /proc/mounts (fs/proc_namespace.c:mangle)."""
-    for char in b"\\ \t\n#":
+    for char in ESCAPED:
         if char in text:
             text = text.replace(bytes((char,)), b"\\%03o" % char)
     return text

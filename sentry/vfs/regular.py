@@ -216,7 +216,7 @@ class DirFile(File):
             offset += self.pos
         elif whence != SEEK_SET:
             return -EINVAL
-        if offset < 0:
+        if offset < 0 or offset > MAX_SIZE:
             return -EINVAL
         if offset == 0:
             self.snapshot = None

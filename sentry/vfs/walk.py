@@ -276,9 +276,10 @@ def walk(t, mount, d, stack, flags, links, root_mount, root, want_parent):
                     return child
             if child is None:
                 return -ENOENT
-            if child.inode.mode & S_IFMT == S_IFLNK and (stack or not flags & AT_SYMLINK_NOFOLLOW):
+            step = child
+            if step.inode.mode & S_IFMT == S_IFLNK and (stack or not flags & AT_SYMLINK_NOFOLLOW):
                 links += 1
-                target = link_target(t, mount, d, child, flags, links, not stack)
+                target = link_target(t, mount, d, step, flags, links, not stack)
                 if type(target) is bytes:
                     stack.extend(names_of(target))
                     if target[0] == 0x2F:
@@ -296,7 +297,7 @@ def walk(t, mount, d, stack, flags, links, root_mount, root, want_parent):
                 mount, d = target.mount, target.dentry
                 revalidate = mount.revalidate if mount is not None else False
                 continue
-            d = child
+            d = step
         if d.mounted:
             while d.mounted:
                 over = mount.submounts.get(d)

@@ -13,13 +13,16 @@ from collections import deque
 
 from sentry.core.creds import Creds
 from sentry.core.syscall import BY_NAME
+from sentry.fs.tmpfs import TmpfsFS
 from sentry.kernel import session, signals
 from sentry.kernel.kernel import Kernel
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
 from sentry.platform.base import EV_SYSCALL, MemFault
 from sentry.syscalls import table  # noqa: F401  (registers the calls)
+from sentry.vfs.context import FsContext
 from sentry.vfs.file import FdTable
+from sentry.vfs.mount import Mount, MountNamespace
 
 PENDING = "pending"
 NAMES = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip rsp eflags fs_base gs_base".split()
@@ -227,24 +230,13 @@ class FakeMM:
         return (id(self), addr)
 
 
-class FakeFs:
-    def __init__(self):
-        self.users = 1
-        self.umask = 0o022
-
-    def copy(self):
-        return FakeFs()
-
-    def release(self):
-        self.users -= 1
-
-
 class World:
     def __init__(self, creds=None):
         self.platform = FakePlatform()
         self.kernel = Kernel(self.platform)
         self.tasks = self.kernel.tasks
         self.groups = self.kernel.groups
+        self.ns = MountNamespace(Mount(TmpfsFS(0o755)))
         self.init = self.new_process(creds)
         self.kernel.init = self.init.tg
         self.next_free = MEMORY
@@ -262,7 +254,8 @@ class World:
         tg.tasks.append(task)
         task.mm = FakeMM(thread.aspace)
         task.files = FdTable()
-        task.fs = FakeFs()
+        place = self.ns.root_path()
+        task.fs = FsContext(self.ns, place, place)
         task.creds = creds or Creds()
         task.uts = UTS()
         task.comm = b"test"

@@ -33,7 +33,7 @@ HEAVY = {
 FILES = sorted(
     os.path.relpath(path, ROOT)
     for top in ("sentry", "gofer", "sandbox")
-    for kind in ("py", "pyx")
+    for kind in ("py", "pyx", "pxd")
     for path in glob.glob(f"{ROOT}/{top}/**/*.{kind}", recursive=True)
 )
 SENTRY = [path for path in FILES if path.startswith("sentry/")]
@@ -53,7 +53,7 @@ def layer(module):
 
 
 def imports(path):
-    """(line, module, indented) of each import of a .py or .pyx file, `from a import b` as a.b where that is a file."""
+    """(line, module, indented) of each import of a .py, .pyx or .pxd file, `from a import b` as a.b where that is a file."""
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         text = file.read()
     found = []

@@ -1,0 +1,7 @@
+"""Types of anon.py."""
+
+from sentry.vfs.file cimport File
+
+
+cdef class AnonFile(File):
+    pass
