@@ -290,6 +290,9 @@ static int run_ops(struct st_ctx *c, uint32_t slot)
 		case ST_OP_ZERO:
 			r = st_zero((void *)o.addr, o.len) ? -EFAULT : 0;
 			break;
+		case ST_OP_POKE:
+			r = st_poke((uint64_t *)o.addr, o.a) ? -EFAULT : 0;
+			break;
 		default:
 			r = -EINVAL;
 		}
@@ -455,6 +458,8 @@ static int recover(struct sigcontext *g)
 		g->rip = AT(st_str_out);
 	else if (g->rip == AT(st_probe_insn))
 		g->rip = AT(st_probe_out);
+	else if (g->rip == AT(st_poke_insn))
+		g->rip = AT(st_poke_out);
 	else if (g->rip >= AT(st_base_begin) && g->rip < AT(st_base_end))
 		g->rip = AT(st_base_out);
 	else

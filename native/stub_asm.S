@@ -1,6 +1,16 @@
 /* The stub's assembly: copies whose faults are recovered by address (stub.c: recover), and the
  * places where registers or stacks change hands. */
 	.section .note.GNU-stack,"",@progbits
+
+/* Road (b): rewritten call sites come here, the first byte at ST_TEXT, by way of their trampolines. rax: the number,
+ * r11: the address after the site's `syscall`, rcx: free, all else the guest's. What cannot be served is done by that
+ * instruction, which is still there. */
+	.section .text.entry,"ax",@progbits
+	.globl st_enter
+st_enter:
+	lea -2(%r11), %rcx
+	jmp *%rcx
+
 	.text
 
 /* st_copy(to, from, n): a fault in rep movsb leaves the remaining count in rcx. */
@@ -51,6 +61,17 @@ st_probe_insn:
 	xor %eax, %eax
 	ret
 st_probe_out:
+	mov $-1, %eax
+	ret
+
+/* st_poke(where, value) */
+	.globl st_poke, st_poke_insn, st_poke_out
+st_poke:
+st_poke_insn:
+	mov %rsi, (%rdi)
+	xor %eax, %eax
+	ret
+st_poke_out:
 	mov $-1, %eax
 	ret
 

@@ -57,6 +57,7 @@ cdef class Platform(Registry):
     def __init__(self, stub=STUB, int pool=2, bint spin=True):
         Registry.__init__(self)
         self.name = "systrap"
+        self.entry = ST_TEXT
         self.stub_path = stub
         self.pool_target = pool
         self.bell = -1

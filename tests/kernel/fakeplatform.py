@@ -186,6 +186,8 @@ class FakePlatform:
 
 
 class FakeMM:
+    patches = None
+
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1
