@@ -11,7 +11,7 @@ from sentry.core import log
 from sentry.kernel.hooks import TASK_EXIT
 from sentry.mm.functions import Library
 from sentry.mm.patches import READ_EXEC, Patches
-from sentry.platform.base import EV_FAULT, OP_MPROTECT, PAGE
+from sentry.platform.base import OP_MPROTECT, PAGE
 
 THRESHOLD = 3  # trapped calls of a site; a rewriting costs about as much as five
 AGAIN = 16  # calls until a site that could not be rewritten just then is looked at again

@@ -188,6 +188,9 @@ class FakePlatform:
 class FakeMM:
     patches = None
 
+    def peek(self, addr, length):
+        return self.aspace.read_upto(addr, length)
+
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1
