@@ -73,6 +73,9 @@ else:
 # Uses of native/: an own declaration, or those of a *_host.pxd.
 C_HEADER = re.compile(r'^\s*(cdef extern from "|from \S+_host cimport\b)', re.MULTILINE)
 
+# Shared libraries that an extension needs beside libc.
+LIBRARIES = {"sentry/mm/decode.pyx": ["Zydis"]}
+
 
 def sources():
     """The files to compile, sorted: every .pyx and every module of COMPILED (list[str])."""
@@ -91,6 +94,7 @@ def extension(path):
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
         define_macros=[("_GNU_SOURCE", None)],
+        libraries=LIBRARIES.get(path, []),
         # The structs shared with the stub are C headers: a changed header rebuilds their users.
         depends=sorted(glob.glob("native/*.h") + glob.glob("build/native/*.h")) if includes_c else [],
     )

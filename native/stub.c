@@ -36,18 +36,19 @@ void panic(void)
 
 /* --- registers ------------------------------------------------------------------------------ */
 
-/* Whoever does not use GS has it pointing to the context, for st_enter, and never sees that in a register set. */
-static uint64_t shown_gs(const struct st_ctx *c)
+/* Whoever does not use GS has it pointing to the context, for st_enter, and never sees that in a register set. (To
+ * another thread's, when it has just been cloned.) */
+static int gs_is_ours(uint64_t gs)
 {
-	uint64_t gs = __builtin_ia32_rdgsbase64();
-	return gs == (uint64_t)c ? 0 : gs;
+	return !gs || gs >> 22 == ST_CTX_4M;
 }
 
 /* Before the guest goes on: st_enter finds the context and the stack. */
 static void arm(struct st_ctx *c, uint32_t slot)
 {
+	uint64_t gs = __builtin_ia32_rdgsbase64();
 	c->stack = ST_STACK + ((uint64_t)(slot + 1) << ST_STACK_SHIFT);
-	if (SHARED->sites && !__builtin_ia32_rdgsbase64())
+	if (SHARED->sites && gs != (uint64_t)c && gs_is_ours(gs))
 		__builtin_ia32_wrgsbase64((uint64_t)c);
 }
 
@@ -62,7 +63,8 @@ static void save_regs(struct st_ctx *c, const struct ucontext *uc)
 	r->orig_rax = (uint64_t)-1;
 	r->rip = g->rip, r->rsp = g->rsp, r->eflags = g->eflags;
 	r->fs_base = __builtin_ia32_rdfsbase64();
-	r->gs_base = shown_gs(c);
+	uint64_t gs = __builtin_ia32_rdgsbase64();
+	r->gs_base = gs_is_ours(gs) ? 0 : gs;
 }
 
 static void put_regs(const struct st_regs *r, struct ucontext *uc)
@@ -119,6 +121,9 @@ static int run_ops(struct st_ctx *c, uint32_t slot)
 			break;
 		case ST_OP_ZERO:
 			r = st_zero((void *)o.addr, o.len) ? -EFAULT : 0;
+			break;
+		case ST_OP_POKE:
+			r = st_poke((uint64_t *)o.addr, o.a) ? -EFAULT : 0;
 			break;
 		default:
 			r = -EINVAL;
@@ -402,6 +407,8 @@ static int recover(struct sigcontext *g)
 		g->rip = AT(st_str_out);
 	else if (g->rip == AT(st_probe_insn))
 		g->rip = AT(st_probe_out);
+	else if (g->rip == AT(st_poke_insn))
+		g->rip = AT(st_poke_out);
 	else if (g->rip >= AT(st_base_begin) && g->rip < AT(st_base_end))
 		g->rip = AT(st_base_out);
 	else

@@ -119,6 +119,17 @@ st_probe_out:
 	mov $-1, %eax
 	ret
 
+/* st_poke(where, value) */
+	.globl st_poke, st_poke_insn, st_poke_out
+st_poke:
+st_poke_insn:
+	mov %rsi, (%rdi)
+	xor %eax, %eax
+	ret
+st_poke_out:
+	mov $-1, %eax
+	ret
+
 /* st_set_base(fs, gs): a non-canonical address faults. */
 	.globl st_set_base, st_base_begin, st_base_end, st_base_out
 st_set_base:

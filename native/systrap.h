@@ -170,6 +170,7 @@ enum {
 	ST_OP_MREMAP,
 	ST_OP_WRITE, /* addr, len, offset in the buffer */
 	ST_OP_ZERO,
+	ST_OP_POKE, /* addr, a multiple of 8; 8; value: one store, which other threads see whole or not at all */
 };
 
 struct st_op {
@@ -177,7 +178,7 @@ struct st_op {
 	uint32_t flags; /* mmap flags */
 	uint64_t addr;
 	uint64_t len;
-	uint64_t a; /* prot, advice, new length, offset in the buffer */
+	uint64_t a; /* prot, advice, new length, offset in the buffer, value */
 	uint64_t b; /* file offset, new address */
 };
 

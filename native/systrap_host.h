@@ -257,6 +257,7 @@ static inline int sh_move(int cpu, const cpu_set_t *allowed)
 
 static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }
 
+static inline int sh_has_bmi2(void) { return __builtin_cpu_supports("bmi2") != 0; }
 static inline int sh_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & 2) != 0; }
 
 #endif

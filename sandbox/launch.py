@@ -155,6 +155,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
+    config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
     open_descriptors(undo, settings, container, config, attached)

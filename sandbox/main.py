@@ -36,6 +36,7 @@ OPTIONS = [
     Option("--debug", None, "log details of what is done"),
     Option("--debug-log", "FILE", "write the debug log to FILE; %ID% %COMMAND% %TIMESTAMP% are replaced, DIR/ is a directory"),
     Option("--strace", None, "write the programs' system calls to the debug log"),
+    Option("--no-patching", None, "do not rewrite the programs' system call instructions (systrap)"),
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
     Option("--network", "MODE", "none: loopback only (host and sandbox are yet to come)", default="none", choices=("none", "host", "sandbox")),
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),

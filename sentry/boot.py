@@ -15,7 +15,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import trace
+from sentry.kernel import patching, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.syscalls import table
@@ -47,6 +47,8 @@ def start_platform(config):
     module = getattr(__import__(platform_module(config.platform)).platform, config.platform)
     # By descriptor: our user may have no right to walk to where stockade is installed.
     platform = module.Platform(f"/proc/self/fd/{config.stub}") if config.stub >= 0 else module.Platform()
+    if platform.entry and not config.patching:
+        platform.refuse_sites()
     table.fill_marshalling(platform)
     platform.start()
     if config.stub >= 0:
@@ -65,6 +67,8 @@ class Sandbox:
         set_memory(config.host["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
+        if platform.entry:
+            kernel.patcher = patching.Patcher(kernel)
         config.host["vdso"] = getattr(platform, "vdso", 0)
         if config.strace:
             kernel.trace = trace.trace
@@ -134,6 +138,8 @@ class Sandbox:
         if leaks.ENABLED:
             left = {kind: count for kind, count in leaks.counts.items() if count}
             log.warning(f"kernel objects left: {left}")
+        if self.kernel.patcher is not None:
+            log.info(f"call sites: {self.kernel.patcher.statistics()}")
         status = self.container.exit_status
         if self.code is None:
             self.code = 0 if status is None else 128 + (status & 0x7F) if status & 0x7F else status >> 8

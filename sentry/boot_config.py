@@ -6,7 +6,7 @@ class Config:
 
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
-        "log_json", "strace", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash",
+        "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -23,6 +23,7 @@ class Config:
         self.log_level = 30  # core.log
         self.log_json = False
         self.strace = False
+        self.patching = True  # call sites of the guests are rewritten, where the platform can
         self.stdio = {}
         self.terminal = False  # stdio is {0: the slave of a host pty in raw mode}
         self.size = (0, 0)  # of the terminal: rows, columns

@@ -505,7 +505,7 @@ class MemFile(File):
         if at >= TASK_LIMIT:
             return -EIO
         try:
-            data = self.mm.aspace.read_upto(at, min(count, MEM_CHUNK, TASK_LIMIT - at))
+            data = self.mm.peek(at, min(count, MEM_CHUNK, TASK_LIMIT - at))
         except MemFault:
             return -EIO
         if pos is None:

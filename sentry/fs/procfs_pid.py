@@ -221,7 +221,7 @@ def peek(mm, start: int, end: int) -> bytes:
     if end <= start:
         return b""
     try:
-        return mm.aspace.read_upto(start, min(end - start, 1 << 21))
+        return mm.peek(start, min(end - start, 1 << 21))
     except MemFault:
         return b""
 

@@ -127,8 +127,10 @@ def do_clone(task, args) -> int:
     cloning = Cloning(task, args)
     if flags & CLONE_VM:
         task.thread.spawn(cloning.done)
+    elif task.mm.patches is not None and task.mm.patches.busy:
+        task.mm.patches.after.append(cloning.fork)
     else:
-        task.thread.fork(cloning.done)
+        cloning.fork()
     return NO_RETURN
 
 
@@ -142,9 +144,20 @@ class Cloning:
         self.args = args
         self.child = None
 
+    def fork(self) -> None:
+        """No call site is being rewritten, nor will one be until the copy is made."""
+        task = self.task
+        if task.thread is None:  # it died while it waited for this
+            return
+        if task.mm.patches is not None:
+            task.mm.patches.forks += 1
+        task.thread.fork(self.done)
+
     def done(self, thread, errno) -> None:
         """The platform's answer; both threads are parked."""
         task, args = self.task, self.args
+        if not args.flags & CLONE_VM and task.mm is not None and task.mm.patches is not None:
+            task.mm.patches.forks -= 1
         if thread is None:
             log.warning(f"task {task.tid}: the host refused a new thread: errno {errno}")
             task.kernel.back_to_guest(task, -errno)

@@ -9,7 +9,7 @@ from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
 from sentry.core.waitq import WaitQueue
-from sentry.kernel import signals
+from sentry.kernel import patching, signals
 from sentry.platform.base import (
     EV_DEAD,
     EV_FAULT,
@@ -44,6 +44,8 @@ class Kernel:
         self.signalfds = WaitQueue()  # readers and pollers of signalfds: woken whenever a signal is sent
         self.sig_queued = {}  # uid -> queued signals that count against RLIMIT_SIGPENDING
         self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
+        self.patcher = None  # kernel/patching.py, where the platform has a second way in
+        self.held = {}  # MM -> [(task, result)]: would go back to guest code, but a rewriting wants them to wait
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
 
     # -- pids
@@ -80,11 +82,17 @@ class Kernel:
         if event == EV_SYSCALL:
             self.system_call(task, thread)
         elif event == EV_INTERRUPT:
+            if task.mm.patches is not None:
+                self.patcher.interrupted(task, thread)
             self.back_to_guest(task, None)
         elif event == EV_OPS:
             task.mm.ops_finished(task, thread.ops_done, thread.ops_errno)
         elif event == EV_FAULT:
-            self.guarded(task, signals.fault, task, thread.fault)
+            fault = thread.fault
+            if task.mm.patches is not None:
+                fault = self.patcher.fault(task, thread, fault)
+            if fault is not None:
+                self.guarded(task, signals.fault, task, fault)
         elif event == EV_FRAME_FAULT:
             signals.frame_fault(task)
         elif event == EV_DEAD:
@@ -103,6 +111,10 @@ class Kernel:
             return -EIO
 
     def system_call(self, task, thread) -> None:
+        if task.mm.patches is None or not thread.trapped or not self.patcher.trapped(task, thread):
+            self.serve(task, thread)
+
+    def serve(self, task, thread) -> None:
         nr = thread.nr
         task.in_call = nr
         row = TABLE[nr] if 0 <= nr < NR_MAX else None
@@ -156,9 +168,12 @@ class Kernel:
 
     def back_to_guest(self, task, result: "int | None") -> None:
         """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""
-        if task.work:
+        if self.held and task.mm in self.held:
+            self.held[task.mm].append((task, result))
+        elif task.work:
             signals.user_return(task, result)
         elif result is None:
+            patching.resume_point(task)
             task.thread.resume()
         else:
             task.in_call = -1

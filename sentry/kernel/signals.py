@@ -42,7 +42,7 @@ from sentry.abi.signal import (
 )
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait
-from sentry.kernel import exit, membarrier, session, signals_frame
+from sentry.kernel import exit, membarrier, patching, session, signals_frame
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.kernel.task import RLIMIT_SIGPENDING
 from sentry.platform.base import MemFault
@@ -585,6 +585,7 @@ def user_return(task, result) -> None:
         if task.work:
             user_return(task, None)
             return
+    patching.resume_point(task)
     task.thread.resume()
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
 from sentry.core import leaks, log
 from sentry.core.result import NO_RETURN
-from sentry.mm.vma import PROT_WRITE, VMA, SharedAnon, VMAList
+from sentry.mm.vma import PROT_EXEC, PROT_WRITE, VMA, SharedAnon, VMAList
 from sentry.platform.base import (
     OP_MMAP_ANON,
     OP_MMAP_FD,
@@ -62,6 +62,8 @@ class MM:
         self.auxv = b""
         self.peak_total = 0
         self.membarrier = 0  # commands registered with membarrier(2)
+        self.patches = None  # mm.patches.Patches, where call sites are rewritten
+        self.first = []  # operations that must precede the next ones submitted
         leaks.add("mm")
 
     # -- life
@@ -97,6 +99,11 @@ class MM:
             setattr(new, name, getattr(self, name))
         if self.exe is not None:
             new.exe = self.exe.incref()
+        if self.patches is not None:
+            new.patches = self.patches.copy()
+            for area in self.vmas:
+                if area.flags & VMA.DONTFORK:
+                    new.patches.forget(area.start, area.end)
         return new
 
     def fork_ops(self) -> list:
@@ -127,6 +134,10 @@ class MM:
     def submit(self, task, start, end, ops, value=None, undo=None, then=None) -> int:
         """Carry out memory operations on [start, end) in the thread of `task`, which is in the kernel; the
         guest then goes on with `value` (or `then(errno)` is called). Returns NO_RETURN."""
+        if self.first:
+            ops, self.first = self.first + ops, []
+            start = min(start, min(op[1] for op in ops))
+            end = max(end, max(op[1] + PAGE for op in ops))
         item = Pending(task, start, end, ops, value, undo, then)
         for other in self.pending:
             if other.start < end and start < other.end:
@@ -188,16 +199,50 @@ class MM:
         self.vmas.insert(area)
 
     def unmap(self, start: int, end: int) -> None:
+        code = 0
         for area in self.vmas.within(start, end):
             self.total -= min(end, area.end) - max(start, area.start)
+            code |= area.prot & PROT_EXEC
+        if self.patches is not None and (code or self.patches.pages):
+            self.first += self.patches.gone(start, end, code, self.users > 1)
         self.vmas.cut(start, end)
 
     def free_range(self, length: int, below: "int | None" = None) -> "int | None":
         """Where a mapping without MAP_FIXED goes: the highest gap below the mmap base, or else above it."""
-        addr = self.vmas.gap_below(below or self.mmap_top, MMAP_MIN_ADDR, length)
+        addr = self.gap_below(below or self.mmap_top, MMAP_MIN_ADDR, length)
         if addr is None:
-            addr = self.vmas.gap_below(TASK_LIMIT, MMAP_MIN_ADDR, length)
+            addr = self.gap_below(TASK_LIMIT, MMAP_MIN_ADDR, length)
         return addr
+
+    def gap_below(self, top: int, bottom: int, length: int) -> "int | None":
+        """As VMAList.gap_below; pages that only we know of are not free."""
+        while True:
+            addr = self.vmas.gap_below(top, bottom, length)
+            if addr is None or self.patches is None:
+                return addr
+            hidden = self.patches.in_hidden(addr, addr + length)
+            if not hidden:
+                return addr
+            top = min(page.start for page in hidden)
+
+    def gap_above(self, bottom: int, top: int, length: int) -> "int | None":
+        """Lowest start of a free range of `length` bytes in [bottom, top)."""
+        addr = page_up(bottom)
+        while addr + length <= top:
+            taken = self.vmas.within(addr, addr + length) or self.patches.in_hidden(addr, addr + length)
+            if not taken:
+                return addr
+            last = taken[-1]
+            addr = last.end if isinstance(last, VMA) else last.start + PAGE
+        return None
+
+    # -- reading and writing as the guest would see it
+    def peek(self, addr: int, length: int) -> bytes:
+        """As AddressSpace.read_upto, with the bytes of rewritten call sites as they were."""
+        data = self.aspace.read_upto(addr, length)
+        if self.patches is not None and self.patches.sites:
+            data = self.patches.original(addr, data)
+        return data
 
     def mmap(self, task, addr, length, prot, flags, file, offset):
         """mmap(2) after the checks of its arguments; `file` is None for anonymous memory."""
@@ -276,9 +321,14 @@ class MM:
         if at > addr:
             vmas.split(addr)
             vmas.split(at)
+            code = 0
             for area in vmas.within(addr, at):
+                if area.prot != prot:
+                    code |= area.prot | prot
                 area.prot = prot
             vmas.join(addr, at)
+            if code & PROT_EXEC and self.patches is not None:
+                self.first += self.patches.reprotect(addr, at, self.users > 1)
             return self.submit(task, addr, at, [(OP_MPROTECT, addr, at - addr, prot)], error)
         return error
 
@@ -382,6 +432,8 @@ class MM:
             new_addr = self.free_range(new_len)
             if new_addr is None:
                 return -ENOMEM
+        if area.prot & PROT_EXEC and self.patches is not None:  # jumps and trampolines know their addresses
+            self.first += self.patches.reprotect(old, old + old_len, self.users > 1)
         offset = area.offset + old - area.start if area.backing is not None else 0
         moved = VMA(new_addr, new_addr + new_len, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags)
         if old_len == 0:

@@ -30,6 +30,7 @@ OP_MADVISE = 5  # (addr, length, advice)  DONTNEED FREE HUGEPAGE NOHUGEPAGE
 OP_MREMAP = 6  # (old_addr, old_length, new_length, new_addr)  MAYMOVE | FIXED, old_length != 0
 OP_WRITE = 7  # (addr, data)  copy bytes into guest memory (in stub: may write what it just mapped)
 OP_ZERO = 8  # (addr, length)
+OP_POKE = 9  # (addr, value)  store 8 bytes at once, addr a multiple of 8; only on platforms with `entry`
 
 TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
 PAGE = 4096
@@ -140,6 +141,9 @@ class AddressSpace:
 class Platform:
     name: str
     fp_size: int  # bytes of the FP part of a signal frame (xsave area with its trailing magic)
+    # Where rewritten call sites enter the platform's code in the guest (rax: number, r11: address after the `syscall`,
+    # rcx free), or 0: system calls have one way in.
+    entry: int
 
     def start(self) -> None:
         """Start the seed process, from which all guest processes descend. Before the seccomp filter closes."""

@@ -681,6 +681,7 @@ cdef class Platform:
     """See base.py. One a process: it waits for all of the process's children."""
 
     name = "ptrace"
+    entry = 0
     cdef readonly int fp_size
     cdef readonly uint64_t vdso  # address of the host's vDSO in guest processes, 0: none
     cdef readonly bint filtered  # guest processes have the seccomp filter as a second wall

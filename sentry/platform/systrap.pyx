@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, epoll_create1, epoll_event,
-    sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_fsgsbase, sh_look, sh_move, sh_now,
+    sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2, sh_has_fsgsbase, sh_look, sh_move, sh_now,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vm_read, sh_write32, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
@@ -59,6 +59,7 @@ cdef class Platform(Registry):
     def __init__(self, stub=STUB, int pool=2, bint spin=True, bint sites=True):
         Registry.__init__(self)
         self.name = "systrap"
+        self.entry = ST_TEXT if sites and sh_has_bmi2() else 0
         self.stub_path = stub
         self.pool_target = pool
         self.bell = -1
@@ -73,7 +74,7 @@ cdef class Platform(Registry):
         self.pinned = -1
         self.dispatch = dispatcher()
         self._map_shared()
-        self.shared.sites = sites
+        self.shared.sites = self.entry != 0
 
     # -- start and stop ---------------------------------------------------------------------------
     def _map_shared(self):
@@ -116,6 +117,11 @@ cdef class Platform(Registry):
                 row.parts[n].len = 0 if size is None else size
                 n += 1
         row.nparts = n
+
+    def refuse_sites(self):
+        """Before the start: no call site will be rewritten."""
+        self.entry = 0
+        self.shared.sites = 0
 
     def set_answered(self, numbers):
         """The calls whose results the stub may keep for a thread (Thread.remember) and return on its own."""

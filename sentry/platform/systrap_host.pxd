@@ -186,6 +186,7 @@ cdef extern from "systrap_host.h":
     int sh_move(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
     int sh_has_fsgsbase() nogil
+    int sh_has_bmi2() nogil
 
 
 cdef extern from *:

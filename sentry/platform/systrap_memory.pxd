@@ -10,6 +10,7 @@ cdef enum:
     OP_MREMAP = 6
     OP_WRITE = 7
     OP_ZERO = 8
+    OP_POKE = 9
     OP_REFUSED = 255  # unknown to the stub: EINVAL
 
 

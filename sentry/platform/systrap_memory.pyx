@@ -116,6 +116,10 @@ cdef list translate(list ops, bint *uses_slot):
         elif op == OP_ZERO:
             addr, length = entry[1], entry[2]
             todo.append((op, 0, addr, length, 0, 0, None, None, index))
+        elif op == OP_POKE:
+            _, addr, at = entry
+            length = 8
+            todo.append((OP_REFUSED if addr & 7 else op, 0, addr, length, at, 0, None, None, index))
         else:
             raise ValueError(f"operation {op}")
         if addr + length > ST_LIMIT and todo[-1][8] == index:

@@ -19,7 +19,7 @@ from sentry.abi.fs import MS_NOEXEC
 from sentry.core.creds import CAP_IPC_LOCK
 from sentry.core.syscall import PARTIAL, UNSUPPORTED, Fd, Flags, Int, Off, Ptr, Size, ULong, syscall
 from sentry.mm.manager import MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_TYPE, page_up
-from sentry.mm.vma import PROT_WRITE, VMA, SharedAnon
+from sentry.mm.vma import PROT_EXEC, PROT_WRITE, VMA, SharedAnon
 from sentry.platform.base import OP_MADVISE, PAGE, TASK_LIMIT
 from sentry.vfs.file import O_ACCMODE, O_PATH, O_RDWR, O_WRONLY
 
@@ -163,6 +163,8 @@ def sys_madvise(t, addr, length, advice):
                 result = -EINVAL
                 break
             ops.append((OP_MADVISE, start, stop - start, advice))
+            if area.prot & PROT_EXEC and t.mm.patches is not None:
+                t.mm.patches.forget(start, stop)
         elif advice == MADV_REMOVE:
             result = remove(t, area, start, stop) or result
             if result not in (0, -ENOMEM):
@@ -351,7 +353,7 @@ def process_vm(t, pid, local, local_n, remote, remote_n, flags, write):
                 data = t.read_upto(mine[0][0], n)
                 done = other.mm.aspace.write_upto(addr, data) if data else 0
             else:
-                data = other.mm.aspace.read_upto(addr, n)
+                data = other.mm.peek(addr, n)
                 done = t.write_upto(mine[0][0], data) if data else 0
             total += done
             if done < n:

@@ -32,7 +32,7 @@ from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.syscall import U32, Fd, InStruct, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.core.waitq import Wait
 from sentry.fs.procfs import TaskDir
-from sentry.kernel import signals, signals_frame
+from sentry.kernel import patching, signals, signals_frame
 from sentry.kernel.pidfd import PidFd
 from sentry.platform.base import MemFault
 from sentry.vfs.file import O_PATH
@@ -280,6 +280,7 @@ def sys_rt_sigreturn(t):
             signals.force(t, SIGSEGV)
             signals.user_return(t, None)
             return NO_RETURN
+    patching.resume_point(t)
     if fp_addr:
         thread.resume(fp_from=fp_addr)
     else:

@@ -195,6 +195,11 @@ class FakePlatform:
 
 
 class FakeMM:
+    patches = None
+
+    def peek(self, addr, length):
+        return self.aspace.read_upto(addr, length)
+
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1

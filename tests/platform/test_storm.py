@@ -98,7 +98,7 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
     mini.on_ops = lambda t: None
 
     def fork(t):
-        if sum(bool(space.threads) for space in mine[-1000:]) > 300:  # RLIMIT_NPROC
+        if sum(bool(space.threads) for space in mine[-1000:]) > 20:  # RLIMIT_NPROC
             t.ret(-11)
             return
 

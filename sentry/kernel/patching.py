@@ -1,0 +1,223 @@
+"""When call sites are rewritten (mm/patches.py says how): a site whose calls trapped a few times, by the thread that
+has just trapped there, before its call is served.
+
+Other threads of the address space go on meanwhile, which is safe where one instruction is displaced: it is replaced by
+one store, or behind a breakpoint. Where several are, a thread could stand between them; then all others must be in the
+kernel, and those that would leave it are held (`Kernel.held`) until it is done.
+"""
+
+from sentry.abi.errno import EINTR
+from sentry.core import log
+from sentry.kernel.hooks import TASK_EXIT
+from sentry.mm.functions import Library
+from sentry.mm.patches import READ_EXEC, Patches
+from sentry.platform.base import OP_MPROTECT, PAGE
+
+THRESHOLD = 3  # trapped calls of a site; a rewriting costs about as much as five
+AGAIN = 16  # calls until a site that could not be rewritten just then is looked at again
+MOST_COUNTED = 1 << 16  # sites of an address space
+SIGTRAP, TRAP_BREAKPOINT = 5, 3
+TRAP_FLAG = 0x100
+RT_SIGRETURN = 15
+
+
+class Patcher:
+    """Rewriting for all address spaces of a kernel. `statistics` tells what has been done."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.entry = kernel.platform.entry
+        self.library = Library()
+        self.trapped_calls = 0
+        self.seen = 0
+        self.rewritten = 0
+        self.refused = {}  # reason -> sites
+
+    def statistics(self) -> dict:
+        """Counts since the start, over all address spaces (a site counts once in each program that executes it):
+        trapped_calls, sites_seen, sites_rewritten, sites_refused {reason: sites}."""
+        return {
+            "trapped_calls": self.trapped_calls,
+            "sites_seen": self.seen,
+            "sites_rewritten": self.rewritten,
+            "sites_refused": dict(self.refused),
+        }
+
+    def new_record(self) -> Patches:
+        """For a fresh address space."""
+        return Patches(self.entry)
+
+    # -- a call has trapped
+    def trapped(self, task, thread) -> bool:
+        """Called for each call that came by a trap, before it is served. True: the site is being rewritten; the call is
+        served afterwards."""
+        self.trapped_calls += 1
+        patches = task.mm.patches
+        at = thread.regs.rip - 2
+        counts = patches.counts
+        if at not in counts:
+            if len(counts) < MOST_COUNTED:
+                counts[at] = 1
+                self.seen += 1
+            return False
+        count = counts[at]
+        if count is None:
+            return False
+        counts[at] = count = count + 1
+        # In a page that is the process's own already the next site costs less.
+        if count < THRESHOLD and at & -PAGE not in patches.by_page or thread.nr == RT_SIGRETURN:
+            return False
+        if count > THRESHOLD and count % AGAIN:
+            return False
+        reason = self.attempt(task, patches, at)
+        if reason is None:
+            return True
+        if reason:
+            counts[at] = None
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+        return False
+
+    def attempt(self, task, patches, at) -> "str | None":
+        """Begin to rewrite the site. None: begun; "": not now; else why never."""
+        mm = task.mm
+        area = mm.find(at)
+        if area is None or area.shared or area.prot != 5 or area.backing is None:
+            return "not a program's code"
+        mapping = area.backing.host_mapping(task, False, False)
+        if isinstance(mapping, int):
+            return "no file"
+        offset = area.offset + at - area.start
+        shape = self.library.shape(mapping[0], offset)
+        if isinstance(shape, str):
+            return shape
+        start = at - shape.start
+        page = at & -PAGE
+        if start < area.start or start < page or at + 2 > page + PAGE:
+            return "page edge"
+        if patches.busy or patches.forks:
+            return ""
+        if any(p.start < page + PAGE and page < p.end for p in mm.pending + mm.queue):
+            return ""
+        alone = len(shape.lengths) > 1 and mm.users > 1
+        if alone and not others_parked(task):
+            return ""
+        memory = task.read_upto(page, PAGE)
+        if memory[start - page : at + 2 - page] != shape.code:
+            return "changed"
+        ops = patches.rewrite(mm, area, [(at, shape)], memory)
+        if ops is None:
+            return "no room"
+        patches.busy = True
+        if alone:
+            self.kernel.held[mm] = []
+        task.data["rewriting"] = mm
+        then = Then(self, task, mm, at, page, len(ops))
+        mm.submit(task, page, page + PAGE, ops, then=then.done)
+        return None
+
+    def over(self, mm) -> None:
+        """No rewriting is under way in `mm` any more: let those go on who waited."""
+        patches = mm.patches
+        patches.busy = False
+        for other, result in self.kernel.held.pop(mm, ()):
+            if not other.dead:
+                self.kernel.back_to_guest(other, result)
+        after, patches.after = patches.after, []
+        for function in after:
+            function()
+
+    # -- registers
+    def interrupted(self, task, thread) -> None:
+        """A thread in a trampoline is shown where the program has that instruction."""
+        patches = task.mm.patches
+        if patches.pages:
+            thread.regs.rip = patches.guest_rip(thread.regs.rip)
+
+    def fault(self, task, thread, fault) -> "tuple | None":
+        """Likewise. Returns the fault (Thread.fault) as the program shall see it; None: it was our own doing, the thread
+        goes on."""
+        patches = task.mm.patches
+        regs = thread.regs
+        rip = regs.rip
+        if fault[0] == SIGTRAP and fault[3] == TRAP_BREAKPOINT:
+            if patches.stepped and patches.stepped_on(task.mm, rip):
+                regs.rip = rip - 1
+                self.kernel.back_to_guest(task, None)
+                return None
+            return fault
+        at = patches.guest_rip(rip)
+        if at == rip:
+            return fault
+        if fault[0] == SIGTRAP:
+            if at in patches.starts:
+                # The step was the jump, of which the program knows nothing: the next one ends where it expects.
+                thread.resume()
+                return None
+            fault = (*fault[:2], at, *fault[3:])
+        elif fault[2] == rip:  # SIGILL, SIGFPE
+            fault = (*fault[:2], at, *fault[3:])
+        regs.rip = at
+        return fault
+
+
+class Then:
+    """What follows when the operations are done."""
+
+    __slots__ = ("patcher", "task", "mm", "at", "page", "count")
+
+    def __init__(self, patcher, task, mm, at, page, count):
+        self.patcher = patcher
+        self.task = task
+        self.mm = mm
+        self.at = at
+        self.page = page
+        self.count = count  # of the operations
+
+    def done(self, errno) -> None:
+        task, patcher = self.task, self.patcher
+        if errno:
+            log.warning(f"task {task.tid}: site {self.at:#x} could not be rewritten: errno {errno}")
+        if errno and task.thread.ops_done < self.count - 1:
+            self.mm.patches.failed(self.at)
+            ops = [(OP_MPROTECT, self.page, PAGE, READ_EXEC)]
+            self.mm.submit(task, self.page, self.page + PAGE, ops, then=self.serve)
+            return
+        patcher.rewritten += 1
+        self.serve(0)
+
+    def serve(self, errno) -> None:
+        """The call itself, at last."""
+        task, patcher = self.task, self.patcher
+        task.data.pop("rewriting", None)
+        patcher.over(self.mm)
+        if task.dying:
+            patcher.kernel.back_to_guest(task, -EINTR)
+        else:
+            patcher.kernel.serve(task, task.thread)
+
+
+def others_parked(task) -> bool:
+    """Are all other threads of the address space blocked in calls?"""
+    for thread in task.mm.aspace.threads:
+        other = thread.task
+        if other is not task and (other is None or other.wait is None):
+            return False
+    return True
+
+
+def resume_point(task) -> None:
+    """The thread is about to go on at `regs.rip`, which may be between displaced instructions."""
+    patches = task.mm.patches
+    if patches is not None and patches.sites:
+        regs = task.thread.regs
+        regs.rip = patches.resume_rip(regs.rip, bool(regs.eflags & TRAP_FLAG))
+
+
+def forget(task) -> None:
+    """The task ends in the middle of a rewriting: with it goes the host process."""
+    mm = task.data.pop("rewriting", None)
+    if mm is not None:
+        task.kernel.patcher.over(mm)
+
+
+TASK_EXIT.append(forget)
