@@ -55,6 +55,8 @@ DIRECTIVES = {
     "initializedcheck": True,
     # Generated pickling fails on pointers, recurses, and loading it runs code.
     "auto_pickle": False,
+    # What a finalizer raises is reported once, as Python does it.
+    "unraisable_tracebacks": False,
     # Annotations document; they are not C types unless a .pxd says so.
     "annotation_typing": False,
 }

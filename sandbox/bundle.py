@@ -1,7 +1,8 @@
 """Faster imports: the code of all modules in one file, made at build time.
 
 A container start imports some 200 modules; looking each one up in directories costs more than running it. The
-bundle has an index (module name -> where its code is, and size and time of its source). A module whose source has
+bundle has an index (module name -> where its code is, and size and time of its source; extension modules are found
+through it, too). A module whose source has
 changed since, or that is not in it, is imported in the ordinary way, so a stale bundle costs time, never
 correctness. Built by `python -X no_debug_ranges sandbox/bundle.py`: without docstrings and column
 numbers, asserts kept.
@@ -9,9 +10,10 @@ numbers, asserts kept.
 
 import os
 import sys
+from _frozen_importlib_external import ExtensionFileLoader
 from marshal import dumps, loads
 
-VERSION = 1
+VERSION = 2
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(PROJECT, "build", "modules.bin")
 PACKAGES = ("sandbox", "sentry", "gofer")
@@ -35,7 +37,7 @@ class Finder:
         entry = self.index.get(name)
         if entry is None:
             return None
-        file, package, size, mtime, _, _ = entry
+        file, package, size, mtime, _, length = entry
         if file[0] != "/":
             file = f"{PROJECT}/{file}"
         try:
@@ -44,6 +46,10 @@ class Finder:
             return None
         if st.st_size != size or st.st_mtime_ns != mtime:
             return None
+        if length < 0:
+            spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=file)
+            spec.has_location = True
+            return spec
         spec = ModuleSpec(name, self, origin=file, is_package=package)
         spec.has_location = True
         if package:
@@ -76,7 +82,7 @@ def build() -> None:
     import glob
     import importlib.util
 
-    files = []
+    files, index = [], {}
     for package in PACKAGES:
         for file in sorted(glob.glob(f"{package}/**/*.py", recursive=True, root_dir=PROJECT)):
             stem = file[: -len(".py")]
@@ -85,11 +91,14 @@ def build() -> None:
             name = stem.replace("/", ".")
             package_file = name.endswith(".__init__")
             files.append((name[: -len(".__init__")] if package_file else name, file, package_file))
+        for file in sorted(glob.glob(f"{package}/**/*.cpython-*.so", recursive=True, root_dir=PROJECT)):
+            st = os.stat(os.path.join(PROJECT, file))
+            index[file.split(".", 1)[0].replace("/", ".")] = (file, False, st.st_size, st.st_mtime_ns, 0, -1)
     for name in STANDARD:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin and spec.origin.endswith(".py"):
             files.append((name, spec.origin, bool(spec.submodule_search_locations)))
-    index, blob = {}, bytearray()
+    blob = bytearray()
     for name, file, package in files:
         path = os.path.join(PROJECT, file)
         with open(path, "rb") as source:
