@@ -4,7 +4,7 @@ from collections import deque
 from time import monotonic_ns
 
 from sentry.abi.errno import EFAULT, EIO, ENOSYS
-from sentry.core import hostinfo, log
+from sentry.core import counters, hostinfo, log
 from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
@@ -45,6 +45,7 @@ class Kernel:
         self.sig_queued = {}  # uid -> queued signals that count against RLIMIT_SIGPENDING
         self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
+        self.profile = None  # counters.Profile while profiling is switched on, kernel/statistics.py
 
     # -- pids
     def new_pid(self) -> int:
@@ -64,7 +65,12 @@ class Kernel:
         """Serve the guests until `stopping` is set."""
         platform, timers, ready = self.platform, self.timers, self.ready
         while not self.stopping:
-            for thread in platform.wait(timers.next_deadline()):
+            if self.profile is not None:
+                self.profile.look()
+            threads = platform.wait(timers.next_deadline())
+            if self.profile is not None:
+                self.profile.found()
+            for thread in threads:
                 self.dispatch(thread)
             timers.expire()
             while ready:
@@ -103,7 +109,11 @@ class Kernel:
             return -EIO
 
     def system_call(self, task, thread) -> None:
+        profile = self.profile
+        if profile is not None:
+            profile.begin()
         nr = thread.nr
+        counters.called(nr)
         task.in_call = nr
         row = TABLE[nr] if 0 <= nr < NR_MAX else None
         if row is None:
@@ -111,10 +121,16 @@ class Kernel:
             result = -ENOSYS
         else:
             result = self.guarded(task, row.call, task, thread.args)
+        if profile is not None:
+            profile.handled(nr)
         if self.trace is not None and task.thread is thread:
             self.trace(task, nr, row, thread, result)
-        if result != BLOCKED and result != NO_RETURN:
+        if result == BLOCKED:
+            counters.waited(nr)
+        elif result != NO_RETURN:
             self.back_to_guest(task, result)
+            if profile is not None:
+                profile.replied()
 
     def poll_wait(self, task) -> None:
         """A blocked task was woken: try its call again; a signal ends it if it still cannot go on."""
