@@ -1,8 +1,8 @@
 """Builds stockade's extensions in place: `python setup.py build_ext --inplace`.
 
 One extension per .pyx file below sentry/, gofer/ and sandbox/, and one per module listed in COMPILED (plain
-Python that runs uncompiled as well). STOCKADE_DEV=1 builds without optimisation, for short turn-around;
-STOCKADE_SYMBOLS=1 keeps symbols and line numbers, for profilers; otherwise -O2, stripped. Everything is incremental; a change of mode rebuilds all.
+Python that runs uncompiled as well). STOCKADE_DEV=1 builds without optimisation, for short
+turn-around; otherwise -O2, stripped. Everything is incremental; a change of mode rebuilds all.
 """
 
 import glob
@@ -18,7 +18,6 @@ COMPILED = []
 
 PACKAGES = ("sentry", "gofer", "sandbox")
 DEV = os.environ.get("STOCKADE_DEV") == "1"
-SYMBOLS = os.environ.get("STOCKADE_SYMBOLS") == "1"
 JOBS = len(os.sched_getaffinity(0))
 
 DIRECTIVES = {
@@ -37,8 +36,8 @@ if DEV:
     COMPILE = ["-O0", "-g0", "-Wall", "-Wno-unused-function", "-Wno-unused-variable"]
     LINK = []
 else:
-    COMPILE = ["-O2", "-g1" if SYMBOLS else "-g0", "-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-fno-plt"]
-    LINK = [*([] if SYMBOLS else ["-s"]), "-Wl,-z,relro,-z,now"]
+    COMPILE = ["-O2", "-g0", "-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-fno-plt"]
+    LINK = ["-s", "-Wl,-z,relro,-z,now"]
 
 # Uses of native/: an own declaration, or those of a *_host.pxd.
 C_HEADER = re.compile(r'^\s*(cdef extern from "|from \S+_host cimport\b)', re.MULTILINE)

@@ -70,11 +70,15 @@ def micro_rows():
     return dict(line.split("\t") for line in listing.splitlines())
 
 
+def calibrate():
+    """What computing rows are told: steps in a microsecond (str)."""
+    return subprocess.run([runners.MICRO, "calibrate"], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def micro(chosen, rows, rounds, milliseconds):
     """Sheet of nanoseconds an operation."""
     sheet = Sheet([runner.name for runner in chosen])
-    steps = subprocess.run([runners.MICRO, "calibrate"], capture_output=True, text=True, check=True).stdout.strip()
-    environment = [f"STOCKADE_BENCH_MS={milliseconds}", f"STOCKADE_BENCH_STEPS={steps}"]
+    environment = [f"STOCKADE_BENCH_MS={milliseconds}", f"STOCKADE_BENCH_STEPS={calibrate()}"]
     groups = [rows[i : i + GROUP] for i in range(0, len(rows), GROUP)]
     for number in range(rounds):
         for index, group in enumerate(groups):

@@ -132,7 +132,7 @@ class Runner:
         unshare = ["unshare", "--mount", "--propagation", "private"]
         enter = ["sh", "-ec", self.before + ENTER, "sh", PLACE, root]
         if self.kind in ("native", "proot"):
-            unshare += ["--pid", "--fork", "--kill-child"]  # nothing outlives the run
+            unshare += ["--pid", "--mount-proc", "--fork", "--kill-child"]  # nothing outlives the run
             inner = [shutil.which("chroot"), place]
             if self.kind == "proot":
                 inner = [shutil.which(self.program), "-r", place, "-b", "/proc", "-b", "/dev", "-w", "/"]

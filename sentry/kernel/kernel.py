@@ -127,10 +127,11 @@ class Kernel:
             self.trace(task, nr, row, thread, result)
         if result == BLOCKED:
             counters.waited(nr)
-        elif result != NO_RETURN:
+            return
+        if result != NO_RETURN:
             self.back_to_guest(task, result)
-            if profile is not None:
-                profile.replied()
+        if profile is not None:
+            profile.replied()
 
     def poll_wait(self, task) -> None:
         """A blocked task was woken: try its call again; a signal ends it if it still cannot go on."""
