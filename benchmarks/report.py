@@ -94,6 +94,12 @@ def rewritten(patch):
     return f"{patched} of {seen} ({100 * patched / seen:.0f} %)" if seen else "–"
 
 
+def trapped(patch, whole):
+    """The calls that came by a trap, with their share of all that the kernel served (str)."""
+    traps = patch.get("traps")
+    return f"{traps} ({100 * traps / whole:.1f} %)" if traps is not None and whole else "–"
+
+
 def refusals(patch):
     """Why sites were not rewritten, the most frequent reasons first (str)."""
     refused = sorted(patch.get("refused", {}).items(), key=lambda item: -item[1])
@@ -101,19 +107,24 @@ def refusals(patch):
 
 
 def served(labels, kernel):
-    """What the kernel of stockade saw of each program."""
+    """What the kernel of stockade saw of each program.
+
+    The statistics' section "patch" is that of the call-site rewriting: {"seen": sites that trapped, "patched": of them
+    rewritten, "refused": {reason: sites}, "traps": calls that came by a trap}.
+    """
     for name, rows in kernel.items():
         if not rows:
             continue
         yield f"\n### What the kernel served: {name}\n"
-        yield "| program | calls served | of them waited | most frequent | call sites rewritten | not rewritten because |"
-        yield "| --- | ---: | ---: | --- | --- | --- |"
+        yield "| program | calls served | of them waited | most frequent | by trap | call sites rewritten | not rewritten because |"
+        yield "| --- | ---: | ---: | --- | ---: | ---: | --- |"
         for row, stats in rows.items():
             calls = stats["calls"]
             whole, waits = (sum(call[key] for call in calls.values()) for key in ("calls", "waits"))
             frequent = ", ".join(f"{call} {counts['calls']}" for call, counts in list(calls.items())[:6])
             patch = stats.get("patch") or {}
-            yield f"| {labels[row]} | {whole} | {waits} | {frequent} | {rewritten(patch)} | {refusals(patch)} |"
+            cells = (labels[row], whole, waits, frequent, trapped(patch, whole), rewritten(patch), refusals(patch))
+            yield "| " + " | ".join(map(str, cells)) + " |"
 
 
 def start_table(startup):
@@ -162,7 +173,7 @@ def markdown(micro, macro, kernel, startup, idle, left_out):
 
 
 def plot(labels, sheet, title, stem):
-    """Bars of the ratio to native, one group a row, as stem.png and stem.svg. Returns whether it could."""
+    """Bars of the ratio to native, one group a row, and the targets, as stem.png and stem.svg. Returns whether it could."""
     try:
         import matplotlib
     except ImportError:
@@ -174,19 +185,24 @@ def plot(labels, sheet, title, stem):
     rows = [row for row in labels if sheet.median("native", row)]
     if not names or not rows:
         return True
-    figure, axes = pyplot.subplots(figsize=(11, 0.12 * len(rows) * (len(names) + 1) + 2))
+    known, colours = notes(), {runner.name: f"C{number}" for number, runner in enumerate(runners.ALL)}
+    figure, axes = pyplot.subplots(figsize=(11, 0.075 * len(rows) * (len(names) + 1) + 2))
     for index, name in enumerate(names):
         places = [place + (index - len(names) / 2 + 0.5) * 0.85 / len(names) for place in range(len(rows))]
         ratios = [sheet.ratio(name, row) for row in rows]
         # A bar begins at 1: to the left is faster than native.
-        axes.barh(places, [(ratio or 1) - 1 for ratio in ratios], 0.85 / len(names), left=1, label=name)
+        axes.barh(places, [(ratio or 1) - 1 for ratio in ratios], 0.85 / len(names), left=1, label=name, color=colours[name])
+    for place, row in enumerate(rows):
+        if "target" in known.get(row, {}):
+            axes.plot([known[row]["target"]] * 2, [place - 0.45, place + 0.45], color="black", linewidth=1.5)
+    axes.plot([], [], color="black", linewidth=1.5, label="target")
     axes.set_yticks(range(len(rows)), [labels[row] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel("time, ratio to native")
-    axes.set_title(title)
-    axes.legend()
+    axes.set_title(title, pad=45)
+    axes.legend(ncols=(len(names) + 2) // 2, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small", frameon=False)
     figure.tight_layout()
     for kind in ("png", "svg"):
         figure.savefig(f"{stem}.{kind}", dpi=110)
