@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ static void row_gettid(long n) { while (n--) syscall(SYS_gettid); }
 static void row_getuid(long n) { while (n--) syscall(SYS_getuid); }
 static void row_yield(long n) { while (n--) syscall(SYS_sched_yield); }
 static void row_clock(long n) { struct timespec t; while (n--) clock_gettime(CLOCK_REALTIME, &t); }
+static void row_uname(long n) { struct utsname name; while (n--) must(uname(&name)); }
 static void row_lseek(long n) { while (n--) must(lseek(file, 5, SEEK_SET)); }
 static void row_fcntl(long n) { while (n--) must(fcntl(file, F_GETFL)); }
 static void row_dup(long n) { while (n--) close(must(dup(file))); }
@@ -141,6 +143,7 @@ const struct row call_rows[] = {
 	{"getuid", "getuid", row_getuid, NULL, NULL, 0},
 	{"sched_yield", "sched_yield, alone", row_yield, NULL, NULL, 0},
 	{"clock", "clock_gettime (vDSO)", row_clock, NULL, NULL, 0},
+	{"uname", "uname (a call of a plain Python handler)", row_uname, NULL, NULL, 0},
 	{"lseek", "lseek", row_lseek, NULL, NULL, 0},
 	{"fcntl", "fcntl F_GETFL", row_fcntl, NULL, NULL, 0},
 	{"dup", "dup and close", row_dup, NULL, NULL, 0},
