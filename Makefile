@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export STOCKADE_CACHE ?= $(CURDIR)/.cache
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps build run test quicktest lint bench imports debug guests rootfs clean distclean
+.PHONY: help deps build run test quicktest lint bench profile imports debug guests rootfs clean distclean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -42,10 +42,16 @@ lint: deps ## ruff and cython-lint
 	@$(PYTHON) -m ruff check .
 	@find $(wildcard sentry gofer) -name '*.pyx' -o -name '*.pxd' | xargs -r env PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint
 
-bench: build ## measure beside native, runc, crun, proot (QUICK=1: fewer rounds)
+bench: build ## measure beside native, runc, crun, proot, runsc (QUICK=1: some minutes; B=… passes options, B=--help)
 	@scripts/deps.sh bench
 	@scripts/rootfs-busybox.sh
-	@$(PYTHON) benchmarks/bench.py $(if $(QUICK),--quick)
+	@scripts/rootfs-debian.sh bench
+	@$(PYTHON) benchmarks/bench.py $(if $(QUICK),--quick) $(B)
+
+profile: deps ## where a sandbox's time goes: perf with symbols, and the kernel's figures (P=… passes options, P=--help)
+	@scripts/deps.sh bench
+	@scripts/rootfs-busybox.sh
+	@$(PYTHON) benchmarks/profile_run.py $(P)
 
 imports: build ## what each import costs the command line tool
 	@$(PYTHON) benchmarks/imports.py

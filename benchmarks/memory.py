@@ -81,7 +81,7 @@ def role_of(pid):
 
 def measure(runner, seconds=3):
     """An idle container: (PSS by role and group, idle CPU in percent, names), or None if it will not start."""
-    command, extra = runner.command(["/mnt/micro", "idle"])
+    command, extra, identity = runner.command(["/mnt/micro", "idle"])
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **extra}
     )
@@ -102,7 +102,7 @@ def measure(runner, seconds=3):
                 groups[group] = groups.get(group, 0) + size
         return memory, idle, {pid: name_of(pid) for pid in tree}
     finally:
-        subprocess.run([runner.program, *runner.flags, "delete", "--force", command[-1]], capture_output=True, timeout=30)
+        runner.delete(identity)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

@@ -23,6 +23,7 @@ COMMANDS = (
     ("delete", "delete", "remove a container and all that belongs to it"),
     ("list", "list_", "list the containers"),
     ("ps", "ps", "list the processes of a container"),
+    ("debug", "debug", "look into a running sandbox"),
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )

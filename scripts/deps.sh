@@ -8,7 +8,7 @@ cd "$project"
 
 packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybox-static debootstrap
     debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev"
-[ "${1:-}" = bench ] && packages="$packages runc crun proot"
+[ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf"
 
 missing=
 for package in $packages; do

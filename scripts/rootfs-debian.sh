@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full [DIRECTORY]
-# (default: rootfs/debian-min or -full in the cache). `full` adds the languages and tools that the
-# program tests run. The mirror is the one of this machine's apt. Does nothing where it is there.
+# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench [DIRECTORY]
+# (default: rootfs/debian-min, -full or -bench in the cache). `full` adds the languages and tools that
+# the program tests run, `bench` the programs of the benchmarks and, in /bench/src, sources that they
+# compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 suite=bookworm
 full_packages="python3 perl gcc libc6-dev make git sqlite3 xz-utils procps psmisc strace file bc less
     golang-go nodejs default-jdk-headless"
+bench_packages="python3 gcc libc6-dev make git sqlite3 xz-utils pigz golang-go redis-server redis-tools nginx-light"
+bench_sources="lua5.4 hello"
 
 variant=${1:-}
-case $variant in min | full) ;; *) die "usage: rootfs-debian.sh min|full [DIRECTORY]" ;; esac
+case $variant in
+    min) packages= sources= ;;
+    full) packages=$full_packages sources= ;;
+    bench) packages=$bench_packages sources=$bench_sources ;;
+    *) die "usage: rootfs-debian.sh min|full|bench [DIRECTORY]" ;;
+esac
 target=${2:-$cache/rootfs/debian-$variant}
 [ -e "$target/.complete" ] && exit 0
 [ "$(id -u)" = 0 ] || die "debootstrap needs root"
@@ -37,26 +45,33 @@ if ! debootstrap "${arguments[@]}" $suite "$new" "$mirror" >"$cache/debootstrap-
     die "debootstrap failed; see $cache/debootstrap-$variant.log"
 fi
 
-# Both variants: no network, a name, working name look-up files.
+# All variants: no network, a name, working name look-up files.
 printf 'stockade\n' >"$new/etc/hostname"
 printf '127.0.0.1 localhost\n' >"$new/etc/hosts"
 rm -f "$new/etc/resolv.conf" && : >"$new/etc/resolv.conf"
 
-if [ "$variant" = full ]; then
-    say "adding packages: $(echo $full_packages)"
+if [ -n "$packages" ]; then
+    say "adding packages: $(echo $packages)"
     # Only the mirror's signed main archive is used inside; services must not start.
     cp -L /etc/resolv.conf "$new/etc/resolv.conf" 2>/dev/null || true
     cp -L /etc/hosts "$new/etc/hosts" 2>/dev/null || true
     printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d" && chmod 755 "$new/usr/sbin/policy-rc.d"
+    [ -z "$sources" ] || printf 'deb-src %s %s main\n' "$mirror" $suite >>"$new/etc/apt/sources.list"
     unshare --mount --propagation private bash -euc '
-        new=$1 debs=$2; shift 2
+        new=$1 debs=$2 sources=$3; shift 3
         mount --bind "$debs" "$new/var/cache/apt/archives"
         mount -t proc proc "$new/proc"
         mount -t devtmpfs dev "$new/dev" 2>/dev/null || mount --rbind /dev "$new/dev"
         export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
         chroot "$new" apt-get -q update
         chroot "$new" apt-get -q -y -o APT::Sandbox::User=root --no-install-recommends install "$@"
-    ' bash "$new" "$debs" $full_packages >"$cache/debootstrap-$variant.packages.log" 2>&1 || {
+        mkdir "$new/bench" "$new/bench/src"
+        for source in $sources; do
+            chroot "$new" sh -ec "cd /bench/src; apt-get -q -o APT::Sandbox::User=root --download-only source $source
+                rm -f ./*.asc; mkdir $source
+                tar -xf ${source}_*.orig.tar.* -C $source --strip-components=1; rm -f ./*.dsc ./*.tar.*"
+        done
+    ' bash "$new" "$debs" "$sources" $packages >"$cache/debootstrap-$variant.packages.log" 2>&1 || {
         tail -n 5 "$cache/debootstrap-$variant.packages.log" >&2
         die "installing packages failed; see $cache/debootstrap-$variant.packages.log"
     }

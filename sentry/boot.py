@@ -10,12 +10,12 @@ from time import monotonic_ns
 from sentry import boot_mounts, seal
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
-from sentry.core import hostinfo, leaks, log
+from sentry.core import hostinfo, leaks, log, stats
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import patching, trace
+from sentry.kernel import patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.syscalls import table
@@ -72,6 +72,7 @@ class Sandbox:
         config.host["vdso"] = getattr(platform, "vdso", 0)
         if config.strace:
             kernel.trace = trace.trace
+        statistics.provide(kernel)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
@@ -225,6 +226,11 @@ class Sandbox:
         if not self.started:
             return {"status": "created"}
         return {"status": "running" if self.container.exit_status is None else "stopped"}
+
+    def stats(self, profile):
+        if profile is not None:
+            statistics.set_profiling(self.kernel, profile)
+        return {"stats": stats.collect()}
 
     def wait(self, pid, callback):
         if not pid:

@@ -12,6 +12,8 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "state"}                                      {"status": "created" | "running" | "stopped"}
     {"op": "wait", "pid": N}                             answered when that process ends: {"status": wait(2) status}
     {"op": "resize", "pid": N, "rows": N, "columns": N}
+    {"op": "stats", "profile": bool}                     {"stats": {section: …}} (core/stats.py); profile: first begin
+                                                         a profile of the dispatcher anew, or end it
 
 A request too long for a packet is sent as {"op": …, "body": LENGTH} with a memory file as first descriptor, whose
 JSON object is merged in. Answers are {"ok": true, …} or {"error": TEXT, "code": exit code}. Everything runs
@@ -106,7 +108,7 @@ class Connection:
 class Server:
     """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
 
-    target: has methods named as the operations (start, exec, kill, ps, state, wait, resize), each called with keyword
+    target: has methods named as the operations (start, exec, kill, ps, state, stats, wait, resize), each called with keyword
     arguments; they return a dict (or None for {"ok": true}) and raise ControlError. `wait` gets a callback.
     """
 
@@ -118,7 +120,7 @@ class Server:
         self.listener.setblocking(False)
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "ps": self.ps, "state": self.state,
-            "wait": self.wait, "resize": self.resize,
+            "stats": self.stats, "wait": self.wait, "resize": self.resize,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
 
@@ -169,6 +171,10 @@ class Server:
 
     def state(self, connection, request, fds):
         return done(self.target.state())
+
+    def stats(self, connection, request, fds):
+        profile = field(request, "profile", bool) if "profile" in request else None
+        return done(self.target.stats(profile=profile))
 
     def wait(self, connection, request, fds):
         connection.waiting = True

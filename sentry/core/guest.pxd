@@ -16,6 +16,7 @@ cdef class GuestThread:
     cdef public object task  # the kernel's task; the platform never looks at it
     cdef readonly int event
     cdef readonly long nr
+    cdef readonly bint trapped  # the call arrived by a signal, not from a rewritten site
     cdef uint64_t a[6]  # arguments, a copy of our own
 
     # Memory that argument `arg` points to, as far as the stub brought it along: NULL when it did not, or has less.
@@ -29,7 +30,7 @@ cdef class GuestThread:
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
     cdef int answer(self, long value) except -1  # back to the guest
 
-ctypedef long (*fast_t)(object task, GuestThread thread) except? RAISED
+ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001
 ctypedef int (*dispatch_t)(GuestThread thread) except -1
 
 cdef fast_t *fast_table() noexcept  # NR_FAST entries, by system call number

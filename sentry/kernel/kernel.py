@@ -4,12 +4,12 @@ from collections import deque
 from time import monotonic_ns
 
 from sentry.abi.errno import EFAULT, EIO, ENOSYS
-from sentry.core import hostinfo, log
+from sentry.core import counters, hostinfo, log
 from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
 from sentry.core.waitq import WaitQueue
-from sentry.kernel import patching, signals
+from sentry.kernel import fastroad, patching, signals
 from sentry.platform.base import (
     EV_DEAD,
     EV_FAULT,
@@ -47,6 +47,7 @@ class Kernel:
         self.patcher = None  # kernel/patching.py, where the platform has a second way in
         self.held = {}  # MM -> [(task, result)]: would go back to guest code, but a rewriting wants them to wait
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
+        self.profile = None  # counters.Profile while profiling is switched on, kernel/statistics.py
 
     # -- pids
     def new_pid(self) -> int:
@@ -64,9 +65,21 @@ class Kernel:
     # -- the dispatcher
     def run(self) -> None:
         """Serve the guests until `stopping` is set."""
+        fastroad.install(self)
+        try:
+            self.loop()
+        finally:
+            fastroad.remove()
+
+    def loop(self) -> None:
         platform, timers, ready = self.platform, self.timers, self.ready
         while not self.stopping:
-            for thread in platform.wait(timers.next_deadline()):
+            if self.profile is not None:
+                self.profile.look()
+            threads = platform.wait(timers.next_deadline())
+            if self.profile is not None:
+                self.profile.found()
+            for thread in threads:
                 self.dispatch(thread)
             timers.expire()
             while ready:
@@ -115,7 +128,11 @@ class Kernel:
             self.serve(task, thread)
 
     def serve(self, task, thread) -> None:
+        profile = self.profile
+        if profile is not None:
+            profile.begin()
         nr = thread.nr
+        counters.called(nr)
         task.in_call = nr
         row = TABLE[nr] if 0 <= nr < NR_MAX else None
         if row is None:
@@ -125,10 +142,17 @@ class Kernel:
             result = self.guarded(task, row.call, task, thread.args)
             if row.lasting and self.trace is None:
                 thread.remember(nr, result)
+        if profile is not None:
+            profile.handled(nr)
         if self.trace is not None and task.thread is thread:
             self.trace(task, nr, row, thread, result)
-        if result != BLOCKED and result != NO_RETURN:
+        if result == BLOCKED:
+            counters.waited(nr)
+            return
+        if result != NO_RETURN:
             self.back_to_guest(task, result)
+        if profile is not None:
+            profile.replied()
 
     def poll_wait(self, task) -> None:
         """A blocked task was woken: try its call again; a signal ends it if it still cannot go on."""

@@ -35,13 +35,8 @@ class Patcher:
 
     def statistics(self) -> dict:
         """Counts since the start, over all address spaces (a site counts once in each program that executes it):
-        trapped_calls, sites_seen, sites_rewritten, sites_refused {reason: sites}."""
-        return {
-            "trapped_calls": self.trapped_calls,
-            "sites_seen": self.seen,
-            "sites_rewritten": self.rewritten,
-            "sites_refused": dict(self.refused),
-        }
+        traps (calls that came by a trap), seen, patched, refused {reason: sites}."""
+        return {"traps": self.trapped_calls, "seen": self.seen, "patched": self.rewritten, "refused": dict(self.refused)}
 
     def new_record(self) -> Patches:
         """For a fresh address space."""

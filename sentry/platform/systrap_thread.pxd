@@ -27,7 +27,6 @@ cdef class Thread(GuestThread):
     cdef readonly int tid
     cdef readonly int ops_done
     cdef readonly int ops_errno
-    cdef readonly bint trapped  # the call arrived by a signal, not from a rewritten site
     cdef Regs _regs
     cdef bint have_regs  # _regs and snap are those of this event
     cdef Registry platform

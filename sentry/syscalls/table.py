@@ -3,6 +3,7 @@
 from sentry.core.syscall import TABLE
 from sentry.fs import devfs, devpts, procfs, sysfs  # noqa: F401  (file systems register themselves, too)
 from sentry.syscalls import (  # noqa: F401
+    fast_rw,
     sys_attr,
     sys_creds,
     sys_dir,

@@ -121,6 +121,20 @@ class Sandbox:
     def ps(self):
         return {"processes": [{"uid": 0, "pid": 1, "ppid": 0, "threads": 1, "cmd": self.args[0]}]}
 
+    def stats(self, profile):
+        self.profile = getattr(self, "profile", None) if profile is None else profile
+        calls = {"read": {"calls": 3, "waits": 1}, "getpid": {"calls": 20, "waits": 0}}
+        times = {"count": 2, "mean_ns": 1500.0, "total_ns": 3000, "below_ns": {"1024": 1, "2048": 1}}
+        handlers = {"read": {"calls": 2, "mean_ns": 1500.0, "total_ns": 3000}}
+        return {
+            "stats": {
+                "kernel": {"platform": "none", "uptime_ns": 2500000000, "processes": 1},
+                "calls": calls,
+                "profile": {"stages": {"handler": times}, "handlers": handlers} if self.profile else None,
+                "patch": {"sites": 4, "refused": {"no room": 1}},
+            }
+        }
+
     def state(self):
         return {"status": "running" if self.started else "created"}
 

@@ -11,7 +11,7 @@ from sandbox.errors import CliError, UsageError
 from sandbox.signals import number
 
 STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-COMMANDS = "run do create start state exec kill delete list ps spec features".split()
+COMMANDS = "run do create start state exec kill delete list ps debug spec features".split()
 
 OPTIONS = [
     Option("--bundle -b", "DIR", "", default="."),
@@ -106,6 +106,7 @@ def test_version():
     [
         ["frobnicate"], ["--frobnicate", "list"], ["run"], ["run", "a", "b"], ["create"], ["start"], ["state"], ["kill"],
         ["kill", "a", "b", "c"], ["delete"], ["exec"], ["exec", "a"], ["do"], ["list", "x"], ["ps"], ["features", "x"],
+        ["debug"], ["debug", "a"], ["debug", "--stats"], ["debug", "--json", "a"], ["debug", "--profile", "a"], ["debug", "--stats", "a", "b"],
         ["--platform", "kvm", "list"], ["--log-format", "xml", "list"],
     ],
 )  # fmt: skip

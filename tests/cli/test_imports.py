@@ -28,6 +28,7 @@ COMMANDS = {
     "kill": LAUNCH,
     "delete": LAUNCH,
     "ps": LAUNCH,
+    "debug": LAUNCH,
     "start": LAUNCH,
     "exec": LAUNCH,
     "create": LAUNCH,

@@ -170,3 +170,25 @@ def test_many_at_once(cli, bundle):
     assert cli("list", "-q").stdout.split() == [f"c{i}" for i in range(8)]
     for i in range(8):
         assert cli("delete", f"c{i}").returncode == 0
+
+
+def test_debug_stats(cli, bundle):
+    assert cli("run", "--detach", "--bundle", bundle("sleep"), "c").returncode == 0
+    stats = json.loads(cli("debug", "--stats", "--json", "c").stdout)
+    assert stats["calls"]["getpid"] == {"calls": 20, "waits": 0}
+    assert stats["profile"] is None
+    lines = [line.split() for line in cli("debug", "--stats", "c").stdout.splitlines()]
+    assert ["uptime:", "2.5", "s"] in lines
+    assert ["all", "23", "1"] in lines
+    assert ["no", "room:", "1"] in lines
+    assert not any("profile:" in line for line in lines)
+    assert cli("debug", "--profile", "on", "c").stdout == ""
+    text = cli("debug", "--stats", "c").stdout
+    assert "handler: 2 times, mean 1.5 us, together 3 us" in text
+    assert ["read", "2", "1.5", "us", "3", "us"] in [line.split() for line in text.splitlines()]
+    assert json.loads(cli("debug", "--profile", "off", "--stats", "--json", "c").stdout)["profile"] is None
+    assert cli("kill", "c", "KILL").returncode == 0
+    cli.wait_status("c", "stopped")
+    assert cli("debug", "--stats", "c").returncode == 1
+    assert cli("delete", "c").returncode == 0
+    assert "does not exist" in cli("debug", "--stats", "c").stderr
