@@ -8,6 +8,7 @@ import _socket
 import select
 
 from sandbox import _host, cgroups, child, console, control, gofer_process, log, oci, sentry_process, state
+from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -141,7 +142,12 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     undo.add(ours.close)
     undo.add(theirs.close)
 
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter))
+    # Before the first clone: each clone makes both sides pay for the memory that they then write.
+    if boot is None:
+        bundle_file.preload("sentry")
+        from sentry import boot
+
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter), gofer_process.prelude)
     undo.add(gofer.kill)
     if rootless:
         child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
@@ -149,8 +155,6 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
     gofer.go()
 
-    if boot is None:
-        from sentry import boot
     config = boot.Config(cid, spec, settings.platform)
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
@@ -165,7 +169,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.stdio.update(pass_fds)
     boot.prepare(config)
 
-    sentry = child.spawn("sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter))
+    sentry = child.spawn(
+        "sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter),
+        lambda: sentry_process.prelude(config, boot),
+    )  # fmt: skip
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
     container.set_process("gofer", state.Process(gofer.pid))
@@ -287,17 +294,18 @@ def is_open(fd) -> bool:
 def destroy(container) -> None:
     """End the container's processes, remove its cgroups and its state. Guest processes end with the Sentry, which is
     the first process of their pid namespace."""
+    ending = []
     for role in ("sentry", "gofer"):
-        process = container.process(role)
-        pidfd = process.pidfd()
+        pidfd = container.process(role).pidfd()
         if pidfd >= 0:
+            ending.append(pidfd)
             try:
                 _host.pidfd_send_signal(pidfd, child.SIGKILL)
-                wait_readable(pidfd, 10)
             except ProcessLookupError:
                 pass
-            finally:
-                os.close(pidfd)
+    for pidfd in ending:
+        wait_readable(pidfd, 10)
+        os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
 

@@ -8,7 +8,7 @@ Only the module of the command at hand is imported.
 import os
 import sys
 
-from sandbox import OCI_VERSION, VERSION, log
+from sandbox import OCI_VERSION, VERSION, bundle, log
 from sandbox.args import Option, describe, parse
 from sandbox.errors import CliError, UsageError, os_text
 
@@ -26,6 +26,8 @@ COMMANDS = (
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
+
+LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
 
@@ -73,6 +75,11 @@ def load(name):
     """The module of a command; UsageError."""
     for command, module, _ in COMMANDS:
         if command == name:
+            if name in LAUNCHING:
+                from sandbox import _host
+
+                _host.use_huge_pages()
+                bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
     raise UsageError(f"unknown command {name!r}")
 

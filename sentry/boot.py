@@ -1,6 +1,6 @@
 """The Sentry's start: from descriptors and a configuration to a running kernel.
 
-`prepare` runs in the command, with its rights; `start_platform` in the Sentry's process before it is confined;
+`prepare` runs in the command, with its rights; `learn` and `start_platform` in the Sentry's process before it is confined;
 `Sandbox` after that, when nothing can be opened, executed or imported any more.
 """
 
@@ -29,13 +29,17 @@ STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 
 
 def prepare(config) -> None:
-    """In the command: import the platform, learn what needs files to learn, open what must be opened. OSError."""
+    """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
+    if config.platform == "systrap":
+        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def learn(config) -> None:
+    """In the Sentry's process before it is confined: what needs files to learn."""
     seal.warm()
     config.host = hostinfo.capture()
     config.meminfo = config.host["meminfo_fd"]
-    if config.platform == "systrap":
-        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def platform_module(name) -> str:

@@ -40,6 +40,10 @@ def prepare(config):
     config.host = None
 
 
+def learn(config):
+    pass
+
+
 def start_platform(config):
     return Loop()
 
