@@ -164,6 +164,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     open_descriptors(undo, settings, container, config, attached)
     if terminal is not None:
         config.stdio, config.terminal, config.size = {0: terminal.slave}, True, terminal.size()
+        config.follow = bool(console_socket)
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)

@@ -127,7 +127,8 @@ def main(argv) -> None:
     code = 1
     try:
         code = dispatch(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed when we were started
+            sys.stdout.flush()
     except UsageError as error:
         log.error(f"{error} (see `stockade {error.command + ' ' if error.command else ''}--help`)")
         code = error.code

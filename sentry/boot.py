@@ -80,7 +80,7 @@ class Sandbox:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             container.ns = boot_mounts.build(config, client, kernel, container)
-            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size)
+            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:
                 container.data["console"] = self.terminals[self.process.pid].terminal
         except (GoferDead, boot_mounts.MountError) as error:
@@ -94,9 +94,9 @@ class Sandbox:
         if client is not None:
             client.on_dead = self.gofer_gone
 
-    def prepare(self, process, stdio, terminal, size):
+    def prepare(self, process, stdio, terminal, size, follow):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
-        slave of a host pty as 0 if `terminal`. StartError."""
+        slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
@@ -109,6 +109,8 @@ class Sandbox:
             os.close(stdio[0])
             raise StartError(f"terminal: {os.strerror(-opened)}")
         bridge, file = opened
+        if follow:
+            bridge.follow_size(self.kernel.timers)
         try:
             new = self.container.prepare(process, [file, file.incref(), file.incref()])
         except StartError:
@@ -182,7 +184,7 @@ class Sandbox:
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size):
+    def exec(self, process, files, terminal, size, follow):
         try:
             if not self.started:
                 raise ControlError("it has not been started")
@@ -190,7 +192,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size)
+            new = self.prepare(process, stdio, terminal, size, follow)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
