@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, console, control, gofer_process, log, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -135,17 +135,15 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
     container.set_process("cli", state.Process(os.getpid()))
 
-    terminal = console.open_terminal(spec["process"]) if wants_terminal else None
-    if terminal is not None:
+    terminal = None
+    if wants_terminal:
+        from sandbox import console  # termios takes a moment to load
+
+        terminal = console.open_terminal(spec["process"])
         undo.add(terminal.close)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     undo.add(ours.close)
     undo.add(theirs.close)
-
-    # Before the first clone: each clone makes both sides pay for the memory that they then write.
-    if boot is None:
-        bundle_file.preload("sentry")
-        from sentry import boot
 
     gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter), gofer_process.prelude)
     undo.add(gofer.kill)
@@ -155,6 +153,9 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
     gofer.go()
 
+    if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
+        bundle_file.preload("sentry")
+        from sentry import boot
     config = boot.Config(cid, spec, settings.platform)
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
