@@ -5,7 +5,7 @@ Sources: clone3(2), mount(2), open_tree(2), pivot_root(2), capset(2), prctl(2), 
 """
 
 from libc.errno cimport EINVAL, ENOSYS, errno
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strerror
 
@@ -16,8 +16,31 @@ cdef extern from "<Python.h>":
     void PyOS_AfterFork_Parent()
     void PyOS_AfterFork_Child()
 
+    ctypedef struct PyObjectArenaAllocator:
+        void *ctx
+        void *(*alloc)(void *, size_t) noexcept
+        void (*free)(void *, void *, size_t) noexcept
+    void PyObject_SetArenaAllocator(PyObjectArenaAllocator *allocator)
+
+cdef extern from "<marshal.h>":
+    object PyMarshal_ReadObjectFromString(const char *data, Py_ssize_t length)
+
+cdef extern from "<malloc.h>" nogil:
+    int mallopt(int parameter, int value)
+    enum:
+        M_TOP_PAD, M_TRIM_THRESHOLD
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *c_mmap "mmap"(void *place, size_t length, int prot, int flags, int fd, long offset)
+    int c_munmap "munmap"(void *place, size_t length)
+    int c_madvise "madvise"(void *place, size_t length, int advice)
+    enum:
+        PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE, MADV_HUGEPAGE
+    void *MAP_FAILED
+
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, ...)
+    void *sbrk(long more)
 
 cdef extern from "<sched.h>" nogil:
     int c_unshare "unshare"(int flags)
@@ -270,3 +293,75 @@ def open_pty():
         os.close(master)
         raise
     return master, slave, path
+
+
+# --- memory of a start ---------------------------------------------------------------------------
+
+cdef enum:
+    HUGE = 2 << 20
+    ARENAS = 8 << 20
+    HEAP = 6 << 20
+
+cdef char *arena_next = NULL
+cdef char *arena_end = NULL
+
+
+cdef void *new_arena(void *ctx, size_t size) noexcept:
+    global arena_next
+    cdef void *place
+    if <size_t>(arena_end - arena_next) >= size:
+        place = arena_next
+        arena_next += size
+        return place
+    place = c_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    return NULL if place == MAP_FAILED else place
+
+
+cdef void free_arena(void *ctx, void *place, size_t size) noexcept:
+    c_munmap(place, size)
+
+
+def use_huge_pages():
+    """Let the objects that come next lie in huge pages, where the host gives those on request. A start touches 2,000
+    pages of fresh memory; one at a time they cost some 1.2 us each, in huge pages 0.1."""
+    global arena_next, arena_end
+    cdef PyObjectArenaAllocator allocator
+    cdef uintptr_t low, high, start
+    cdef void *place = c_mmap(NULL, ARENAS + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if place != MAP_FAILED:
+        low = <uintptr_t>place
+        start = (low + HUGE - 1) & ~<uintptr_t>(HUGE - 1)
+        if start > low:
+            c_munmap(place, start - low)
+        if low + HUGE > start:
+            c_munmap(<void *>(start + ARENAS), low + HUGE - start)
+        c_madvise(<void *>start, ARENAS, MADV_HUGEPAGE)
+        arena_next, arena_end = <char *>start, <char *>start + ARENAS
+        allocator.ctx, allocator.alloc, allocator.free = NULL, new_arena, free_arena
+        PyObject_SetArenaAllocator(&allocator)
+    # The C heap, for what is longer than 512 bytes: grow it by one step. (No argument of mallopt(3) can ask for this.)
+    low = <uintptr_t>sbrk(0)
+    mallopt(M_TRIM_THRESHOLD, HEAP)
+    mallopt(M_TOP_PAD, HEAP)
+    free(malloc(100000))
+    mallopt(M_TOP_PAD, 128 << 10)
+    high = <uintptr_t>sbrk(0) & ~<uintptr_t>(HUGE - 1)
+    low = (low + HUGE - 1) & ~<uintptr_t>(HUGE - 1)
+    if high > low:
+        c_madvise(<void *>low, high - low, MADV_HUGEPAGE)
+
+
+def load_code(int fd, long offset, long length):
+    """marshal.loads of a part of a file, without a copy of it."""
+    cdef long start = offset & ~4095
+    cdef size_t whole = <size_t>(offset - start + length)
+    cdef char *place
+    if length <= 0 or os.fstat(fd).st_size < offset + length:
+        raise EOFError("file too short")
+    place = <char *>c_mmap(NULL, whole, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, start)
+    if place == <char *>MAP_FAILED:
+        fail("mmap")
+    try:
+        return PyMarshal_ReadObjectFromString(place + (offset - start), length)
+    finally:
+        c_munmap(place, whole)

@@ -6,7 +6,6 @@ import select
 
 import _signal
 
-from sandbox import console
 from sandbox.errors import CliError
 from sandbox.signals import SIGWINCH
 
@@ -47,7 +46,7 @@ def wait(commands, waiter, pid, signals, terminal=None) -> "int | None":
     commands: control.Client for requests. waiter: one on which "wait" was sent. pid: the guest's process (0: the
     first). signals: Signals set up before the program started. terminal: console.Terminal with the master's end.
     """
-    proxy = console.Proxy(terminal.master) if terminal is not None else None
+    proxy = terminal.proxy() if terminal is not None else None
     if proxy is not None:
         proxy.start()
     try:
@@ -80,7 +79,7 @@ def tell(commands, number, pid, proxy) -> None:
             commands.call({"op": "kill", "signal": number, "pid": pid})
         elif proxy is not None:
             proxy.resize()
-            rows, columns = console.get_size(proxy.master)
+            rows, columns = proxy.size()
             commands.call({"op": "resize", "pid": pid, "rows": rows, "columns": columns})
     except CliError:
         pass  # it has ended meanwhile; `wait` will see it

@@ -1,56 +1,55 @@
 """Faster imports: the code of all modules in one file, made at build time.
 
-A container start imports some 200 modules; looking each one up in directories costs more than running it. The
-bundle has an index (module name -> where its code is, and size and time of its source; extension modules are found
-through it, too). A module whose source has
-changed since, or that is not in it, is imported in the ordinary way, so a stale bundle costs time, never
-correctness. Built by `python -X no_debug_ranges sandbox/bundle.py`: without docstrings and column
-numbers, asserts kept.
+A container start imports some 200 modules; looking each one up in directories costs more than running it, and the
+import machinery still half as much. The bundle has an index (module name -> where its code is, and size and time
+of its source) and groups: the modules that a step of the start needs, as one piece, in the order in which they are
+complete. `preload` runs a group without the import machinery; what imports find then is already there. A module
+whose source has changed since, or that is not in it, is imported in the ordinary way, so a stale bundle costs time,
+never correctness. Built by `python -X no_debug_ranges sandbox/bundle.py`, which tries the groups' imports
+to learn their order: without docstrings and column numbers, asserts kept.
 """
 
 import os
 import sys
-from _frozen_importlib_external import ExtensionFileLoader
 from marshal import dumps, loads
+
+from _frozen_importlib_external import ExtensionFileLoader
 
 VERSION = 2
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(PROJECT, "build", "modules.bin")
 PACKAGES = ("sandbox", "sentry", "gofer")
 # Modules of the standard library that are not frozen into the interpreter and that a start needs.
-STANDARD = (
-    "bisect", "collections", "fcntl", "heapq", "keyword", "operator", "reprlib", "struct", "types", "weakref", "_weakrefset",
-    "functools",
-)  # fmt: skip
+STANDARD = ("bisect", "heapq", "struct", "types", "weakref", "_weakrefset")
+# name -> (what is loaded already, what is imported)
+GROUPS = {
+    "launch": (("sandbox.main",), ("sandbox.commands.run", "sandbox.commands.do")),
+    "gofer": (("sandbox.main", "sandbox.commands.run", "sandbox.commands.do"), ("gofer.server",)),
+    "sentry": (("sandbox.main", "sandbox.commands.run", "sandbox.commands.do"), ("sentry.boot", "sentry.platform.systrap")),
+}  # fmt: skip
 ModuleSpec = type(sys.__spec__) if sys.__spec__ else type(os.__spec__)
+ModuleType = type(sys)
 
 
 class Finder:
     """A sys.meta_path entry over an open bundle file."""
 
-    def __init__(self, fd, index, base):
+    def __init__(self, fd, index, groups, base):
         self.fd = fd
         self.index = index
+        self.groups = groups
         self.base = base
+        self.done = []  # names of the modules that were run, in the order of their ends
 
     def find_spec(self, name, path=None, target=None):
         entry = self.index.get(name)
-        if entry is None:
+        if entry is None or not fresh(entry):
             return None
-        file, package, size, mtime, _, length = entry
-        if file[0] != "/":
-            file = f"{PROJECT}/{file}"
-        try:
-            st = os.stat(file)
-        except OSError:
-            return None
-        if st.st_size != size or st.st_mtime_ns != mtime:
-            return None
-        if length < 0:
+        file, package = place(entry[0]), entry[1]
+        if file.endswith(".so"):
             spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=file)
-            spec.has_location = True
-            return spec
-        spec = ModuleSpec(name, self, origin=file, is_package=package)
+        else:
+            spec = ModuleSpec(name, self, origin=file, is_package=package)
         spec.has_location = True
         if package:
             spec.submodule_search_locations[:] = [os.path.dirname(file)]
@@ -62,27 +61,90 @@ class Finder:
     def exec_module(self, module):
         _, _, _, _, offset, length = self.index[module.__spec__.name]
         exec(loads(os.pread(self.fd, length, self.base + offset)), module.__dict__)
+        self.done.append(module.__spec__.name)
+
+    def preload(self, group) -> None:
+        from sandbox import _host  # not for every command
+
+        names, offset, length = self.groups[group]
+        if not all(fresh(self.index[name]) for name in names):
+            return
+        for name, code in zip(names, _host.load_code(self.fd, self.base + offset, length), strict=True):
+            if name not in sys.modules:
+                self.run(name, code)
+
+    def run(self, name, code) -> None:
+        """What an import of the module `name` would do. All that it imports is there."""
+        file, package = place(self.index[name][0]), self.index[name][1]
+        parent, _, last = name.rpartition(".")
+        module = ModuleType(name)
+        spec = ModuleSpec(name, self, origin=file, is_package=package)
+        spec.has_location = True
+        module.__spec__, module.__loader__, module.__file__ = spec, self, file
+        module.__package__ = name if package else parent
+        if package:
+            module.__path__ = spec.submodule_search_locations
+            module.__path__[:] = [os.path.dirname(file)]
+        sys.modules[name] = module
+        try:
+            exec(code, module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        if parent:
+            setattr(sys.modules[parent], last, module)
 
 
-def install() -> None:
+def place(file) -> str:
+    return file if file[0] == "/" else f"{PROJECT}/{file}"
+
+
+def fresh(entry) -> bool:
+    """Is the file of an index entry the one that was read?"""
+    try:
+        st = os.stat(place(entry[0]))
+    except OSError:
+        return False
+    return st.st_size == entry[2] and st.st_mtime_ns == entry[3]
+
+
+def install() -> "Finder | None":
     """Use the bundle if there is one for this interpreter."""
     try:
         fd = os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return
+        return None
     length = int.from_bytes(os.pread(fd, 4, 0), "little")
-    tag, index = loads(os.pread(fd, length, 4))
-    if tag == (VERSION, sys.hexversion):
-        sys.meta_path.insert(0, Finder(fd, index, 4 + length))
+    tag, index, groups = loads(os.pread(fd, length, 4))
+    if tag != (VERSION, sys.hexversion):
+        os.close(fd)
+        return None
+    finder = Finder(fd, index, groups, 4 + length)
+    sys.meta_path.insert(0, finder)
+    return finder
+
+
+def preload(group) -> None:
+    """Load the modules of a group (a name in GROUPS) at once, if there is a bundle and it is fresh."""
+    for finder in sys.meta_path:
+        if isinstance(finder, Finder):
+            finder.preload(group)
 
 
 def build() -> None:
     """Write the bundle (build time only)."""
+    index, codes = single_modules()
+    write(index, codes, {})
+    write(index, codes, {group: order(*imports) for group, imports in GROUPS.items()})
+
+
+def single_modules():
+    """(index without places, name -> code object or None for an extension) of all modules."""
     import ast
     import glob
     import importlib.util
 
-    files, index = [], {}
+    files = []
     for package in PACKAGES:
         for file in sorted(glob.glob(f"{package}/**/*.py", recursive=True, root_dir=PROJECT)):
             stem = file[: -len(".py")]
@@ -92,23 +154,58 @@ def build() -> None:
             package_file = name.endswith(".__init__")
             files.append((name[: -len(".__init__")] if package_file else name, file, package_file))
         for file in sorted(glob.glob(f"{package}/**/*.cpython-*.so", recursive=True, root_dir=PROJECT)):
-            st = os.stat(os.path.join(PROJECT, file))
-            index[file.split(".", 1)[0].replace("/", ".")] = (file, False, st.st_size, st.st_mtime_ns, 0, -1)
+            files.append((file.partition(".")[0].replace("/", "."), file, False))
     for name in STANDARD:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin and spec.origin.endswith(".py"):
             files.append((name, spec.origin, bool(spec.submodule_search_locations)))
-    blob = bytearray()
+    index, codes = {}, {}
     for name, file, package in files:
         path = os.path.join(PROJECT, file)
-        with open(path, "rb") as source:
-            st = os.fstat(source.fileno())
-            tree = ast.parse(source.read(), path)
-        strip_docstrings(ast, tree)
-        code = dumps(compile(tree, path, "exec", dont_inherit=True))
-        index[name] = (file, package, st.st_size, st.st_mtime_ns, len(blob), len(code))
+        st = os.stat(path)
+        index[name] = (file, package, st.st_size, st.st_mtime_ns)
+        codes[name] = None
+        if not file.endswith(".so"):
+            with open(path, "rb") as source:
+                tree = ast.parse(source.read(), path)
+            strip_docstrings(ast, tree)
+            codes[name] = compile(tree, path, "exec", dont_inherit=True)
+    return index, codes
+
+
+def order(before, names) -> "list[str]":
+    """The modules of the bundle that importing `names` runs, `before` having been imported, as they end."""
+    script = (
+        f"import sys; sys.path.insert(0, {PROJECT!r})\n"
+        "from sandbox import bundle\n"
+        "finder = bundle.install()\n"
+        f"for name in {before!r}: __import__(name)\n"
+        "finder.done.clear()\n"
+        f"for name in {names!r}: __import__(name)\n"
+        "print(*finder.done)"
+    )
+    reader, writer = os.pipe()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-ISc", script], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
+    os.close(writer)
+    with open(reader, encoding="utf-8") as output:
+        done = output.read().split()
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit(f"importing {' '.join(names)} failed")
+    return done
+
+
+def write(index, codes, groups) -> None:
+    """groups: name -> list of module names."""
+    blob, entries, parts = bytearray(), {}, {}
+    for name, entry in index.items():
+        code = b"" if codes[name] is None else dumps(codes[name])
+        entries[name] = (*entry, len(blob), len(code))
         blob += code
-    head = dumps(((VERSION, sys.hexversion), index))
+    for group, names in groups.items():
+        code = dumps([codes[name] for name in names])
+        parts[group] = (names, len(blob), len(code))
+        blob += code
+    head = dumps(((VERSION, sys.hexversion), entries, parts))
     os.makedirs(os.path.dirname(PATH), exist_ok=True)
     with open(PATH + ".new", "wb") as out:
         out.write(len(head).to_bytes(4, "little") + head + blob)

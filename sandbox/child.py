@@ -119,10 +119,11 @@ def describe(status) -> str:
     return f"exit code {os.WEXITSTATUS(status)}"
 
 
-def spawn(name, body, flags=confine.NAMESPACES) -> Child:
+def spawn(name, body, prelude=None, flags=confine.NAMESPACES) -> Child:
     """Start a process that runs `body(parent: Parent)` in new namespaces and ends.
 
-    The child begins by waiting for the parent's first `go`, until when the parent writes its id maps.
+    The child begins with `prelude()`, which must do without ids, and waits for the parent's first `go`, until when
+    the parent writes its id maps.
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     ours.settimeout(None)
@@ -139,6 +140,8 @@ def spawn(name, body, flags=confine.NAMESPACES) -> Child:
     ours.close()
     parent = Parent(theirs)
     try:
+        if prelude is not None:
+            prelude()
         parent.wait()
         body(parent)
         parent.fail(f"the {name} came to its end")

@@ -30,6 +30,10 @@ class Terminal:
         """(rows, columns)."""
         return get_size(self.master)
 
+    def proxy(self) -> "Proxy":
+        """Carries bytes between this pty and our own terminal."""
+        return Proxy(self.master)
+
     def close_slave(self) -> None:
         if self.slave >= 0:
             os.close(self.slave)
@@ -125,6 +129,10 @@ class Proxy:
         """SIGWINCH: our terminal's size becomes the guest's."""
         if os.isatty(0):
             set_size(self.master, *get_size(0))
+
+    def size(self) -> "tuple[int, int]":
+        """(rows, columns) of the pty."""
+        return get_size(self.master)
 
     def interest(self, poll) -> None:
         """Register with `poll` (select.poll) what we wait for."""

@@ -7,7 +7,7 @@ root and each bind mount.
 import os
 
 from gofer import protocol
-from sandbox import _host, confine, log
+from sandbox import _host, bundle, confine, log
 from sentry.core.creds import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID
 
 # What serving files as root takes. They hold in the gofer's own user namespace only.
@@ -25,10 +25,15 @@ class Export:
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0)
 
 
+def prelude() -> None:
+    """Load our own code here: the command goes on with its work on another CPU."""
+    bundle.preload("gofer")
+    from gofer import server  # noqa: F401
+
+
 def body(parent, sock, exports, rootless, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
     program: the seccomp filter. Ends the process when the Sentry closes the connection."""
-    # Here and not above: the gofer loads its own code while the command loads the kernel's on another CPU.
     from gofer import server
 
     confine.private_mounts()

@@ -7,7 +7,8 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, console, control, gofer_process, log, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, oci, sentry_process, state
+from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -134,14 +135,17 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
     container.set_process("cli", state.Process(os.getpid()))
 
-    terminal = console.open_terminal(spec["process"]) if wants_terminal else None
-    if terminal is not None:
+    terminal = None
+    if wants_terminal:
+        from sandbox import console  # termios takes a moment to load
+
+        terminal = console.open_terminal(spec["process"])
         undo.add(terminal.close)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     undo.add(ours.close)
     undo.add(theirs.close)
 
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter))
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter), gofer_process.prelude)
     undo.add(gofer.kill)
     if rootless:
         child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
@@ -149,7 +153,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
     gofer.go()
 
-    if boot is None:
+    if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
+        bundle_file.preload("sentry")
         from sentry import boot
     config = boot.Config(cid, spec, settings.platform)
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
@@ -161,12 +166,16 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     open_descriptors(undo, settings, container, config, attached)
     if terminal is not None:
         config.stdio, config.terminal, config.size = {0: terminal.slave}, True, terminal.size()
+        config.follow = bool(console_socket)
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
     boot.prepare(config)
 
-    sentry = child.spawn("sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter))
+    sentry = child.spawn(
+        "sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter),
+        lambda: sentry_process.prelude(config, boot),
+    )  # fmt: skip
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
     container.set_process("gofer", state.Process(gofer.pid))
@@ -288,17 +297,18 @@ def is_open(fd) -> bool:
 def destroy(container) -> None:
     """End the container's processes, remove its cgroups and its state. Guest processes end with the Sentry, which is
     the first process of their pid namespace."""
+    ending = []
     for role in ("sentry", "gofer"):
-        process = container.process(role)
-        pidfd = process.pidfd()
+        pidfd = container.process(role).pidfd()
         if pidfd >= 0:
+            ending.append(pidfd)
             try:
                 _host.pidfd_send_signal(pidfd, child.SIGKILL)
-                wait_readable(pidfd, 10)
             except ProcessLookupError:
                 pass
-            finally:
-                os.close(pidfd)
+    for pidfd in ending:
+        wait_readable(pidfd, 10)
+        os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
 

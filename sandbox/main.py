@@ -8,7 +8,7 @@ Only the module of the command at hand is imported.
 import os
 import sys
 
-from sandbox import OCI_VERSION, VERSION, log
+from sandbox import OCI_VERSION, VERSION, bundle, log
 from sandbox.args import Option, describe, parse
 from sandbox.errors import CliError, UsageError, os_text
 
@@ -27,6 +27,8 @@ COMMANDS = (
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
+
+LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
 
@@ -75,6 +77,11 @@ def load(name):
     """The module of a command; UsageError."""
     for command, module, _ in COMMANDS:
         if command == name:
+            if name in LAUNCHING:
+                from sandbox import _host
+
+                _host.use_huge_pages()
+                bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
     raise UsageError(f"unknown command {name!r}")
 
@@ -122,7 +129,8 @@ def main(argv) -> None:
     code = 1
     try:
         code = dispatch(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed when we were started
+            sys.stdout.flush()
     except UsageError as error:
         log.error(f"{error} (see `stockade {error.command + ' ' if error.command else ''}--help`)")
         code = error.code

@@ -51,9 +51,28 @@ def read_json(path: str):
     if len(data) > CONFIG_MAX:
         raise CliError(f"{path}: longer than {CONFIG_MAX >> 20} MiB")
     try:
-        return jsonlite.loads(data)
+        value = jsonlite.loads(data)
     except jsonlite.JsonError as error:
         raise CliError(f"{path} is not JSON: {where(data) or error}") from None
+    if b"\\ud" in data.lower():
+        refuse_surrogates(value, path)
+    return value
+
+
+def refuse_surrogates(value, path) -> None:
+    """CliError if a string has half of a surrogate pair in it, which is no character and has no bytes in a path."""
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            todo += value
+        elif isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise CliError(f"{path}: the string {ascii(value)[:60]} has a lone surrogate in it") from None
 
 
 def where(data):
@@ -172,8 +191,8 @@ def check_mount(mount, place) -> None:
         raise CliError(f"{place}.destination {destination!r} is not an absolute path")
     options = strings(mount, "options", place + ".")
     kind = get(mount, "type", str, place + ".", default="")
+    source = get(mount, "source", str, place + ".", is_bind(mount))
     if is_bind(mount):
-        source = get(mount, "source", str, place + ".", True)
         mount["type"] = "bind"
         if not source:
             raise CliError(f"{place}.source is empty")

@@ -16,6 +16,11 @@ ID = 65534  # our only user and group id, inside; an unprivileged id of the sand
 LOWEST = 20  # our own descriptors live above: low numbers are for nobody, so that a stray use of 0 to 2 is harmless
 
 
+def prelude(config, boot) -> None:
+    """What needs no ids, while the command prepares the rest."""
+    boot.learn(config)
+
+
 def body(parent, config, boot, rootless, program) -> None:
     """What child.spawn runs. config: boot.Config; boot: the module sentry.boot (or a test's stand-in); program: the
     seccomp filter (bytes or None). Ends the process with the container's exit code."""

@@ -11,7 +11,7 @@ state.json says.
 
 import fcntl
 import os
-from errno import EEXIST, ENOENT, ENOTDIR
+from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from time import gmtime, strftime, time
 
 from sandbox import OCI_VERSION
@@ -164,12 +164,17 @@ class Container:
     def save(self) -> None:
         """Replace state.json: readers see the old or the new text, also after a crash."""
         temporary = os.path.join(self.path, "state.json.new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        text = (jsonlite.dumps(self.data) + "\n").encode("utf-8", "surrogatepass")
         try:
-            os.write(fd, (jsonlite.dumps(self.data) + "\n").encode())
-        finally:
-            os.close(fd)
-        os.rename(temporary, os.path.join(self.path, "state.json"))
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(fd, text) < len(text):
+                    raise OSError(ENOSPC, os.strerror(ENOSPC))
+            finally:
+                os.close(fd)
+            os.rename(temporary, os.path.join(self.path, "state.json"))
+        except OSError as error:
+            raise CliError(f"cannot write {self.path}/state.json: {os.strerror(error.errno)}") from None
 
     @property
     def own(self) -> dict:

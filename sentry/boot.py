@@ -1,6 +1,6 @@
 """The Sentry's start: from descriptors and a configuration to a running kernel.
 
-`prepare` runs in the command, with its rights; `start_platform` in the Sentry's process before it is confined;
+`prepare` runs in the command, with its rights; `learn` and `start_platform` in the Sentry's process before it is confined;
 `Sandbox` after that, when nothing can be opened, executed or imported any more.
 """
 
@@ -29,13 +29,17 @@ STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 
 
 def prepare(config) -> None:
-    """In the command: import the platform, learn what needs files to learn, open what must be opened. OSError."""
+    """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
+    if config.platform == "systrap":
+        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def learn(config) -> None:
+    """In the Sentry's process before it is confined: what needs files to learn."""
     seal.warm()
     config.host = hostinfo.capture()
     config.meminfo = config.host["meminfo_fd"]
-    if config.platform == "systrap":
-        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def platform_module(name) -> str:
@@ -81,7 +85,7 @@ class Sandbox:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             container.ns = boot_mounts.build(config, client, kernel, container)
-            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size)
+            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:
                 container.data["console"] = self.terminals[self.process.pid].terminal
         except (GoferDead, boot_mounts.MountError) as error:
@@ -95,9 +99,9 @@ class Sandbox:
         if client is not None:
             client.on_dead = self.gofer_gone
 
-    def prepare(self, process, stdio, terminal, size):
+    def prepare(self, process, stdio, terminal, size, follow):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
-        slave of a host pty as 0 if `terminal`. StartError."""
+        slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
@@ -110,6 +114,8 @@ class Sandbox:
             os.close(stdio[0])
             raise StartError(f"terminal: {os.strerror(-opened)}")
         bridge, file = opened
+        if follow:
+            bridge.follow_size(self.kernel.timers)
         try:
             new = self.container.prepare(process, [file, file.incref(), file.incref()])
         except StartError:
@@ -185,7 +191,7 @@ class Sandbox:
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size):
+    def exec(self, process, files, terminal, size, follow):
         try:
             if not self.started:
                 raise ControlError("it has not been started")
@@ -193,7 +199,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size)
+            new = self.prepare(process, stdio, terminal, size, follow)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:

@@ -6,7 +6,7 @@ class Config:
 
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
-        "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash",
+        "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -27,6 +27,7 @@ class Config:
         self.stdio = {}
         self.terminal = False  # stdio is {0: the slave of a host pty in raw mode}
         self.size = (0, 0)  # of the terminal: rows, columns
+        self.follow = False  # its size may change without our being told
         self.stub = -1  # the guest processes' first executable
         self.meminfo = -1  # /proc/meminfo
         self.leash = False  # end when the command that made us does

@@ -66,6 +66,7 @@ class Builder(Actor):
     """Acts for the container before it has a task."""
 
     __slots__ = ("tg", "container")
+    pid = tid = 0  # /proc/self leads nowhere
 
     def __init__(self, ns, kernel, container):
         Actor.__init__(self, ns, kernel)

@@ -7,6 +7,7 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "start"}                                      run the program that was prepared
     {"op": "exec", "process": {…}, "stdio": [0, 1, 2]}   descriptors in the order of the guest's numbers;
          "terminal": true                                one descriptor: the slave of a host pty in raw mode
+         "follow": true                                  its size may change without a "resize"
     {"op": "kill", "signal": N, "pid": N, "all": bool}   no pid: the first process
     {"op": "ps"}                                         {"processes": [...]}
     {"op": "state"}                                      {"status": "created" | "running" | "stopped"}
@@ -157,9 +158,10 @@ class Server:
         if terminal and len(fds) != 1:
             raise ControlError("exec: a terminal is one descriptor")
         size = field(request, "size", list, [0, 0])
+        follow = field(request, "follow", bool, False)
         files = dict(zip(numbers, fds))
         fds.clear()  # they are the target's now, also when it fails
-        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size))
+        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow))
 
     def kill(self, connection, request, fds):
         return done(self.target.kill(

@@ -109,6 +109,7 @@ def execute(container, values, process) -> int:
     if terminal is not None:
         pairs = [(0, terminal.slave)]
         request["size"] = list(terminal.size())
+        request["follow"] = bool(values.console_socket)
     else:
         pairs = [(fd, fd) for fd in (0, 1, 2) if launch.is_open(fd)]
         pairs += extra

@@ -8,7 +8,7 @@ Content moves by pread and pwrite on descriptors that the gofer donated, never t
 """
 
 import os
-from collections import deque
+from _collections import deque
 from itertools import islice
 from time import monotonic_ns, time_ns
 from weakref import WeakKeyDictionary, WeakValueDictionary

@@ -1,6 +1,6 @@
 """inotify instances and watches (inotify(7)); the events come from vfs/notify.py."""
 
-from collections import deque
+from _collections import deque
 from struct import Struct
 
 from sentry.abi.errno import EAGAIN, EINVAL, ENOTTY, ESPIPE

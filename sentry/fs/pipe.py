@@ -1,6 +1,6 @@
 """Pipes and FIFOs (pipe(7), fifo(7), fs/pipe.c)."""
 
-from collections import deque
+from _collections import deque
 
 from sentry.abi.errno import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE, ESPIPE
 from sentry.abi.fs import S_IFIFO

@@ -78,6 +78,33 @@ class PseudoDir(PseudoInode):
         return at
 
 
+class LazyDir(PseudoDir):
+    """A directory that `fill(directory)` gives its content when somebody first looks: most containers never do."""
+
+    __slots__ = ("fill",)
+
+    def __init__(self, fs, fill):
+        PseudoDir.__init__(self, fs)
+        self.fill = fill
+
+    def load(self) -> None:
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+
+    def getattr(self):
+        self.load()  # for the number of links
+        return 0
+
+    def lookup(self, name):
+        self.load()
+        return PseudoDir.lookup(self, name)
+
+    def entries(self):
+        self.load()
+        return PseudoDir.entries(self)
+
+
 class PseudoLink(PseudoInode):
     """A symbolic link with a fixed target."""
 

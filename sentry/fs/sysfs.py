@@ -2,7 +2,7 @@
 
 from sentry.core import hostinfo
 from sentry.fs.procfs_pid import list_text, mask_text
-from sentry.fs.pseudo import PseudoDir, TextInode, fixed
+from sentry.fs.pseudo import LazyDir, PseudoDir, TextInode, fixed
 from sentry.vfs.inode import FileSystem
 from sentry.vfs.mount import register_filesystem
 
@@ -13,6 +13,7 @@ EMPTY = (
     "devices/platform", "devices/virtual", "firmware", "fs/cgroup", "hypervisor", "module", "power",
     "kernel/debug", "kernel/tracing", "kernel/security", "kernel/config", "fs/fuse/connections",
 )  # fmt: skip
+TOP = (b"block", b"bus", b"class", b"dev", b"devices", b"firmware", b"fs", b"hypervisor", b"kernel", b"module", b"power")
 LOOPBACK = {
     "address": "00:00:00:00:00:00", "addr_assign_type": "0", "addr_len": "6", "broadcast": "00:00:00:00:00:00",
     "carrier": "1", "dev_id": "0x0", "dormant": "0", "flags": "0x9", "ifalias": "", "ifindex": "1", "iflink": "1",
@@ -53,8 +54,16 @@ class SysFS(FileSystem):
         FileSystem.__init__(self)
         self.source = b"sysfs"
         self.last_ino = 0
+        self.host = kernel.host
         self.root = PseudoDir(self)
-        fill(self, kernel.host)
+        for name in TOP:
+            self.root.add(name, LazyDir(self, self.fill))
+
+    def fill(self, directory) -> None:
+        """One of the root's directories is looked into: make them all."""
+        host, self.host = self.host, None
+        if host is not None:
+            fill(self, host)
 
     def new_ino(self) -> int:
         self.last_ino += 1

@@ -2,10 +2,16 @@
 
 The host descriptor is the slave of a pty in raw mode that nobody else reads, so it may be non-blocking. Line
 discipline, job control and signals all happen in the guest's terminal.
+
+A command that stays attached tells of changes of the window's size. Who was given the pty's master (--console-socket)
+sets the size there, of which the kernel tells the slave's session only; so the slave is asked now and then.
 """
 
 import os
 import select
+from fcntl import ioctl
+from struct import unpack
+from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN
 from sentry.core.waitq import WaitEntry
@@ -16,12 +22,14 @@ from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE
 
 AT_FDCWD = -100
 CHUNK = 4096
+TIOCGWINSZ = 0x5413
+LOOK_EVERY = 500000000  # ns
 
 
 class HostTerminal:
     """Moves bytes between `fd`, which it owns, and `terminal`."""
 
-    __slots__ = ("platform", "fd", "node", "terminal", "entry", "closed", "full")
+    __slots__ = ("platform", "fd", "node", "terminal", "entry", "closed", "full", "timers", "host_size")
 
     def __init__(self, platform, fd: int, node, winsize):
         self.platform = platform
@@ -31,6 +39,8 @@ class HostTerminal:
         self.terminal.winsize = winsize
         self.closed = False
         self.full = False  # the guest's input buffer: reading waits
+        self.timers = None  # of the kernel, if the size is to be followed
+        self.host_size = winsize
         os.set_blocking(fd, False)
         self.entry = WaitEntry(self, POLL_READABLE | POLL_WRITABLE)
         self.terminal.master_queue.add(self.entry)
@@ -39,7 +49,28 @@ class HostTerminal:
     def resize(self, rows: int, columns: int) -> None:
         self.terminal.set_size((rows, columns, 0, 0))
 
+    def follow_size(self, timers) -> None:
+        """Take over changes of the host terminal's size from now on."""
+        self.timers = timers
+        self.look()
+
+    def look(self) -> None:
+        if not self.closed:
+            self.take_size()
+            self.timers.add(monotonic_ns() + LOOK_EVERY, self.look)
+
+    def take_size(self) -> None:
+        try:
+            size = unpack("HHHH", ioctl(self.fd, TIOCGWINSZ, bytes(8)))
+        except OSError:
+            return  # hung up; a read will tell
+        if size != self.host_size:
+            self.host_size = size
+            self.terminal.set_size(size)
+
     def host_ready(self, _fd, events) -> None:
+        if self.timers is not None:
+            self.take_size()
         self.flush()
         self.fill()
 

@@ -5,7 +5,7 @@ A LineDiscipline knows nothing of files, processes or sleeping. Its terminal cal
 `signal(signo)` (to the foreground group).
 """
 
-from collections import deque
+from _collections import deque
 from struct import Struct
 
 from sentry.abi.errno import EAGAIN

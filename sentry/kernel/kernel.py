@@ -1,6 +1,6 @@
 """The kernel of one sandbox: its tasks and the dispatcher loop."""
 
-from collections import deque
+from _collections import deque
 from time import monotonic_ns
 
 from sentry.abi.errno import EFAULT, EIO, ENOSYS

@@ -4,7 +4,7 @@ A sender puts messages straight into its peer's queue and is charged for them un
 (SCM_RIGHTS) are held by their message; sockets sent through themselves in a cycle are freed only with the sandbox.
 """
 
-from collections import deque
+from _collections import deque
 
 from sentry.abi.errno import (
     EADDRINUSE,

@@ -40,6 +40,10 @@ def prepare(config):
     config.host = None
 
 
+def learn(config):
+    pass
+
+
 def start_platform(config):
     return Loop()
 
@@ -105,7 +109,7 @@ class Sandbox:
             os.write(self.config.stdio[1], jsonlite.dumps({"now": time.time(), "modules": sorted(sys.modules)}).encode())
             self.end(0)
 
-    def exec(self, process, files, terminal, size):
+    def exec(self, process, files, terminal, size, follow):
         for fd in files.values():
             os.close(fd)
         if process["args"][0] == "missing":

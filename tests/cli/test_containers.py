@@ -1,13 +1,16 @@
 """The command line over the real kernel, on both platforms: programs, terminals, volumes, failures."""
 
 import array
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -222,15 +225,10 @@ def test_exec_of_a_process_file(real, busybox, tmp_path):
 
 def test_passed_descriptors(real, busybox, tmp_path):
     (tmp_path / "passed").write_text("by number\n")
-    fd = os.open(tmp_path / "passed", os.O_RDONLY)
-    try:
-        os.dup2(fd, 3)
-        result = real("run", "--preserve-fds", "1", "--bundle", busybox("sh", "-c", "cat <&3"), "c", pass_fds=[3])
-    finally:
-        os.close(fd)
-        if fd != 3:
-            os.close(3)
-    assert result.stdout == "by number\n"
+    command = real.argv("run", "--preserve-fds", "1", "--bundle", busybox("sh", "-c", "cat <&3"), "c")
+    # A shell opens it as 3: in this process that number is taken.
+    shell = ["sh", "-c", 'file=$1; shift; exec "$@" 3<"$file"', "sh", str(tmp_path / "passed"), *command]
+    assert subprocess.run(shell, capture_output=True, text=True, timeout=60).stdout == "by number\n"
 
 
 def read_until(fd, text, seconds=20):
@@ -296,6 +294,65 @@ def test_a_console_socket(real, busybox, tmp_path):
     os.close(fds[0])
     real.wait_status("c", "stopped")
     assert real("delete", "c").returncode == 0
+
+
+def test_a_size_set_on_the_master_reaches_the_program(real, busybox, tmp_path):
+    """Whoever has the console socket's terminal sets its size there and tells us nothing of it."""
+    script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.1; done"
+    bundle = busybox("sh", "-c", script, change=lambda config: config["process"].update(terminal=True))
+    path = tmp_path / "console.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert real("create", "--bundle", bundle, "--console-socket", path, "c").returncode == 0
+        connection, _ = listener.accept()
+        _, fds, _, _ = socket.recv_fds(connection, 4096, 1)
+        connection.close()
+    master = fds[0]
+    try:
+        assert real("start", "c").returncode == 0
+        assert b"ready" in read_until(master, b"ready")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 123, 0, 0))
+        assert b"44 123" in read_until(master, b"44 123")
+    finally:
+        os.close(master)
+        real("delete", "--force", "c")
+
+
+def test_closed_standard_descriptors(real, busybox):
+    """They are /dev/null to the program, never a file of ours that took the number."""
+    bundle = busybox("ls", "-l", "/proc/self/fd", "/proc/1/fd")
+    command = [STOCKADE, "--root", str(real.state), "run", "--bundle", str(bundle), "c"]
+    output = subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *command], capture_output=True, text=True, timeout=60)
+    assert output.returncode == 0
+    assert output.stdout.count(" 0 -> /dev/null") == output.stdout.count(" 2 -> /dev/null") == 2
+    output = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, timeout=60)
+    assert "stockade" not in output.stderr and "Traceback" not in output.stderr
+
+
+def test_a_mount_point_below_proc_self(real, busybox):
+    """There is no process yet that it could mean."""
+    mount = {"destination": "/proc/self/x", "type": "tmpfs", "source": "tmpfs"}
+    result = run(real, busybox("true", change=lambda config: config["mounts"].append(mount)))
+    assert result.returncode == 1
+    assert "mount /proc/self/x: mount point: ENOENT" in result.stderr
+
+
+def test_a_full_disk_below_the_state(real, busybox, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", str(small)], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            (small / "fill").write_bytes(bytes(1 << 20))
+        command = [STOCKADE, "--root", str(small / "state"), "run", "--bundle", str(busybox("true")), "c"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 1
+        assert "state.json: No space left on device" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert not os.path.exists(small / "state" / "c")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_console_socket_that_nobody_listens_on(real, busybox, tmp_path):

@@ -273,6 +273,20 @@ def test_mem(world):
     assert file.read(world.init, 5, 16) == -5
 
 
+def test_directories_that_are_made_when_they_are_looked_into(world):
+    """Attributes are right before that, too."""
+    for path in (b"/sys/devices", b"/sys/class", b"/proc/sys"):
+        inode = walk.resolve(world.init, AT_FDCWD, path).inode
+        assert inode.getattr() == 0
+        links = inode.nlink
+        names = set(world.names(path.decode())) - {".", ".."}
+        directories = [name for name in names if walk.resolve(world.init, AT_FDCWD, path + b"/" + name.encode()).inode.is_dir]
+        assert links == inode.nlink == 2 + len(directories) > 3
+    # Every top directory of sysfs is one of those.
+    fs = walk.resolve(world.init, AT_FDCWD, b"/sys").inode.fs
+    assert all(type(inode).__name__ == "LazyDir" for inode in fs.root.names.values())
+
+
 def test_threads(world):
     thread = world.clone_thread(world.init)
     assert world.names("/proc/1/task") == [".", "..", "1", "2"]

@@ -25,11 +25,16 @@ def children():
         return len(file.read().split())
 
 
-def left(mini):
-    """Once the platform is quiet: what this process holds (open files, context mappings, children)."""
-    for _ in range(10):
-        mini.step(0.02)
-    return open_files(), mappings(), children()
+def left(mini, expected=None):
+    """Once the platform is quiet: what this process holds (open files, context mappings, children). Where many processes
+    died in the middle of a fork their children are found and killed one by one; `expected` waits up to 10 s for it."""
+    end = time.monotonic() + 10
+    while True:
+        for _ in range(10):
+            mini.step(0.02)
+        now = open_files(), mappings(), children()
+        if expected is None or now == expected or time.monotonic() > end:
+            return now
 
 
 def test_nothing_leaks_over_forks_and_kills(mini):
@@ -45,7 +50,7 @@ def test_nothing_leaks_over_forks_and_kills(mini):
         thread = mini.load("spin", 2)
         os.kill(thread.aspace.pid, signal.SIGKILL)
         mini.until(lambda thread=thread: thread.tid in mini.dead)
-    assert left(mini) == before
+    assert left(mini, before) == before
 
 
 def test_kill_storm(mini):
@@ -85,7 +90,7 @@ def test_kill_storm(mini):
     assert mini.run("loop", 10) == 7
     for space in spaces:
         space.kill()
-    assert left(mini) == before
+    assert left(mini, before) == before
 
 
 @pytest.mark.parametrize("kind", [1, 2])
@@ -96,6 +101,7 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
     rounds = 0
     mine = []
     mini.on_ops = lambda t: None
+    over = False
 
     def fork(t):
         if sum(bool(space.threads) for space in mine[-1000:]) > 20:  # RLIMIT_NPROC
@@ -105,10 +111,14 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
         def done(child, error):
             if child is not None:
                 mine.append(child.aspace)
-                child.ret(0)
+                child.aspace.kill() if over else child.ret(0)
             t.ret(-error if error else child.tid)
 
+        # A scribbler's children may go on as it does: the kernel's limit of processes stands between them and ours.
+        if children() > 100:
+            return -11  # EAGAIN
         t.fork(done)
+        return None
 
     mini.calls[57] = fork
     mini.calls[401] = lambda t: mini.sys_spawn(t)
@@ -121,10 +131,11 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
         assert mini.run("loop", 50) == 7
         thread.aspace.kill()
         rounds += 1
+    over = True
     for space in mine:
         space.kill()
     assert rounds >= 3
-    assert left(mini) == before
+    assert left(mini, before) == before
 
 
 def test_deaf_guest_is_killed(platform, mini):
