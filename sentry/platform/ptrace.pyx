@@ -29,6 +29,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from sentry.core.guest cimport GuestThread
 from sentry.platform.ptrace_host cimport (
     __WALL, AUDIT_ARCH_X86_64, CLONE_PARENT, CLONE_THREAD_FLAGS, CS, EFLAGS, EPOLL_CLOEXEC, epoll_create1, epoll_ctl,
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epoll_event, EPOLLIN, EV_DEAD, EV_FAULT, EV_FRAME_FAULT,
@@ -140,14 +141,11 @@ cdef Py_ssize_t write_guest(AddressSpace space, where, data, bint partial) excep
     return got
 
 
-cdef class Thread:
+cdef class Thread(GuestThread):
     """A guest thread. See base.py."""
 
-    cdef public object task
     cdef readonly AddressSpace aspace
     cdef readonly int tid
-    cdef readonly int event
-    cdef readonly int nr
     cdef readonly tuple args
     cdef readonly tuple fault
     cdef readonly int ops_done
@@ -169,12 +167,6 @@ cdef class Thread:
     cdef object __weakref__
 
     # -- guest memory
-    def remember(self, nr, value):
-        pass
-
-    def forget_answers(self):
-        pass
-
     def read(self, addr, length):
         """As AddressSpace.read."""
         return read_guest(self.aspace, addr, length, False)

@@ -353,7 +353,7 @@ cdef class Platform(Registry):
             if at >= 0:
                 if at < SH_HOT:
                     last = <unsigned>at
-                    self._handle(<Thread>self.hot[at])
+                    self._handle(<Thread?>self.hot[at])
                 else:
                     self._take(at - SH_HOT)
                 served += 1
@@ -491,7 +491,7 @@ cdef class Platform(Registry):
 
     def wait(self, deadline):
         cdef Thread thread
-        cdef int64_t limit = -1 if deadline is None else deadline, timeout, now
+        cdef int64_t limit = -1 if deadline is None else deadline, now
         cdef uint64_t idle_since = 0
         cdef bint may_spin
         for thread in self.handed:
@@ -561,15 +561,15 @@ cdef class Platform(Registry):
         self._settle()
         for i in range(SH_HOT):
             if self.hot[i] is not None:
-                self._cool(<Thread>self.hot[i])
+                self._cool(<Thread?>self.hot[i])
         sh_write32(&self.shared.sleeping, 1)
         if sh_look(self.hot_ctx, 0, self.entries, self.nentries) < 0:
             self._poll(timeout)
         sh_write32(&self.shared.sleeping, 0)
         i = sh_look(self.hot_ctx, 0, self.entries, self.nentries)
         if i >= SH_HOT:
-            for found in (<AddressSpace>self.spaces[i - SH_HOT]).threads:
-                thread = <Thread>found
+            for found in (<AddressSpace?>self.spaces[i - SH_HOT]).threads:
+                thread = <Thread?>found
                 if thread.state == RUNNING and sh_turn(thread.ctx) != ST_TURN_STUB:
                     # The stub stamped this event: a wake-up's length must not count as the guest's.
                     self.gap -= (self.gap - min(<double>(thread.ctx.posted - since), 1e9)) * 0.125

@@ -1,5 +1,6 @@
 """Fast handlers: C-level twins of plain ones for the common case (core/guest.pxd says what they may answer). They live
-in the fast_*.pyx files of this folder, named after the sys_*.py whose calls they serve; each file registers its own."""
+in the fast_*.pyx files of this folder, named after the sys_*.py whose calls they serve; each file registers its own, after the
+plain ones (table.py)."""
 
 from sentry.core.guest cimport fast_t, fast_table
 

@@ -6,8 +6,6 @@ from sentry.syscalls.fast cimport fast
 from sentry.vfs.file cimport File
 from sentry.vfs.regular cimport RegularFile
 
-from sentry.syscalls import sys_rw  # noqa: F401  (the plain handlers are registered first)
-
 cdef enum:
     EBADF = 9
     EINVAL = 22
@@ -16,7 +14,7 @@ cdef enum:
 
 
 cdef long lseek(object task, GuestThread thread) except? -9001:
-    cdef File file = (<Task>task).files.get(<int>thread.a[0])
+    cdef File file = (<Task?>task).files.get(<int>thread.a[0])
     cdef long long offset = <long long>thread.a[1]
     cdef int whence = <int>thread.a[2]
     if file is None or file.flags & O_PATH:

@@ -3,7 +3,6 @@
 from sentry.core.syscall import TABLE
 from sentry.fs import devfs, devpts, procfs, sysfs  # noqa: F401  (file systems register themselves, too)
 from sentry.syscalls import (  # noqa: F401
-    fast_rw,
     sys_attr,
     sys_creds,
     sys_dir,
@@ -42,6 +41,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_wait,
     sys_xattr,
 )
+from sentry.syscalls import fast_rw  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
 
 
 def fill_marshalling(platform) -> None:
