@@ -13,8 +13,14 @@ F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SE
 KNOWN = 63
 HOST_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
 
-# The internal mount that holds them all; limits are those of the Sentry's memory.
-MEMFDS = TmpfsFS(0o777)
+_internal = []
+
+
+def internal_mount() -> TmpfsFS:
+    """What holds them all, made when first needed; limits are those of the Sentry's memory."""
+    if not _internal:
+        _internal.append(TmpfsFS(0o777))
+    return _internal[0]
 
 
 class MemfdInode(TmpfsRegular):
@@ -24,7 +30,7 @@ class MemfdInode(TmpfsRegular):
     __slots__ = ("seals",)
 
     def __init__(self, uid, gid, mode, seals):
-        TmpfsRegular.__init__(self, MEMFDS, mode, uid, gid, sealing=True)
+        TmpfsRegular.__init__(self, internal_mount(), mode, uid, gid, sealing=True)
         self.seals = seals
         self.nlink = 0
 
