@@ -6,7 +6,8 @@
 
 /* Where rewritten call sites jump to; the first byte of the blob (ST_TEXT). rax is the number, r11 the address behind the
  * site's `syscall`, rcx is free, all else is the guest's. Flags stay as they are: no instruction before the
- * pushf changes them. GS that does not lead to a context is the guest's own: then the site's intact `syscall` runs. */
+ * pushf changes them. GS that is not the address of a context, which says so itself, is the guest's own: then the site's
+ * intact `syscall` runs. */
 #define R(n) (ST_OFF_REGS + 8 * (n))(%rcx)
 	.section .text.enter,"ax",@progbits
 	.globl st_enter, st_exit_begin, st_exit_end
@@ -15,10 +16,18 @@ st_enter:
 	rorx $22, %rcx, %rcx
 	mov %ecx, %ecx
 	lea -ST_CTX_4M(%rcx), %ecx
-	jrcxz 1f
-	lea -2(%r11), %rcx
+	jrcxz 2f
+1:	lea -2(%r11), %rcx
 	jmp *%rcx
-1:	rdgsbase %rcx
+2:	mov %r11, %gs:ST_OFF_REGS + 8 * 16
+	rdgsbase %rcx
+	mov ST_OFF_SELF(%rcx), %r11
+	not %r11
+	lea 1(%rcx, %r11), %rcx
+	mov %gs:ST_OFF_REGS + 8 * 16, %r11
+	jrcxz 3f
+	jmp 1b
+3:	rdgsbase %rcx
 	movl $0, ST_OFF_LEAVING(%rcx)
 	mov %rsp, R(17)
 	mov ST_OFF_STACK(%rcx), %rsp

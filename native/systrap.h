@@ -10,6 +10,7 @@
 /* For stub_asm.S as well; the assertions below hold them. */
 #define ST_OFF_LEAVING 128
 #define ST_OFF_STACK 136
+#define ST_OFF_SELF 144
 #define ST_OFF_REGS 192
 #define ST_CTX_4M 0x1fff840 /* ST_CTX >> 22: the contexts fill 4 MiB */
 
@@ -134,6 +135,7 @@ struct st_ctx {
 	uint32_t leaving;
 	uint32_t stepped;   /* the guest's trap flag, taken off in the stub */
 	uint64_t stack;     /* where the stub's stack begins for a rewritten call site */
+	uint64_t self;      /* this context's address in the guest */
 	uint64_t frame;     /* the signal frame of ST_LEAVING_FRAME */
 	uint64_t posted;    /* TSC at an event that found the dispatcher asleep */
 	uint32_t cpu;       /* and where that was */
@@ -142,7 +144,6 @@ struct st_ctx {
 	int32_t result;     /* OPS, CLONE_FAILED: errno; after FORK: the child's process id */
 	uint32_t fp_size;   /* at the first trap: bytes of FP state in a signal frame */
 	uint32_t arch;      /* of a trapped call */
-	uint64_t pad1;
 	/* 192: both ways, but only read by the Sentry when it needs registers */
 	struct st_regs regs;
 	uint64_t pad2[3];
@@ -255,6 +256,7 @@ _Static_assert(sizeof(struct st_ctx) <= ST_CTX_SIZE, "st_ctx");
 _Static_assert(__builtin_offsetof(struct st_ctx, park) == 64, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, leaving) == ST_OFF_LEAVING, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, stack) == ST_OFF_STACK, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, self) == ST_OFF_SELF, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, regs) == ST_OFF_REGS, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, fault) == 384, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, flags) == 448, "st_ctx lines");
