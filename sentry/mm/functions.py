@@ -19,6 +19,8 @@ STT_FUNC = 2
 TABLE_LIMIT = 16 << 20  # bytes of a table that are read
 FUNCTION_LIMIT = 1 << 16  # bytes of a function that are decoded
 TEXT_LIMIT = 8 << 20  # bytes of code that are searched for branches
+# Unwinders know the return from a signal handler by these bytes: mov $15, %eax; mov $15, %rax.
+SIGNAL_RETURN = (b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0")
 GO_MAGIC = (0xFFFFFFF0, 0xFFFFFFF1)  # pclntab of Go 1.18 and 1.20
 
 
@@ -209,6 +211,8 @@ class Library:
         if type(result) is str:
             return result
         first, lengths = result
+        if code[first:at] in SIGNAL_RETURN:
+            return "signal return"
         if len(lengths) > 1 and not functions.whole:
             if end - start > FUNCTION_LIMIT:
                 return "long function"
