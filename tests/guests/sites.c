@@ -2,6 +2,7 @@
  * once, under signals, across fork and exec, while the code is unmapped, made writable, read and single-stepped. */
 #include "check.h"
 #include <asm/prctl.h>
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 #define SITES 2400
@@ -66,13 +67,14 @@ static void *hammer(void *arg)
 }
 
 static volatile long strange, alarms;
+static char *vdso;
 
 static void on_alarm(int signo, siginfo_t *info, void *context)
 {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     char *rip = (char *)regs[REG_RIP];
     alarms++;
-    if ((rip < __executable_start || rip >= etext) && (unsigned long)rip < 0x7ffe00000000)
+    if ((rip < __executable_start || rip >= etext) && (rip < vdso || rip >= vdso + 16384))
         strange++;
     if (rip >= code_begin && rip < code_end) {
         for (int i = 0; i < SITES; i++)
@@ -348,6 +350,7 @@ int main(int argc, char **argv)
         NUM(call_all(0, SITES, 4));
         return 0;
     }
+    vdso = (char *)getauxval(AT_SYSINFO_EHDR);
     copy = malloc(code_end - code_begin);
     memcpy(copy, code_begin, code_end - code_begin);
     IS(code_end - code_begin > 8 * 4096);
