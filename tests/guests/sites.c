@@ -299,8 +299,15 @@ __attribute__((target("fsgsbase"))) static void segment(void)
     long through = 0;
     __asm__ volatile("mov %%gs:8, %0" : "=r"(through));
     IS(through == (long)words);
-    __asm__ volatile("wrgsbase %0" : : "r"(0x7ffe10000000)); /* where others may keep something */
+    __asm__ volatile("wrgsbase %0" : : "r"(words + 8)); /* without a call that could be noticed */
     NUM(call_all(0, SITES, 1));
+    syscall(SYS_arch_prctl, ARCH_GET_GS, &after);
+    IS(after == (long)(words + 8));
+    CHILD("child", {
+        syscall(SYS_arch_prctl, ARCH_GET_GS, &after);
+        IS(after == (long)(words + 8));
+        NUM(call_all(0, SITES, 1));
+    });
     RES(syscall(SYS_arch_prctl, ARCH_SET_GS, 0));
     NUM(call_all(0, SITES, 1));
 }
