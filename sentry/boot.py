@@ -145,8 +145,6 @@ class Sandbox:
         if leaks.ENABLED:
             left = {kind: count for kind, count in leaks.counts.items() if count}
             log.warning(f"kernel objects left: {left}")
-        if self.kernel.patcher is not None:
-            log.info(f"call sites: {self.kernel.patcher.statistics()}")
         status = self.container.exit_status
         if self.code is None:
             self.code = 0 if status is None else 128 + (status & 0x7F) if status & 0x7F else status >> 8
@@ -155,6 +153,8 @@ class Sandbox:
 
     def empty(self) -> None:
         """The last process has gone."""
+        if self.kernel.patcher is not None:
+            log.info(f"call sites: {self.kernel.patcher.statistics()}")
         init = self.container.init
         self.when_drained(init.pid if init is not None else 0, self.stop, monotonic_ns() + DRAIN_TIME)
 

@@ -11,14 +11,17 @@ from sentry.core import log
 from sentry.kernel.hooks import TASK_EXIT
 from sentry.mm.functions import Library
 from sentry.mm.patches import READ_EXEC, Patches
-from sentry.platform.base import OP_MPROTECT, PAGE
+from sentry.platform.base import OP_MPROTECT, PAGE, MemFault
 
-THRESHOLD = 3  # trapped calls of a site; a rewriting costs about as much as five
+# Trapped calls of a site until it is rewritten. A rewriting costs 60 us (half of it for cold caches and the page's copy),
+# a trap 2.5 us: a process that ends soon shall not have paid more than it could have saved. When a page is rewritten for
+# one site, others in it that are on their way go along, for a few us each.
+THRESHOLD = 20
+COMPANY = 4
 AGAIN = 16  # calls until a site that could not be rewritten just then is looked at again
 MOST_COUNTED = 1 << 16  # sites of an address space
 SIGTRAP, TRAP_BREAKPOINT = 5, 3
 TRAP_FLAG = 0x100
-RT_SIGRETURN = 15
 
 
 class Patcher:
@@ -59,18 +62,22 @@ class Patcher:
         if count is None:
             return False
         counts[at] = count = count + 1
-        # In a page that is the process's own already the next site costs less.
-        if count < THRESHOLD and at & -PAGE not in patches.by_page or thread.nr == RT_SIGRETURN:
+        if count < THRESHOLD or (count > THRESHOLD and count % AGAIN):
             return False
-        if count > THRESHOLD and count % AGAIN:
-            return False
-        reason = self.attempt(task, patches, at)
+        try:
+            reason = self.attempt(task, patches, at)
+        except Exception:  # of the analysis, before anything is changed
+            log.exception(f"internal error looking at the call site {at:#x} of task {task.tid}")
+            reason = "internal error"
         if reason is None:
             return True
         if reason:
-            counts[at] = None
-            self.refused[reason] = self.refused.get(reason, 0) + 1
+            self.refuse(counts, at, reason)
         return False
+
+    def refuse(self, counts, at, reason) -> None:
+        counts[at] = None
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def attempt(self, task, patches, at) -> "str | None":
         """Begin to rewrite the site. None: begun; "": not now; else why never."""
@@ -78,36 +85,51 @@ class Patcher:
         area = mm.find(at)
         if area is None or area.shared or area.prot != 5 or area.backing is None:
             return "not a program's code"
+        if patches.busy or patches.forks:
+            return ""
         mapping = area.backing.host_mapping(task, False, False)
         if isinstance(mapping, int):
             return "no file"
-        offset = area.offset + at - area.start
-        shape = self.library.shape(mapping[0], offset)
-        if isinstance(shape, str):
+        fd, delta = mapping[0], area.offset - area.start
+        shape = self.library.shape(fd, at + delta)
+        if type(shape) is str:
             return shape
-        start = at - shape.start
-        page = at & -PAGE
-        if start < area.start or start < page or at + 2 > page + PAGE:
-            return "page edge"
-        if patches.busy or patches.forks:
+        page = at - shape.start & -PAGE
+        end = (at + 1 & -PAGE) + PAGE
+        if at - shape.start < area.start or end > area.end:
+            return "edge of the code"
+        if any(p.start < end and page < p.end for p in mm.pending + mm.queue):
             return ""
-        if any(p.start < page + PAGE and page < p.end for p in mm.pending + mm.queue):
+        parked = mm.users == 1 or others_parked(task)
+        if len(shape.lengths) > 1 and not parked:
             return ""
-        alone = len(shape.lengths) > 1 and mm.users > 1
-        if alone and not others_parked(task):
-            return ""
-        memory = task.read_upto(page, PAGE)
-        if memory[start - page : at + 2 - page] != shape.code:
+        try:
+            memory = task.read_upto(page, end - page)
+        except MemFault:
             return "changed"
-        ops = patches.rewrite(mm, area, [(at, shape)], memory)
+        if memory[at - shape.start - page : at + 2 - page] != shape.code:
+            return "changed"
+        wanted = [(at, shape)]
+        counts = patches.counts
+        near = [other for other in counts if page <= other < end and other != at and (counts[other] or 0) >= COMPANY]
+        for other in near if end == page + PAGE else ():
+            shape = self.library.shape(fd, other + delta)
+            if type(shape) is str:
+                self.refuse(counts, other, shape)
+                continue
+            offset = other - page - shape.start
+            if offset >= 0 and memory[offset : other + 2 - page] == shape.code and (parked or len(shape.lengths) == 1):
+                wanted.append((other, shape))
+        ops = patches.rewrite(mm, area, wanted, memory)
         if ops is None:
             return "no room"
+        alone = mm.users > 1 and any(len(shape.lengths) > 1 for _, shape in wanted)
         patches.busy = True
         if alone:
             self.kernel.held[mm] = []
         task.data["rewriting"] = mm
-        then = Then(self, task, mm, at, page, len(ops))
-        mm.submit(task, page, page + PAGE, ops, then=then.done)
+        then = Then(self, task, mm, [other for other, _ in wanted if other in patches.sites], page, end, len(ops))
+        mm.submit(task, page, end, ops, then=then.done)
         return None
 
     def over(self, mm) -> None:
@@ -158,26 +180,27 @@ class Patcher:
 class Then:
     """What follows when the operations are done."""
 
-    __slots__ = ("patcher", "task", "mm", "at", "page", "count")
+    __slots__ = ("patcher", "task", "mm", "sites", "page", "end", "count")
 
-    def __init__(self, patcher, task, mm, at, page, count):
+    def __init__(self, patcher, task, mm, sites, page, end, count):
         self.patcher = patcher
         self.task = task
         self.mm = mm
-        self.at = at
+        self.sites = sites
         self.page = page
+        self.end = end
         self.count = count  # of the operations
 
     def done(self, errno) -> None:
         task, patcher = self.task, self.patcher
         if errno:
-            log.warning(f"task {task.tid}: site {self.at:#x} could not be rewritten: errno {errno}")
+            log.warning(f"task {task.tid}: sites {self.sites} could not be rewritten: errno {errno}")
         if errno and task.thread.ops_done < self.count - 1:
-            self.mm.patches.failed(self.at)
-            ops = [(OP_MPROTECT, self.page, PAGE, READ_EXEC)]
-            self.mm.submit(task, self.page, self.page + PAGE, ops, then=self.serve)
+            self.mm.patches.failed(self.sites)
+            ops = [(OP_MPROTECT, self.page, self.end - self.page, READ_EXEC)]
+            self.mm.submit(task, self.page, self.end, ops, then=self.serve)
             return
-        patcher.rewritten += 1
+        patcher.rewritten += len(self.sites)
         self.serve(0)
 
     def serve(self, errno) -> None:

@@ -6,7 +6,7 @@ against bounds, and what is odd means "not known". Files are read by their host 
 
 import os
 from bisect import bisect_right
-from struct import Struct, error as StructError
+from struct import Struct, error as StructError, pack
 
 from sentry.mm import decode
 from sentry.mm.elf import EHDR, EM_X86_64, PHDR, PT_LOAD
@@ -16,18 +16,20 @@ SHDR = Struct("<IIQQQQIIQQ")
 SYM = Struct("<IBBHQQ")
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
 STT_FUNC = 2
-TABLE_LIMIT = 16 << 20  # bytes of a table that are read
+TABLE_LIMIT = 4 << 20  # bytes of a table that are read, and mostly kept
 FUNCTION_LIMIT = 1 << 16  # bytes of a function that are decoded
 TEXT_LIMIT = 8 << 20  # bytes of code that are searched for branches
+# Unwinders know the return from a signal handler by these bytes: mov $15, %eax; mov $15, %rax.
+SIGNAL_RETURN = (b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0")
 GO_MAGIC = (0xFFFFFFF0, 0xFFFFFFF1)  # pclntab of Go 1.18 and 1.20
 
 
-def read(fd: int, offset: int, length: int) -> bytes:
-    """What the file has of [offset, offset + length), at most TABLE_LIMIT bytes."""
+def read(fd: int, offset: int, length: int, limit: int = TABLE_LIMIT) -> bytes:
+    """What the file has of [offset, offset + length), at most `limit` bytes."""
     if offset < 0 or length <= 0:
         return b""
     try:
-        return os.pread(fd, min(length, TABLE_LIMIT), offset)
+        return os.pread(fd, min(length, limit), offset)
     except (OSError, OverflowError):
         return b""
 
@@ -37,7 +39,8 @@ class Functions:
 
     def __init__(self, fd: int):
         self.loads = []  # (vaddr, offset, size, executable) of the segments
-        self.starts = ()  # sorted
+        self.starts = ()  # sorted, from `base`; a view of the file's table where it has one: libraries have many thousands
+        self.base = 0
         self.ends = None  # parallel to starts; None: a function ends where the next begins
         self.whole = False  # a function's code is all in one piece: no branch comes in from another
         try:
@@ -73,13 +76,18 @@ class Functions:
             section = by_name[b".eh_frame"]
             found = decode.functions(read(fd, section[4], section[5]), section[3])
             if found:
-                self.starts = [start for start, _ in found]
-                self.ends = [start + size for start, size in found]
+                self.keep([start for start, _ in found], [start + size for start, size in found])
                 return
         for kind in (SHT_SYMTAB, SHT_DYNSYM):
             for section in sections:
                 if section[1] == kind and self.from_symbols(fd, section):
                     return
+
+    def keep(self, starts, ends) -> None:
+        """Eight bytes a number: the tables stay as long as the sandbox."""
+        self.base = 0
+        self.starts = memoryview(pack(f"{len(starts)}Q", *starts)).cast("Q")
+        self.ends = memoryview(pack(f"{len(ends)}Q", *ends)).cast("Q")
 
     def from_header(self, fd, offset, vaddr, size) -> bool:
         """The binary search table of .eh_frame_hdr (Linux Standard Base, "Exception Frames")."""
@@ -88,11 +96,8 @@ class Functions:
             return False
         count = int.from_bytes(data[8:12], "little")
         words = memoryview(data[12 : 12 + min(count, (len(data) - 12) // 8) * 8]).cast("i")
-        starts = [vaddr + start for start in words[::2]]
-        if not starts or any(a > b for a, b in zip(starts, starts[1:])):
-            return False
-        self.starts = starts
-        return True
+        self.starts, self.base = words[::2], vaddr
+        return len(self.starts) > 0
 
     def from_go(self, fd, section, text) -> bool:
         data = read(fd, section[4], section[5])
@@ -105,9 +110,8 @@ class Functions:
         if functab > len(data):
             return False
         words = memoryview(data[functab : functab + min(count, (len(data) - functab) // 8) * 8]).cast("I")
-        self.starts = [base + start for start in words[::2]]
-        self.whole = True
-        return bool(self.starts) and self.starts == sorted(self.starts)
+        self.starts, self.base, self.whole = words[::2], base, True
+        return len(self.starts) > 0
 
     def from_symbols(self, fd, section) -> bool:
         data = read(fd, section[4], section[5])
@@ -115,8 +119,7 @@ class Functions:
         for _, info, _, shndx, value, size in SYM.iter_unpack(data[: len(data) // SYM.size * SYM.size]):
             if info & 15 == STT_FUNC and shndx and size:
                 found[value] = max(found.get(value, 0), value + size)
-        self.starts = sorted(found)
-        self.ends = [found[start] for start in self.starts]
+        self.keep(sorted(found), [found[start] for start in sorted(found)])
         return bool(found)
 
     def around(self, offset: int) -> "tuple[int, int] | None":
@@ -128,13 +131,13 @@ class Functions:
                 break
         else:
             return None
-        delta = where - vaddr
+        delta = where - vaddr + self.base
         i = bisect_right(self.starts, offset - delta) - 1
         if i < 0:
             return None
         start = self.starts[i] + delta
         if self.ends is not None:
-            end = self.ends[i] + delta
+            end = self.ends[i] + delta  # (base is 0 then)
         else:
             end = self.starts[i + 1] + delta if i + 1 < len(self.starts) else where + size
         if start < where or not start <= offset < end or offset - start >= FUNCTION_LIMIT:
@@ -165,7 +168,7 @@ class Library:
     """What is known about the code of files, for all address spaces of a sandbox, so that no file is decoded twice.
     A file is known by its identity and by what changes when it is written."""
 
-    FILES = 256  # remembered at most
+    FILES = 64  # remembered at most
 
     def __init__(self):
         self.files = {}  # stamp -> [Functions, {offset of a site: Shape or str}]
@@ -209,6 +212,8 @@ class Library:
         if type(result) is str:
             return result
         first, lengths = result
+        if code[first:at] in SIGNAL_RETURN:
+            return "signal return"
         if len(lengths) > 1 and not functions.whole:
             if end - start > FUNCTION_LIMIT:
                 return "long function"
@@ -216,7 +221,7 @@ class Library:
             where, length = functions.text(offset)
             if length > TEXT_LIMIT:
                 return "large file"
-            text = read(fd, where, length)
+            text = read(fd, where, length, TEXT_LIMIT)
             if decode.may_branch(text, start + first - where, offset - where):
                 return "branch"
         return Shape(at - first, lengths, code[first : at + 2])

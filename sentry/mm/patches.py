@@ -39,6 +39,10 @@ class Site:
         self.slot = slot
         self.new = b"\xe9" + (slot - start - 5).to_bytes(4, "little", signed=True)
 
+    def pages(self) -> range:
+        """Addresses of the pages that it touches."""
+        return range(self.start & -PAGE, self.at + 2, PAGE)
+
 
 class Hidden:
     """A page of trampolines: `sites` by slot number, `used` slots (never used twice while other threads run)."""
@@ -56,7 +60,7 @@ class Patches:
         self.entry = entry
         self.counts = {}  # address of a `syscall` -> trapped calls so far, or None: no more to be counted
         self.sites = {}  # address of a `syscall` -> Site
-        self.by_page = {}  # address of a page -> [Site]
+        self.by_page = {}  # address of a page -> [Site], a site in all pages that it touches
         self.starts = {}  # start -> Site
         self.inside = {}  # address of a displaced instruction but the first -> its place in the trampoline
         self.words = {}  # address -> the 8 bytes there, for words that hold a part of a jump
@@ -71,7 +75,7 @@ class Patches:
         new = Patches(self.entry)
         for name in ("counts", "sites", "starts", "inside", "words"):
             setattr(new, name, getattr(self, name).copy())
-        new.by_page = {page: list(sites) for page, sites in self.by_page.items()}
+        new.by_page = {page: sites.copy() for page, sites in self.by_page.items()}
         for page, hidden in self.pages.items():
             new.pages[page] = twin = Hidden(page)
             twin.used = hidden.used
@@ -102,13 +106,14 @@ class Patches:
         return [page for at, page in self.pages.items() if at < end and start < at + PAGE]
 
     def within(self, start: int, end: int) -> "list[Site]":
-        """The sites whose bytes meet [start, end)."""
+        """The sites whose bytes, to the end of the `syscall`, meet [start, end)."""
         first = start & -PAGE
         if end - first <= 16 * PAGE:
             pages = [page for page in range(first, end, PAGE) if page in self.by_page]
         else:
             pages = [page for page in self.by_page if first <= page < end]
-        return [site for page in pages for site in self.by_page[page] if site.start < end and start < site.start + 5]
+        found = {site: None for page in pages for site in self.by_page[page] if site.start < end and start < site.at + 2}
+        return list(found)
 
     def original(self, addr: int, data: bytes) -> bytes:
         """`data`, read at addr, as it would be had nothing been rewritten."""
@@ -147,10 +152,11 @@ class Patches:
         return Hidden(gap)
 
     def rewrite(self, mm, area, wanted, memory) -> "list | None":
-        """Operations that rewrite sites in one page: `wanted` is a list of (address of the `syscall`, Shape), `memory`
-        the page's bytes. Enters them here. None: there is no room for trampolines."""
+        """Operations that rewrite sites in one page, or one site that crosses into a second: `wanted` is a list of
+        (address of the `syscall`, Shape), `memory` the bytes of the page or of both. Enters them here. None: there is
+        no room for trampolines."""
         code = []
-        page = memory_at = wanted[0][0] & -PAGE
+        page = wanted[0][0] - wanted[0][1].start & -PAGE
         writes, hidden, ops = [], None, []
         for at, shape in wanted:
             if hidden is None or hidden.used >= SLOTS:
@@ -183,13 +189,13 @@ class Patches:
         if not code:
             return None
         ops += [(OP_MPROTECT, used.start, PAGE, READ_EXEC) for used in writes]
-        ops.append((OP_MPROTECT, page, PAGE, ALL))
+        ops.append((OP_MPROTECT, page, len(memory), ALL))
         for site in code:
             for word in range(site.start & -8, site.start + 5, 8):
                 if word not in self.words:
-                    self.words[word] = memory[word - memory_at : word - memory_at + 8]
+                    self.words[word] = memory[word - page : word - page + 8]
             ops += self.store(site, site.new, mm.users > 1)
-        ops.append((OP_MPROTECT, page, PAGE, READ_EXEC))
+        ops.append((OP_MPROTECT, page, len(memory), READ_EXEC))
         return ops
 
     def store(self, site, data: bytes, threads: bool) -> list:
@@ -223,7 +229,8 @@ class Patches:
 
     def enter(self, site) -> None:
         self.sites[site.at] = site
-        self.by_page.setdefault(site.at & -PAGE, []).append(site)
+        for page in site.pages():
+            self.by_page.setdefault(page, []).append(site)
         self.starts[site.start] = site
         self.counts[site.at] = None
         at = site.start
@@ -235,26 +242,28 @@ class Patches:
         """The site's bytes are the original ones, or gone. Its trampoline stays, for those who are in it."""
         del self.sites[site.at]
         del self.starts[site.start]
-        page = site.at & -PAGE
-        self.by_page[page].remove(site)
-        if not self.by_page[page]:
-            del self.by_page[page]
+        for page in site.pages():
+            self.by_page[page].remove(site)
+            if not self.by_page[page]:
+                del self.by_page[page]
         self.counts.pop(site.at, None)
         at = site.start
         for length in site.lengths[:-1]:
             at += length
             del self.inside[at]
 
-    def failed(self, at: int) -> None:
-        """The operations of `rewrite` have failed before the jump was written."""
-        site = self.sites[at]
-        self.remove(site)
-        for word in range(site.start & -8, site.start + 5, 8):
-            self.words.pop(word, None)
-        self.counts[at] = None
-        page = self.pages[site.slot & -PAGE]
-        if len(page.sites) == 1:  # it may not exist
-            del self.pages[page.start]
+    def failed(self, sites: "list[int]") -> None:
+        """The operations of `rewrite` have failed before all jumps were written. Trampolines that may not exist are not
+        used again; the jumps that were written lead to ones that do."""
+        for at in sites:
+            site = self.sites[at]
+            self.remove(site)
+            for word in range(site.start & -8, site.start + 5, 8):
+                self.words.pop(word, None)
+            self.counts[at] = None
+            page = self.pages.get(site.slot & -PAGE)
+            if page is not None and all(other in sites for other in (s.at for s in page.sites.values())):
+                page.used = SLOTS + 1
 
     # -- what the guest does to its memory
     def forget(self, start: int, end: int) -> None:
@@ -272,14 +281,14 @@ class Patches:
 
     def restore(self, sites, threads: bool) -> list:
         """Operations that bring back the original bytes of these sites, which are removed."""
-        ops, pages = [], {}
-        for site in sites:
-            pages.setdefault(site.at & -PAGE, []).append(site)
-        for page, here in pages.items():
+        ops = []
+        pages = sorted({page for site in sites for page in site.pages()})
+        for page in pages:
             ops.append((OP_MPROTECT, page, PAGE, ALL))
-            for site in here:
-                ops += self.store(site, site.old, threads)
-                self.remove(site)
+        for site in sites:
+            ops += self.store(site, site.old, threads)
+            self.remove(site)
+        for page in pages:
             ops.append((OP_MPROTECT, page, PAGE, READ_EXEC))
         return ops
 
@@ -291,6 +300,8 @@ class Patches:
             ops += self.restore([site for site in sites if not start <= site.at < end], threads)
             del self.pages[page.start]
         if code:
+            crossing = [site for site in self.within(start, end) if site.start < start or end < site.at + 2]
+            ops += self.restore(crossing, threads)
             self.forget(start, end)
         return ops
 

@@ -2,6 +2,7 @@
  * once, under signals, across fork and exec, while the code is unmapped, made writable, read and single-stepped. */
 #include "check.h"
 #include <asm/prctl.h>
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 #define SITES 2400
@@ -55,7 +56,7 @@ static long call_all(int from, int to, int times)
 {
     long wrong = 0, parent = getppid();
     for (int i = from; i < to; i++)
-        for (int k = 0; k < times; k++)
+        for (int k = 0; k < times * 2; k++)
             wrong += !call_once(&TABLE[i], parent);
     return wrong;
 }
@@ -66,13 +67,14 @@ static void *hammer(void *arg)
 }
 
 static volatile long strange, alarms;
+static char *vdso;
 
 static void on_alarm(int signo, siginfo_t *info, void *context)
 {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     char *rip = (char *)regs[REG_RIP];
     alarms++;
-    if ((rip < __executable_start || rip >= etext) && (unsigned long)rip < 0x7ffe00000000)
+    if ((rip < __executable_start || rip >= etext) && (rip < vdso || rip >= vdso + 16384))
         strange++;
     if (rip >= code_begin && rip < code_end) {
         for (int i = 0; i < SITES; i++)
@@ -297,8 +299,15 @@ __attribute__((target("fsgsbase"))) static void segment(void)
     long through = 0;
     __asm__ volatile("mov %%gs:8, %0" : "=r"(through));
     IS(through == (long)words);
-    __asm__ volatile("wrgsbase %0" : : "r"(0x7ffe10000000)); /* where others may keep something */
+    __asm__ volatile("wrgsbase %0" : : "r"(words + 8)); /* without a call that could be noticed */
     NUM(call_all(0, SITES, 1));
+    syscall(SYS_arch_prctl, ARCH_GET_GS, &after);
+    IS(after == (long)(words + 8));
+    CHILD("child", {
+        syscall(SYS_arch_prctl, ARCH_GET_GS, &after);
+        IS(after == (long)(words + 8));
+        NUM(call_all(0, SITES, 1));
+    });
     RES(syscall(SYS_arch_prctl, ARCH_SET_GS, 0));
     NUM(call_all(0, SITES, 1));
 }
@@ -348,6 +357,7 @@ int main(int argc, char **argv)
         NUM(call_all(0, SITES, 4));
         return 0;
     }
+    vdso = (char *)getauxval(AT_SYSINFO_EHDR);
     copy = malloc(code_end - code_begin);
     memcpy(copy, code_begin, code_end - code_begin);
     IS(code_end - code_begin > 8 * 4096);
