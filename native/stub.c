@@ -20,7 +20,7 @@
 #define EINVAL 22
 #define EFLAGS_TF 0x100u
 #define EFLAGS_SLOW 0x254100u /* TF NT RF AC ID: left to rt_sigreturn */
-#define CODE_LEN ((uint64_t)(st_blob_end - st_blob_begin))
+#define CODE_LEN ((uint64_t)(st_code_end - st_blob_begin))
 #define AT(label) ((uint64_t)(uintptr_t)(label))
 
 #define barrier() __asm__ volatile("" : : : "memory")

@@ -43,7 +43,7 @@ void st_first_trap(void) __attribute__((noreturn));
 extern char st_copy_insn[], st_copy_out[], st_zero_insn[], st_zero_out[], st_str_insn[], st_str_out[],
 	st_probe_insn[], st_probe_out[], st_poke_insn[], st_poke_out[], st_base_begin[], st_base_end[], st_base_out[],
 	st_exit_begin[], st_exit_end[];
-extern char st_blob_begin[], st_blob_end[];
+extern char st_blob_begin[], st_code_end[], st_blob_end[]; /* the vDSO lies behind the code */
 
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int c, size_t n);

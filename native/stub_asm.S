@@ -75,6 +75,9 @@ st_exit_begin:
 	jmp *%rcx
 st_exit_end:
 
+	.section .vdso,"a",@progbits
+	.incbin "vdso.so"
+
 	.text
 
 /* st_copy(to, from, n): a fault in rep movsb leaves the remaining count in rcx. */

@@ -12,6 +12,7 @@
 #define ST_OFF_STACK 136
 #define ST_OFF_SELF 144
 #define ST_OFF_REGS 192
+#define ST_VDSO_OFF 0x8000 /* where our vDSO lies in the stub's text */
 #define ST_CTX_4M 0x1fff840 /* ST_CTX >> 22: the contexts fill 4 MiB */
 
 #ifndef __ASSEMBLER__
@@ -22,7 +23,7 @@
 #define ST_LIMIT_HI 0x7ffeu
 #define ST_TEXT 0x7ffe00010000ull     /* stub code, read + execute, private, sealed */
 #define ST_SHARED 0x7ffe00100000ull   /* struct st_shared, from an O_RDONLY description */
-#define ST_VDSO 0x7ffe00200000ull     /* the host's vvar and vDSO, moved here */
+#define ST_VDSO 0x7ffe00200000ull     /* the host's vvar and vDSO, moved here; guests are told of ours */
 #define ST_CTX 0x7ffe10000000ull      /* the address space's memfd */
 #define ST_STACK 0x7ffe40000000ull    /* ST_SLOTS stub stacks, private, one mapping */
 #define ST_TOP 0x7ffffffff000ull      /* end of user addresses with four-level paging */
@@ -234,7 +235,11 @@ struct st_shared {
 	uint32_t sites;    /* call sites are rewritten: GS is ours unless the guest sets it */
 	uint32_t pad1[14];
 	uint8_t fp_sw[48]; /* what ends the legacy FP area in a signal frame; st_ctx.fp_sw of the first process */
-	uint8_t pad2[4096 - 176];
+	uint64_t host_clock_gettime, host_clock_getres, host_gettimeofday, host_time, host_getcpu; /* in the host's vDSO */
+	struct st_offset { int64_t sec; uint64_t nsec; } monotonic, boottime; /* added to the host's clocks; nsec < 10^9 */
+	uint32_t shifted;    /* an offset is not zero */
+	uint32_t slow_clock; /* the host's vDSO cannot read the clock without a call */
+	uint8_t pad2[4096 - 176 - 80];
 	struct st_row rows[ST_ROWS];
 };
 #define ST_SHARED_LEN 0x3000u

@@ -3,6 +3,7 @@
 #ifndef STOCKADE_SYSTRAP_HOST_H
 #define STOCKADE_SYSTRAP_HOST_H
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -256,6 +257,14 @@ static inline int sh_move(int cpu, const cpu_set_t *allowed)
 }
 
 static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }
+
+/* Where a function of the host's vDSO is, counted from its start; 0: it has none. */
+static inline uint64_t sh_vdso_symbol(const char *name)
+{
+	void *vdso = dlopen("linux-vdso.so.1", RTLD_LAZY | RTLD_NOLOAD);
+	uint64_t at = vdso ? (uint64_t)dlvsym(vdso, name, "LINUX_2.6") : 0;
+	return at ? at - getauxval(AT_SYSINFO_EHDR) : 0;
+}
 
 static inline int sh_has_bmi2(void) { return __builtin_cpu_supports("bmi2") != 0; }
 static inline int sh_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & 2) != 0; }

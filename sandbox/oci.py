@@ -220,6 +220,16 @@ def check_linux(linux) -> None:
     resources = get(linux, "resources", dict, "linux.", default={})
     for key in ("memory", "cpu", "pids"):
         get(resources, key, dict, "linux.resources.")
+    offsets = get(linux, "timeOffsets", dict, "linux.", default={})
+    for clock in offsets:
+        if clock not in ("monotonic", "boottime"):
+            raise CliError(f"linux.timeOffsets: there is no clock {clock!r}; monotonic and boottime have offsets")
+        offset = get(offsets, clock, dict, "linux.timeOffsets.", default={})
+        seconds = get(offset, "secs", int, f"linux.timeOffsets.{clock}.", default=0)
+        if abs(seconds) >= 1 << 33:
+            raise CliError(f"linux.timeOffsets.{clock}.secs: {seconds} is out of range")
+        if not 0 <= get(offset, "nanosecs", int, f"linux.timeOffsets.{clock}.", default=0) < 10**9:
+            raise CliError(f"linux.timeOffsets.{clock}.nanosecs must be below 10^9")
     for key in ("uidMappings", "gidMappings"):
         if get(linux, key, list, "linux."):
             log.unsupported(f"linux.{key}")

@@ -15,7 +15,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import patching, statistics, trace
+from sentry.kernel import clocks, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.syscalls import table
@@ -73,7 +73,7 @@ class Sandbox:
         kernel.host = config.host
         if platform.entry:
             kernel.patcher = patching.Patcher(kernel)
-        config.host["vdso"] = getattr(platform, "vdso", 0)
+        self.set_clocks(platform)
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
@@ -98,6 +98,20 @@ class Sandbox:
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
         if client is not None:
             client.on_dead = self.gofer_gone
+
+    def set_clocks(self, platform):
+        """Time offsets of the OCI configuration, and the vDSO that guests are told of."""
+        host, offsets = self.config.host, self.config.spec.get("linux", {}).get("timeOffsets") or {}
+        ahead = [
+            (offset.get("secs") or 0) * 10**9 + (offset.get("nanosecs") or 0)
+            for offset in (offsets.get("monotonic") or {}, offsets.get("boottime") or {})
+        ]
+        host["vdso"] = platform.vdso
+        if any(ahead):
+            clocks.set_offsets(*ahead)
+            self.kernel.boot_time -= ahead[1]
+            if not platform.set_time_offsets(*ahead):
+                host["vdso"] = 0
 
     def prepare(self, process, stdio, terminal, size, follow):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the

@@ -23,6 +23,17 @@ CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED = 0, 1, 2
 CPU_POLL = 1000000  # a CPU clock is looked at this often at most, ns
 
 
+# Nanoseconds by which a host clock's number is ahead here (time_namespaces(7)): set_offsets.
+OFFSETS = dict.fromkeys(range(12), 0)
+
+
+def set_offsets(monotonic: int, boottime: int) -> None:
+    """The container's clocks; before its first process runs."""
+    for clock in (CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE):
+        OFFSETS[clock] = monotonic
+    OFFSETS[CLOCK_BOOTTIME] = boottime
+
+
 class CpuClock:
     """A process's or a thread's CPU time. `target`: ThreadGroup or Task; `which`: CPUCLOCK_*."""
 
@@ -71,12 +82,13 @@ def find(t, clock: int) -> "int | CpuClock":
 
 def now(clock: "int | CpuClock") -> int:
     """Its time in ns."""
-    return clock.now() if isinstance(clock, CpuClock) else clock_gettime_ns(clock)
+    return clock.now() if isinstance(clock, CpuClock) else clock_gettime_ns(clock) + OFFSETS[clock]
 
 
 def deadline(clock: int, when: int) -> int:
     """The CLOCK_MONOTONIC time at which host clock number `clock` will show `when`. Later steps of the real-time
     clock do not move it."""
+    when -= OFFSETS[clock]
     if clock == CLOCK_MONOTONIC:
-        return min(when, FOREVER)
+        return max(0, min(when, FOREVER))
     return max(0, min(when - clock_gettime_ns(clock) + monotonic_ns(), FOREVER))

@@ -145,6 +145,11 @@ class Platform:
     # rcx free), or 0: system calls have one way in.
     entry: int
 
+    vdso: int  # address of the vDSO in guest processes, 0: none; after the start
+
+    def set_time_offsets(self, monotonic: int, boottime: int) -> bool:
+        """Nanoseconds by which the guests' clocks are ahead of the host's. False: this vDSO cannot show that."""
+
     def start(self) -> None:
         """Start the seed process, from which all guest processes descend. Before the seccomp filter closes."""
 

@@ -753,6 +753,9 @@ cdef class Platform:
         # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
         checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
 
+    def set_time_offsets(self, monotonic, boottime):
+        return False
+
     cdef object clear(self, uint64_t start, uint64_t end, uint64_t vdso):
         """Unmaps [start, end) in the seed, but for a vDSO above the limit with its data: guests read the time there."""
         cdef uint64_t low = vdso - 0x10000, high = vdso + 0x4000

@@ -34,6 +34,7 @@ cdef class Platform(Registry):
 
     cdef dispatch_t *dispatch
 
+    cdef bint _find_clocks(self, uint64_t host) except -1
     cdef int _take(self, int index) except -1
     cdef int _handle(self, Thread thread) except -1
     cdef int _look(self, uint64_t ticks) except -1

@@ -16,9 +16,9 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, epoll_create1, epoll_event,
+    ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2, sh_has_fsgsbase, sh_look, sh_move, sh_now,
-    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vm_read, sh_write32, st_row, st_shared,
+    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vdso_symbol, sh_vm_read, sh_write32, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
 from sentry.platform.systrap_notify cimport notified
@@ -155,7 +155,8 @@ cdef class Platform(Registry):
         self.running += 1
         self.seed = seed
         self.seed_busy = True
-        self.listener, self.vdso = set_up(pid, sock)
+        self.listener, host = set_up(pid, sock)
+        self.vdso = ST_TEXT + ST_VDSO_OFF if self._find_clocks(host) else 0
         sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN)
         limit = sh_now() + 5000 * MS
         while seed.state == RUNNING:
@@ -172,6 +173,33 @@ cdef class Platform(Registry):
         error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
         if error < 0:
             raise PlatformError(f"the host does not let us read guest memory ({os.strerror(-error)}): Yama's ptrace_scope above 1?")
+
+    cdef bint _find_clocks(self, uint64_t host) except -1:
+        """Tell our vDSO where the functions of the host's are, which the seed has moved to `host` (0: it has none). False:
+        they are not all there, and guests make calls for the time."""
+        cdef uint64_t *place = &self.shared.host_clock_gettime
+        cdef int i
+        cdef bytes name
+        names = (b"clock_gettime", b"clock_getres", b"gettimeofday", b"time", b"getcpu")
+        for i in range(5):
+            name = b"__vdso_" + names[i]
+            place[i] = sh_vdso_symbol(name)
+            if not host or not place[i]:
+                return False
+            place[i] += host
+        try:
+            with open("/sys/devices/system/clocksource/clocksource0/current_clocksource", encoding="ascii") as file:
+                self.shared.slow_clock = file.read().strip() not in ("tsc", "kvm-clock", "hyperv_clocksource_tsc_page")
+        except OSError:
+            self.shared.slow_clock = 1
+        return True
+
+    def set_time_offsets(self, monotonic, boottime):
+        """See base.py."""
+        self.shared.monotonic.sec, self.shared.monotonic.nsec = divmod(monotonic, 1000000000)
+        self.shared.boottime.sec, self.shared.boottime.nsec = divmod(boottime, 1000000000)
+        self.shared.shifted = monotonic != 0 or boottime != 0
+        return True
 
     def stop(self):
         cdef AddressSpace space

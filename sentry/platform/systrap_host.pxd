@@ -8,6 +8,7 @@ cdef extern from "systrap.h":
     const uint64_t ST_SHARED_LEN
     const uint64_t ST_TEXT
     const uint64_t ST_VDSO
+    const uint64_t ST_VDSO_OFF
     const uint64_t ST_CTX
     const uint64_t ST_CTX_LEN
     const uint64_t ST_STACK
@@ -118,7 +119,20 @@ cdef extern from "systrap.h":
         uint8_t answer
         st_part parts[3]
 
+    struct st_offset:
+        int64_t sec
+        uint64_t nsec
+
     struct st_shared:
+        uint64_t host_clock_gettime
+        uint64_t host_clock_getres
+        uint64_t host_gettimeofday
+        uint64_t host_time
+        uint64_t host_getcpu
+        st_offset monotonic
+        st_offset boottime
+        uint32_t shifted
+        uint32_t slow_clock
         uint32_t sleeping
         uint32_t spin
         uint32_t sites
@@ -187,6 +201,7 @@ cdef extern from "systrap_host.h":
     int sh_allowed(cpu_set_t *set) nogil
     int sh_has_fsgsbase() nogil
     int sh_has_bmi2() nogil
+    uint64_t sh_vdso_symbol(const char *name) nogil
 
 
 cdef extern from *:

@@ -1,13 +1,13 @@
 """futex(2), futex_waitv(2), robust lists."""
 
 from struct import Struct
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, EFAULT, EINVAL, ENOSYS, EPERM, ESRCH
 from sentry.abi.time import FOREVER, get_timespec
 from sentry.core.creds import CAP_SYS_PTRACE
 from sentry.core.syscall import PARTIAL, U32, InStruct, Int, OutStruct, Ptr, Size, syscall
-from sentry.kernel import futex
+from sentry.kernel import clocks, futex
 from sentry.kernel.futex import MATCH_ANY, WORD, key_of
 
 (
@@ -23,7 +23,7 @@ WAITV = Struct("<QQII")
 
 def monotonic(deadline: int, realtime: bool) -> int:
     """An absolute time of the guest as a CLOCK_MONOTONIC deadline (a later step of the real-time clock is not seen)."""
-    return min(deadline - time_ns() + monotonic_ns() if realtime else deadline, FOREVER)
+    return clocks.deadline(CLOCK_REALTIME if realtime else CLOCK_MONOTONIC, deadline)
 
 
 @syscall(
