@@ -12,6 +12,15 @@ static inline uint64_t rdtsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/* The time, and into the context the CPU, whose number Linux keeps in TSC_AUX. */
+static inline uint64_t stamp(struct st_ctx *c)
+{
+	uint32_t lo, hi, aux;
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+	c->cpu = aux & 0xfff;
+	return (uint64_t)hi << 32 | lo;
+}
+
 static inline struct st_ctx *context(uint32_t slot)
 {
 	return (struct st_ctx *)(ST_CTX + (uint64_t)(slot + 1) * ST_CTX_SIZE);
@@ -102,10 +111,7 @@ static inline int post(struct st_ctx *c, uint32_t slot)
 	__atomic_fetch_or((uint64_t *)ST_CTX + slot / 64, 1ull << slot % 64, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&SHARED->sleeping, __ATOMIC_SEQ_CST)) {
 		uint64_t one = 1;
-		uint32_t lo, hi, aux; /* Linux keeps the CPU's number in TSC_AUX */
-		__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
-		c->cpu = aux & 0xfff;
-		c->posted = (uint64_t)hi << 32 | lo;
+		c->posted = stamp(c);
 		SYS(__NR_write, ST_FD_BELL, &one, 8, 0, 0, 0);
 		return 1;
 	}
@@ -131,6 +137,7 @@ static inline void wait_turn(struct st_ctx *c, int rang)
 		}
 		__builtin_ia32_pause();
 	}
+	stamp(c); /* a dispatcher that spins on this very CPU shall see it */
 	for (;;) {
 		uint32_t seen = ST_TURN_SENTRY;
 		if (!__atomic_compare_exchange_n(&c->turn, &seen, ST_TURN_ASLEEP, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&

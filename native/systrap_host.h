@@ -52,11 +52,13 @@ static inline void sh_write32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, 
 static inline uint64_t sh_peek64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST); }
 
-/* Gives the turn to the stub and wakes it if it sleeps. */
-static inline void sh_give(struct st_ctx *c)
+/* Gives the turn to the stub and wakes it if it sleeps; whether it did. */
+static inline int sh_give(struct st_ctx *c)
 {
-	if (__atomic_exchange_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST) == ST_TURN_ASLEEP)
-		syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+	if (__atomic_exchange_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST) != ST_TURN_ASLEEP)
+		return 0;
+	syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+	return 1;
 }
 
 /* Stops looking at a context's turn: from now on its stub sets the ready bit. An event that came before is marked here. */
@@ -237,6 +239,14 @@ static inline int sh_epoll_wait(int ep, struct epoll_event *events, int max, int
 	return n < 0 ? -errno : (int)n;
 }
 
+/* Silences a doorbell. */
+static inline void sh_hush(int bell)
+{
+	uint64_t rings;
+	if (read(bell, &rings, sizeof rings) < 0)
+		return; /* nobody has rung: a look too many */
+}
+
 static inline int sh_cpus(void)
 {
 	cpu_set_t set;
@@ -254,6 +264,22 @@ static inline int sh_move(int cpu, const cpu_set_t *allowed)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	return sched_setaffinity(0, sizeof one, &one);
+}
+
+static inline int sh_cpu(void)
+{
+	uint32_t lo, hi, aux;
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+	return (int)(aux & 0xfff);
+}
+
+/* Go to another CPU than this one, and be free to move again. */
+static inline void sh_leave(int cpu, const cpu_set_t *allowed)
+{
+	cpu_set_t others = *allowed;
+	CPU_CLR(cpu, &others);
+	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0)
+		sched_setaffinity(0, sizeof *allowed, allowed);
 }
 
 static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }

@@ -19,6 +19,9 @@ cdef class Platform(Registry):
     cdef int shared_fd
     cdef int cpus
     cdef double ticks_per_ns
+    cdef double spin_below  # an average gap longer than this many ticks is slept through
+    cdef uint64_t spin_for  # ticks
+    cdef bint spinning
     cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every
     cdef bint ran  # a callback has run
@@ -45,3 +48,4 @@ cdef class Platform(Registry):
     cdef int _settle(self) except -1
     cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1
+    cdef int _spread(self) except -1

@@ -169,7 +169,7 @@ cdef extern from "systrap_host.h":
     void sh_write32(uint32_t *p, uint32_t v) nogil
     uint64_t sh_peek64(uint64_t *p) nogil
     uint64_t sh_take64(uint64_t *p) nogil
-    void sh_give(st_ctx *c) nogil
+    int sh_give(st_ctx *c) nogil
     void sh_unpoll(st_ctx *c, uint64_t *ready, int slot) nogil
     int sh_look(st_ctx **hot, unsigned last, sh_entry *e, int n) nogil
     int sh_part(const st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len) nogil
@@ -196,8 +196,11 @@ cdef extern from "systrap_host.h":
     enum:
         SH_HOT
 
+    void sh_hush(int bell) nogil
     int sh_cpus() nogil
     int sh_move(int cpu, const cpu_set_t *allowed) nogil
+    int sh_cpu() nogil
+    void sh_leave(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
     int sh_has_fsgsbase() nogil
     int sh_has_bmi2() nogil

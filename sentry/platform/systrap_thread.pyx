@@ -165,7 +165,8 @@ cdef class Thread(GuestThread):
         self.platform.running += 1
         if self.hot >= 0:
             self.platform.hot_ctx[self.hot] = self.ctx
-        sh_give(self.ctx)
+        if sh_give(self.ctx):
+            self.platform.woken = <int>(self.ctx.cpu & 0xFFF)
         return 0
 
     cdef int answer(self, long value) except -1:

@@ -111,7 +111,7 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
             t.ret(-error if error else child.tid)
 
         # A scribbler's children may go on as it does: the kernel's limit of processes stands between them and ours.
-        if children() > 20:
+        if children() > 8:
             return -11  # EAGAIN
         t.fork(done)
         return None
