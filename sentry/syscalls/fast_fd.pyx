@@ -78,14 +78,14 @@ cdef int drop(Task task, File file) except -1:
 
 
 cdef long close(object task, GuestThread thread) except? -9001:
-    cdef FdTable files = (<Task>task).files
+    cdef FdTable files = (<Task?>task).files
     cdef File file = files.get(<int>thread.a[0])
     if file is None:
         return -EBADF
     if not droppable(file):
         return SLOW
     files.remove(<int>thread.a[0])
-    drop(<Task>task, file)
+    drop(<Task?>task, file)
     return 0
 
 
@@ -97,8 +97,8 @@ cdef long copy(Task task, File file, long minimum, bint cloexec) except? -9001:
 
 
 cdef long dup(object task, GuestThread thread) except? -9001:
-    cdef File file = (<Task>task).files.get(<int>thread.a[0])
-    return -EBADF if file is None else copy(<Task>task, file, 0, False)
+    cdef File file = (<Task?>task).files.get(<int>thread.a[0])
+    return -EBADF if file is None else copy(<Task?>task, file, 0, False)
 
 
 cdef long replace(Task task, int old, int new, bint cloexec) except? -9001:
@@ -119,19 +119,19 @@ cdef long replace(Task task, int old, int new, bint cloexec) except? -9001:
 cdef long dup2(object task, GuestThread thread) except? -9001:
     cdef int old = <int>thread.a[0], new = <int>thread.a[1]
     if old == new:
-        return -EBADF if (<Task>task).files.get(old) is None else new
-    return replace(<Task>task, old, new, False)
+        return -EBADF if (<Task?>task).files.get(old) is None else new
+    return replace(<Task?>task, old, new, False)
 
 
 cdef long dup3(object task, GuestThread thread) except? -9001:
     cdef int old = <int>thread.a[0], new = <int>thread.a[1], flags = <int>thread.a[2]
     if flags & ~O_CLOEXEC or old == new:
         return -EINVAL
-    return replace(<Task>task, old, new, flags != 0)
+    return replace(<Task?>task, old, new, flags != 0)
 
 
 cdef long fcntl(object task, GuestThread thread) except? -9001:
-    cdef FdTable files = (<Task>task).files
+    cdef FdTable files = (<Task?>task).files
     cdef int fd = <int>thread.a[0]
     cdef uint32_t cmd = <uint32_t>thread.a[1], arg = <uint32_t>thread.a[2]
     cdef File file = files.get(fd)
@@ -155,14 +155,14 @@ cdef long fcntl(object task, GuestThread thread) except? -9001:
         file.flags = file.flags & ~<uint32_t>SETFL_MASK | arg & SETFL_MASK
         return 0
     if cmd == F_DUPFD or cmd == F_DUPFD_CLOEXEC:
-        if arg >= soft_limit(<Task>task, RLIMIT_NOFILE):
+        if arg >= soft_limit(<Task?>task, RLIMIT_NOFILE):
             return -EINVAL
-        return copy(<Task>task, file, arg, cmd == F_DUPFD_CLOEXEC)
+        return copy(<Task?>task, file, arg, cmd == F_DUPFD_CLOEXEC)
     return SLOW
 
 
 cdef long ioctl(object task, GuestThread thread) except? -9001:
-    cdef FdTable files = (<Task>task).files
+    cdef FdTable files = (<Task?>task).files
     cdef uint32_t cmd = <uint32_t>thread.a[1], left
     cdef File file = files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:

@@ -106,11 +106,11 @@ cdef long open_at(Task task, GuestThread thread, int arg, int dirfd, uint32_t fl
 
 
 cdef long open(object task, GuestThread thread) except? -9001:
-    return open_at(<Task>task, thread, 0, AT_FDCWD, <uint32_t>thread.a[1])
+    return open_at(<Task?>task, thread, 0, AT_FDCWD, <uint32_t>thread.a[1])
 
 
 cdef long openat(object task, GuestThread thread) except? -9001:
-    return open_at(<Task>task, thread, 1, <int>thread.a[0], <uint32_t>thread.a[2])
+    return open_at(<Task?>task, thread, 1, <int>thread.a[0], <uint32_t>thread.a[2])
 
 
 fast("open", open)

@@ -27,7 +27,7 @@ cdef int kind_of(object inode) except -1:
     if own_kind(inode):
         return KIND_REGULAR
     if type(inode) is GoferInode:
-        return KIND_ASK if (<GoferInode>inode).shared else KIND_GOFER
+        return KIND_ASK if (<GoferInode?>inode).shared else KIND_GOFER
     known = PyDict_GetItem(KINDS, <object>type(inode))
     if known == NULL:
         return learn(type(inode))

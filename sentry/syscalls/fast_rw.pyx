@@ -101,12 +101,12 @@ cdef long read_regular(RegularFile file, GuestThread thread, uint64_t count, lon
     if watched():
         return SLOW
     if own_kind(file.inode):
-        own = <TmpfsRegular>file.inode
+        own = <TmpfsRegular?>file.inode
         size, fd = own.size, own.fd
         if own.below is not None:
             if type(own.below) is not GoferInode:
                 return SLOW
-            lower = <GoferInode>own.below
+            lower = <GoferInode?>own.below
             if lower.shared:
                 return SLOW
             size, fd = lower.size, lower.fd
@@ -116,7 +116,7 @@ cdef long read_regular(RegularFile file, GuestThread thread, uint64_t count, lon
             want = min(want, size - at)
             n = put_memory(thread, own.data, at, want) if fd < 0 else put_descriptor(thread, fd, at, want)
     elif type(file.inode) is GoferInode:
-        lower = <GoferInode>file.inode
+        lower = <GoferInode?>file.inode
         if lower.fd < 0 or not lower.shared:
             return SLOW
         n = put_descriptor(thread, lower.fd, at, want)
@@ -179,7 +179,7 @@ cdef long read_at(File file, GuestThread thread, long long pos) except? -9001:
         return SLOW
     count = min(count, MAX_COUNT)
     if type(file) is RegularFile:
-        return read_regular(<RegularFile>file, thread, count, pos)
+        return read_regular(<RegularFile?>file, thread, count, pos)
     if type(file) is NULL_FILE:
         return 0
     if type(file) is ZERO_FILE:
@@ -191,14 +191,14 @@ cdef long read_at(File file, GuestThread thread, long long pos) except? -9001:
         return <long>count
     if pos == AT_POSITION:
         if type(file) is PipeFile:
-            return read_pipe(<PipeFile>file, thread, count)
+            return read_pipe(<PipeFile?>file, thread, count)
         if type(file) is EventFile:
-            return read_event(<EventFile>file, thread, count)
+            return read_event(<EventFile?>file, thread, count)
     return SLOW
 
 
 cdef long read(object task, GuestThread thread) except? -9001:
-    cdef File file = (<Task>task).files.get(<int>thread.a[0])
+    cdef File file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or not readable(file):
         return -EBADF
     return read_at(file, thread, AT_POSITION)
@@ -209,7 +209,7 @@ cdef long pread64(object task, GuestThread thread) except? -9001:
     cdef long long pos = <long long>thread.a[3]
     if pos < 0:
         return -EINVAL
-    file = (<Task>task).files.get(<int>thread.a[0])
+    file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:
         return -EBADF
     if type(file) is PipeFile:
@@ -303,7 +303,7 @@ cdef long write_regular(Task task, RegularFile file, GuestThread thread, uint64_
     cdef long n
     if not own_kind(file.inode) or watched():
         return SLOW
-    inode = <TmpfsRegular>file.inode
+    inode = <TmpfsRegular?>file.inode
     if inode.below is not None or inode.mode & 0o6000:
         return SLOW
     at = inode.size if file.flags & O_APPEND else file.pos if pos == AT_POSITION else pos
@@ -355,22 +355,22 @@ cdef long write_at(Task task, File file, GuestThread thread, long long pos) exce
         return SLOW
     count = min(count, MAX_COUNT)
     if type(file) is RegularFile:
-        return write_regular(task, <RegularFile>file, thread, count, pos)
+        return write_regular(task, <RegularFile?>file, thread, count, pos)
     if type(file) is NULL_FILE or type(file) is ZERO_FILE:
         return <long>count if thread.input(1, count) != NULL else SLOW
     if pos == AT_POSITION:
         if type(file) is PipeFile:
-            return write_pipe(<PipeFile>file, thread, count)
+            return write_pipe(<PipeFile?>file, thread, count)
         if type(file) is EventFile:
-            return write_event(<EventFile>file, thread, count)
+            return write_event(<EventFile?>file, thread, count)
     return SLOW
 
 
 cdef long write(object task, GuestThread thread) except? -9001:
-    cdef File file = (<Task>task).files.get(<int>thread.a[0])
+    cdef File file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or not writable(file):
         return -EBADF
-    return write_at(<Task>task, file, thread, AT_POSITION)
+    return write_at(<Task?>task, file, thread, AT_POSITION)
 
 
 cdef long pwrite64(object task, GuestThread thread) except? -9001:
@@ -378,14 +378,14 @@ cdef long pwrite64(object task, GuestThread thread) except? -9001:
     cdef long long pos = <long long>thread.a[3]
     if pos < 0:
         return -EINVAL
-    file = (<Task>task).files.get(<int>thread.a[0])
+    file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:
         return -EBADF
     if type(file) is PipeFile:
         return -ESPIPE
     if not writable(file):
         return -EBADF if type(file) is RegularFile else SLOW
-    return write_at(<Task>task, file, thread, pos)
+    return write_at(<Task?>task, file, thread, pos)
 
 
 # ---------------------------------------------------------------- the position
@@ -419,7 +419,7 @@ cdef long lseek(object task, GuestThread thread) except? -9001:
     if offset < 0:
         return -EINVAL
     if offset == 0 and type(file) is DirFile:
-        (<DirFile>file).snapshot = None
+        (<DirFile?>file).snapshot = None
     file.pos = offset
     return offset
 

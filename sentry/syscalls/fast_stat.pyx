@@ -11,7 +11,7 @@ from sentry.fs.tmpfs cimport TmpfsRegular
 from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport EBADF, EFAULT, EINVAL, PAGE
-from sentry.syscalls.fast_path cimport KIND_ASK, KIND_GOFER, KIND_NOTHING, KIND_REGULAR, KIND_SIZE, find, kind_of
+from sentry.syscalls.fast_path cimport KIND_ASK, KIND_GOFER, KIND_NOTHING, KIND_SIZE, find, kind_of
 from sentry.vfs.dentry cimport Dentry
 from sentry.vfs.fastwalk cimport FAST_GENERAL, Place
 from sentry.vfs.file cimport File
@@ -85,12 +85,12 @@ cdef int64_t blocks_of(Inode inode, int kind) except -1:
     if kind == KIND_SIZE:
         return (inode.size >> 9) + (inode.size & 511 != 0)
     if kind == KIND_GOFER:
-        return (<GoferInode>inode).block_count
-    own = <TmpfsRegular>inode
+        return (<GoferInode?>inode).block_count
+    own = <TmpfsRegular?>inode
     if own.below is None and own.fd < 0:
         return (<int64_t>len(own.data) + PAGE - 1) // PAGE * (PAGE // 512)
     if type(own.below) is GoferInode:
-        return (<GoferInode>own.below).block_count
+        return (<GoferInode?>own.below).block_count
     return inode.blocks()
 
 
@@ -130,15 +130,15 @@ cdef long by_name(Task task, GuestThread thread, int dirfd, int arg, int out, in
 
 
 cdef long stat(object task, GuestThread thread) except? -9001:
-    return by_name(<Task>task, thread, AT_FDCWD, 0, 1, 0)
+    return by_name(<Task?>task, thread, AT_FDCWD, 0, 1, 0)
 
 
 cdef long lstat(object task, GuestThread thread) except? -9001:
-    return by_name(<Task>task, thread, AT_FDCWD, 0, 1, AT_SYMLINK_NOFOLLOW)
+    return by_name(<Task?>task, thread, AT_FDCWD, 0, 1, AT_SYMLINK_NOFOLLOW)
 
 
 cdef long fstat(object task, GuestThread thread) except? -9001:
-    cdef File file = (<Task>task).files.get(<int>thread.a[0])
+    cdef File file = (<Task?>task).files.get(<int>thread.a[0])
     return -EBADF if file is None else put_stat(thread, file.inode, 1)
 
 
@@ -155,9 +155,9 @@ cdef long newfstatat(object task, GuestThread thread) except? -9001:
         if path == NULL:
             return SLOW
         if path[0] == 0:
-            file = (<Task>task).files.get(dirfd)
+            file = (<Task?>task).files.get(dirfd)
             return -EBADF if file is None else put_stat(thread, file.inode, 2)
-    return by_name(<Task>task, thread, dirfd, 1, 2, flags & AT_SYMLINK_NOFOLLOW)
+    return by_name(<Task?>task, thread, dirfd, 1, 2, flags & AT_SYMLINK_NOFOLLOW)
 
 
 cdef bint put_time(object time, statx_timestamp *to) except -1:
@@ -180,7 +180,7 @@ cdef long statx_call(object task, GuestThread thread) except? -9001:
         return -EINVAL
     if flags & AT_EMPTY_PATH:
         return SLOW
-    error = find(<Task>task, thread, 1, dirfd, flags & AT_SYMLINK_NOFOLLOW, &place)
+    error = find(<Task?>task, thread, 1, dirfd, flags & AT_SYMLINK_NOFOLLOW, &place)
     if error:
         return SLOW if error == FAST_GENERAL else error
     mount = <Mount?>place.mount
@@ -243,15 +243,15 @@ cdef long check(Task task, GuestThread thread, int dirfd, int arg, int mode, int
 
 
 cdef long access(object task, GuestThread thread) except? -9001:
-    return check(<Task>task, thread, AT_FDCWD, 0, <int>thread.a[1], 0)
+    return check(<Task?>task, thread, AT_FDCWD, 0, <int>thread.a[1], 0)
 
 
 cdef long faccessat(object task, GuestThread thread) except? -9001:
-    return check(<Task>task, thread, <int>thread.a[0], 1, <int>thread.a[2], 0)
+    return check(<Task?>task, thread, <int>thread.a[0], 1, <int>thread.a[2], 0)
 
 
 cdef long faccessat2(object task, GuestThread thread) except? -9001:
-    return check(<Task>task, thread, <int>thread.a[0], 1, <int>thread.a[2], <int>thread.a[3])
+    return check(<Task?>task, thread, <int>thread.a[0], 1, <int>thread.a[2], <int>thread.a[3])
 
 
 fast("stat", stat)
