@@ -10,7 +10,7 @@ Content moves by pread and pwrite on descriptors that the gofer donated, never t
 import os
 from _collections import deque
 from itertools import islice
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from sentry.abi.errno import EIO, EMFILE, ENFILE, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EROFS, ESTALE
@@ -25,6 +25,7 @@ from sentry.abi.fs import (
 )
 from sentry.core import log
 from sentry.fs.hostdata import punch
+from sentry.vfs.clock import file_time
 from sentry.vfs.dentry import prune
 from sentry.vfs.file import O_RDONLY, O_RDWR
 from sentry.vfs.inode import FileSystem, Inode
@@ -148,7 +149,7 @@ class GoferFS(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
 
-    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "cache", "lookups", "fresh", "xattrs")
+    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs")  # fmt: skip
 
     def __init__(self, fs, attr, handle, parent, name):
         Inode.__init__(self, fs, fs.number(attr.dev, attr.ino), attr.mode, attr.uid, attr.gid)
@@ -157,6 +158,7 @@ class GoferInode(Inode):
         self.parent = parent if not fs.shared else None
         self.name = name
         self.fd = -1  # donated descriptor
+        self.shared = fs.shared
         self.writable = False  # it is open for reading and writing
         self.cache = None  # immutable: target of a link, listing of a directory
         self.lookups = 0  # immutable: names asked for so far in a directory without listing; -1: it is too long
@@ -309,7 +311,7 @@ class GoferInode(Inode):
             return -e.errno
         if pos + done > self.size:
             self.size = pos + done
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         self.fresh = 0
         return done
 
@@ -323,7 +325,7 @@ class GoferInode(Inode):
             self.size = os.lseek(fd, 0, os.SEEK_END)
         except OSError as e:
             return -e.errno
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         self.fresh = 0
         return done
 

@@ -194,23 +194,23 @@ class OverlayLink(Lowered, TmpfsLink):
 
 
 class OverlayRegular(Lowered, TmpfsRegular):
-    """A regular file. `below`: its content is still the lower file's."""
+    """A regular file. `below`: the lower file as long as the content is still that file's."""
 
-    __slots__ = ("origin", "up", "name", "below")
+    __slots__ = ("origin", "up", "name")
 
     def __init__(self, fs, lower, up, name):
         TmpfsRegular.__init__(self, fs, lower.mode & 0o7777, lower.uid, lower.gid)
         begin(self, fs, lower, up, name)
         self.data = None
-        self.below = True
+        self.below = lower
 
     def copy_up(self, size: int) -> int:
         """Copy the first `size` bytes of the lower content; from now on the content is our own."""
         self.pin()
-        if not self.below:
+        if self.below is None:
             return 0
         lower, whole = self.origin, self.size
-        self.below = False
+        self.below = None
         self.data = bytearray()
         self.size = 0
         times = self.mtime, self.ctime
@@ -231,7 +231,7 @@ class OverlayRegular(Lowered, TmpfsRegular):
             pos += done
         if error < 0:
             TmpfsRegular.truncate(self, 0)
-            self.below = True
+            self.below = lower
             self.size = whole
         elif self.size < size:
             error = TmpfsRegular.truncate(self, size)
@@ -239,31 +239,31 @@ class OverlayRegular(Lowered, TmpfsRegular):
         return error
 
     def read_at(self, pos, count):
-        return self.origin.read_at(pos, count) if self.below else TmpfsRegular.read_at(self, pos, count)
+        return self.origin.read_at(pos, count) if self.below is not None else TmpfsRegular.read_at(self, pos, count)
 
     def write_at(self, pos, data):
-        if self.below:
+        if self.below is not None:
             error = self.copy_up(self.size)
             if error < 0:
                 return error
         return TmpfsRegular.write_at(self, pos, data)
 
     def truncate(self, size):
-        if self.below:
+        if self.below is not None:
             error = self.copy_up(size)
             if error < 0:
                 return error
         return TmpfsRegular.truncate(self, size)
 
     def allocate(self, mode, offset, length):
-        if self.below:
+        if self.below is not None:
             error = self.copy_up(self.size)
             if error < 0:
                 return error
         return TmpfsRegular.allocate(self, mode, offset, length)
 
     def map_fd(self, shared, writable):
-        if self.below:
+        if self.below is not None:
             if not writable:
                 return self.origin.map_fd(shared, False)
             error = self.copy_up(self.size)
@@ -272,10 +272,10 @@ class OverlayRegular(Lowered, TmpfsRegular):
         return TmpfsRegular.map_fd(self, shared, writable)
 
     def seek_data(self, offset, hole):
-        return self.origin.seek_data(offset, hole) if self.below else TmpfsRegular.seek_data(self, offset, hole)
+        return self.origin.seek_data(offset, hole) if self.below is not None else TmpfsRegular.seek_data(self, offset, hole)
 
     def blocks(self):
-        return self.origin.blocks() if self.below else TmpfsRegular.blocks(self)
+        return self.origin.blocks() if self.below is not None else TmpfsRegular.blocks(self)
 
 
 class OverlayDir(Lowered, TmpfsDir):

@@ -17,6 +17,7 @@ cdef class TmpfsLink(TmpfsInode):
 
 cdef class TmpfsRegular(TmpfsInode):
     cdef public bytearray data
+    cdef public Inode below
     cdef public int fd
     cdef public long long charged
     cdef public bint sealing

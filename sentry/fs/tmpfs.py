@@ -5,7 +5,6 @@ memfd of their own, so that a mapping in a guest shows exactly one file and hole
 """
 
 import os
-from time import time_ns
 
 from sentry.abi.errno import (
     EEXIST,
@@ -38,6 +37,7 @@ from sentry.abi.fs import (
 )
 from sentry.core import leaks
 from sentry.fs.hostdata import punch
+from sentry.vfs.clock import file_time
 from sentry.vfs.inode import FileSystem, Inode
 from sentry.vfs.mount import register_filesystem
 from sentry.vfs.regular import open_node
@@ -134,7 +134,7 @@ class TmpfsInode(Inode):
         if sum(map(len, xattrs.values())) + len(value) > 1 << 20 or len(xattrs) > 1000:
             return -ENOSPC
         xattrs[name] = value
-        self.ctime = time_ns()
+        self.ctime = file_time()
         return 0
 
     def listxattr(self):
@@ -146,7 +146,7 @@ class TmpfsInode(Inode):
         if not self.xattrs or name not in self.xattrs:
             return -ENODATA
         del self.xattrs[name]
-        self.ctime = time_ns()
+        self.ctime = file_time()
         return 0
 
     def blocks(self):
@@ -175,12 +175,13 @@ class TmpfsLink(TmpfsInode):
 
 
 class TmpfsRegular(TmpfsInode):
-    __slots__ = ("data", "fd", "charged", "sealing")
+    __slots__ = ("data", "fd", "charged", "sealing", "below")
 
     def __init__(self, fs, mode, uid, gid, sealing=False):
         self.data = bytearray()  # content as long as fd is -1; may be shorter than the size: zeros follow
         self.fd = -1
         self.charged = 0  # pages counted against the file system
+        self.below = None  # the file whose content this still shows (fs/overlay.py)
         self.sealing = sealing  # memfd_create(2) with MFD_ALLOW_SEALING
         TmpfsInode.__init__(self, fs, S_IFREG | mode, uid, gid)
 
@@ -232,7 +233,7 @@ class TmpfsRegular(TmpfsInode):
         content[pos:end] = data
         if end > self.size:
             self.size = end
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         return count
 
     def write_memfd(self, pos, data):
@@ -254,7 +255,7 @@ class TmpfsRegular(TmpfsInode):
         if pos + done > self.size:
             self.size = pos + done
         self.recount()
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         return done
 
     def recount(self):
@@ -299,7 +300,7 @@ class TmpfsRegular(TmpfsInode):
             del self.data[size:]
             self.uncharge(pages(size))
         self.size = size
-        self.mtime = time_ns()
+        self.mtime = file_time()
         return 0
 
     def uncharge(self, keep):
@@ -366,7 +367,7 @@ class TmpfsRegular(TmpfsInode):
                 self.recount()
             if not mode & FALLOC_KEEP_SIZE and end > self.size:
                 self.size = end
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         return 0
 
     def punch(self, start, end) -> int:
@@ -413,7 +414,7 @@ class TmpfsDir(TmpfsInode):
     def changed_size(self, by: int, inode) -> None:
         """A name has been added (1) or removed (-1)."""
         self.size += by * ENTRY_COST
-        self.mtime = self.ctime = time_ns()
+        self.mtime = self.ctime = file_time()
         if inode.mode & S_IFMT == S_IFDIR:
             self.nlink += by
 
@@ -473,7 +474,7 @@ class TmpfsDir(TmpfsInode):
         if self.has(name):
             return -EEXIST
         inode.nlink += 1
-        inode.ctime = time_ns()
+        inode.ctime = file_time()
         self.insert(name, inode)
         return 0
 

@@ -1,7 +1,5 @@
 """Attributes: chmod, chown, times, truncate, fallocate."""
 
-from time import time_ns
-
 from sentry.abi.errno import EBADF, EFBIG, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, EPERM, ESPIPE, ETXTBSY
 from sentry.abi.fs import (
     AT_EMPTY_PATH,
@@ -24,6 +22,7 @@ from sentry.abi.fs import (
 )
 from sentry.core.syscall import Fd, Flags, InStruct, Int, Long, Mode, Off, Str, U32, syscall
 from sentry.vfs import notify, ops, walk
+from sentry.vfs.clock import file_time
 from sentry.vfs.dentry import Dentry, Path
 from sentry.vfs.file import O_PATH
 from sentry.vfs.perm import inode_permission, owner_or_capable, want_write
@@ -121,7 +120,7 @@ def set_times(t, where: Path, times) -> int:
     if error < 0:
         return error
     creds = t.creds
-    now = time_ns()
+    now = file_time()
     if times is None or times == (-1, -1):
         if not owner_or_capable(creds, inode):
             error = inode_permission(creds, inode, MAY_WRITE)

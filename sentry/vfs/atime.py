@@ -1,8 +1,7 @@
 """Access times (fs/inode.c:touch_atime)."""
 
-from time import time_ns
-
 from sentry.abi.fs import MS_NOATIME, MS_NODIRATIME, MS_STRICTATIME, S_IFDIR, S_IFMT
+from sentry.vfs.clock import file_time
 
 DAY = 86400 * 10**9
 
@@ -14,7 +13,7 @@ def touch(mount, inode) -> None:
         return
     if flags & MS_NODIRATIME and inode.mode & S_IFMT == S_IFDIR:
         return
-    now = time_ns()
+    now = file_time()
     atime = inode.atime
     if flags & MS_STRICTATIME or atime <= inode.mtime or atime <= inode.ctime or now - atime >= DAY:
         inode.touch_atime(now)

@@ -5,10 +5,10 @@ walk (`walk.py`) and the operations in `ops.py` have done so. Names are bytes. T
 """
 
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISDIR, S_ISLNK, S_ISREG
-from time import time_ns
 
 from sentry.abi.errno import EINVAL, ENODATA, ENODEV, ENOTDIR, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM
 from sentry.vfs import devices
+from sentry.vfs.clock import file_time
 
 
 class FileSystem:
@@ -60,7 +60,7 @@ class Inode:
         self.nlink = 1
         self.size = 0
         self.rdev = 0  # makedev form of stat(2)
-        self.atime = self.mtime = self.ctime = self.btime = time_ns()
+        self.atime = self.mtime = self.ctime = self.btime = file_time()
         self.locks = None  # file locks, vfs/locks.py
         self.watches = None  # inotify watches
         self.linkable = False  # made by O_TMPFILE without O_EXCL: link(2) works though nlink is 0
@@ -88,7 +88,7 @@ class Inode:
             self.atime = atime
         if mtime is not None:
             self.mtime = mtime
-        self.ctime = time_ns()
+        self.ctime = file_time()
         return 0
 
     def truncate(self, size: int) -> int:

@@ -1,0 +1,3 @@
+"""Times of files, for handlers in C."""
+
+cdef long long file_ns() noexcept
