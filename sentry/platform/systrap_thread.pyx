@@ -26,7 +26,7 @@ from sentry.platform.systrap_host cimport (
     sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
     sh_vm_write, sh_write32, st_ctx, st_op, st_place, st_row, st_seg,
 )
-from sentry.platform.systrap_memory cimport OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
+from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
 
 import errno
 
@@ -35,6 +35,8 @@ from sentry.platform.base import MemFault
 
 cdef uint32_t GUEST = 1 << ST_EV_SYSCALL | 1 << ST_EV_FAULT | 1 << ST_EV_INTERRUPT
 cdef uint32_t ARCH_X86_64 = 0xC000003E
+cdef uint32_t ANON_FIXED = 0x32, ANON_NORESERVE = 0x4032
+cdef list ONE = [(0, 0, 0, 0, 0, 0, None, None, 0)]  # Thread.ops for an operation that stands in the buffer already; never changed
 
 if not SIZES_AGREE:
     raise ImportError("native/systrap.h and systrap_thread.pxd disagree")
@@ -171,6 +173,25 @@ cdef class Thread(GuestThread):
     cdef int answer(self, long value) except -1:
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_RET | self.short_out, GUEST)
+
+    cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
+        cdef st_op *o = <st_op *>self.buf
+        if addr + length > ST_LIMIT or addr + length < addr:
+            raise ValueError("operation above the guest's limit")
+        o.op, o.addr, o.len, o.a, o.b = <uint32_t>op, addr, length, a, 0
+        o.flags = 0
+        if op == OP_MMAP_ANON:
+            o.flags = ANON_NORESERVE if noreserve else ANON_FIXED
+        self.ops = ONE
+        self.ops_at = self.ops_base = 0
+        self.ops_sent = 1
+        self.ops_value = value
+        self.uses_slot = False
+        self.ops_seq = sh_read32(&self.ctx.ops_seq)
+        self.ctx.nops = 1
+        self.ctx.flags = ST_OPS_VALUE
+        self.ctx.word = <uint64_t>value
+        return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
     cdef int _put_regs(self) except -1:
         memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)
