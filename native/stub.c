@@ -86,7 +86,8 @@ static void load_regs(const struct st_ctx *c, struct ucontext *uc)
 
 /* --- replies -------------------------------------------------------------------------------- */
 
-static int run_ops(struct st_ctx *c, uint32_t slot)
+/* `fx`: the FP state where a frame has it; NULL: it is still in the registers. */
+static int run_ops(struct st_ctx *c, uint32_t slot, const char *fx)
 {
 	char *buf = buffer(slot);
 	const struct st_op *ops = (const struct st_op *)buf;
@@ -125,6 +126,13 @@ static int run_ops(struct st_ctx *c, uint32_t slot)
 			break;
 		case ST_OP_POKE:
 			r = st_poke((uint64_t *)o.addr, o.a) ? -EFAULT : 0;
+			break;
+		case ST_OP_LEND_FP:
+			r = o.a < ST_SLOTS ? 0 : -EINVAL;
+			if (!r && fx)
+				memcpy(buffer((uint32_t)o.a) + ST_LENT_OFF, fx, fp_size((char *)fx));
+			else if (!r)
+				fp_save(buffer((uint32_t)o.a) + ST_LENT_OFF);
 			break;
 		default:
 			r = -EINVAL;
@@ -178,6 +186,9 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const st
 	for (;;) {
 		wait_turn(c, rang);
 		what = c->what;
+		if (((what & 0xff) == ST_CMD_REGS || (what & 0xff) == ST_CMD_HANDLER) && c->flags & ST_FP_LENT &&
+		    fp_load(fx, buffer(slot) + ST_LENT_OFF))
+			panic();
 		switch (what & 0xff) {
 		case ST_CMD_RET:
 			uc->uc_mcontext.rax = deliver(c, slot, parts, what) ? (uint64_t)-EFAULT : c->word;
@@ -201,7 +212,7 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const st
 			load_regs(c, uc);
 			goto guest;
 		case ST_CMD_OPS:
-			if (!run_ops(c, slot) && c->flags & ST_OPS_VALUE) {
+			if (!run_ops(c, slot, fx) && c->flags & ST_OPS_VALUE) {
 				if (c->flags & ST_OPS_REGS)
 					load_regs(c, uc);
 				uc->uc_mcontext.rax = c->word;
@@ -346,7 +357,7 @@ uint64_t __attribute__((used)) st_call(struct st_ctx *c)
 		}
 		if ((what & 0xff) != ST_CMD_OPS || c->flags & ST_OPS_REGS)
 			with_frame(c, slot, &parts, FRAME_REPLY);
-		if (!run_ops(c, slot) && c->flags & ST_OPS_VALUE) {
+		if (!run_ops(c, slot, NULL) && c->flags & ST_OPS_VALUE) {
 			value = c->word;
 			break;
 		}

@@ -93,6 +93,7 @@ enum { /* st_ctx.flags */
 	ST_FP_FROM = 2,  /* REGS: FP state from the image at fp_addr */
 	ST_OPS_VALUE = 4, /* OPS: on success go on with rax = word */
 	ST_OPS_REGS = 8, /* OPS: on success load `regs` as well */
+	ST_FP_LENT = 16, /* REGS, HANDLER: first take the FP state from the buffer at ST_LENT_OFF */
 };
 
 enum { /* st_ctx.leaving: what an interrupt that meets the stub's own code finds there */
@@ -173,6 +174,7 @@ enum {
 	ST_OP_WRITE, /* addr, len, offset in the buffer */
 	ST_OP_ZERO,
 	ST_OP_POKE, /* addr, a multiple of 8; 8; value: one store, which other threads see whole or not at all */
+	ST_OP_LEND_FP, /* a: a slot whose thread is idle; this thread's FP state goes into its buffer at ST_LENT_OFF */
 };
 
 struct st_op {
@@ -192,6 +194,7 @@ struct st_op {
 
 enum { ST_M_IN = 1, ST_M_OUT = 2, ST_M_INOUT = 3, ST_M_STR = 4 };
 #define ST_M_LEN_ARG 0x80 /* `len` is the index of the argument that holds the length */
+#define ST_LENT_OFF 32768u /* a multiple of 64; behind it there is room for any FP state */
 #define ST_PARTS 3
 #define ST_ROWS 512
 

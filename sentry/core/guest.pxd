@@ -9,6 +9,7 @@ from libc.stdint cimport uint64_t
 cdef enum:
     SLOW = -9000
     RAISED = -9001  # with an exception set
+    SENT = -9002  # the handler has sent the thread on itself
     NR_FAST = 512
 
 
@@ -29,6 +30,9 @@ cdef class GuestThread:
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
     cdef int answer(self, long value) except -1  # back to the guest
+    # Back to the guest with `value` by way of one memory operation, not acknowledged unless it fails (base.OP_*: MMAP_ANON
+    # with `a` the protection, MUNMAP, MPROTECT, MADVISE), in [addr, addr + length) below the guest's limit.
+    cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001
 ctypedef int (*dispatch_t)(GuestThread thread) except -1

@@ -36,6 +36,9 @@ cdef class GuestThread:
     cdef int answer(self, long value) except -1:
         raise NotImplementedError
 
+    cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
+        raise NotImplementedError
+
     def remember(self, int nr, value):
         pass
 

@@ -5,7 +5,7 @@ handler (core/guest.pxd) if it has one and nothing stands against it. Else the p
 from cpython.exc cimport PyErr_Occurred
 
 from sentry.core.counters cimport Profile, called
-from sentry.core.guest cimport NR_FAST, RAISED, SLOW, GuestThread, dispatcher, fast_t, fast_table
+from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLOW, GuestThread, dispatcher, fast_t, fast_table
 from sentry.kernel.task cimport Task
 
 from sentry.abi.errno import EIO
@@ -42,9 +42,10 @@ cdef int serve(GuestThread thread) except -1:
     called(thread.nr)
     if PROFILE is not None:
         PROFILE.handled(thread.nr)
-    if task.work:
-        return back(task, result)
-    thread.answer(result)
+    if result != SENT:
+        if task.work:
+            return back(task, result)
+        thread.answer(result)
     if PROFILE is not None:
         PROFILE.replied()
     return 2 if READY else 1

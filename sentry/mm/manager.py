@@ -30,17 +30,17 @@ def page_up(n: int) -> int:
 
 
 class Pending:
-    """Memory operations under way in a thread: what they touch, what the call returns, how to undo."""
+    """Memory operations under way in a thread: what they touch, what the call returns."""
 
-    __slots__ = ("task", "start", "end", "ops", "value", "undo", "then")
+    __slots__ = ("task", "start", "end", "ops", "value", "fresh", "then")
 
-    def __init__(self, task, start, end, ops, value, undo, then):
+    def __init__(self, task, start, end, ops, value, fresh, then):
         self.task = task
         self.start = start
         self.end = end
         self.ops = ops
         self.value = value
-        self.undo = undo  # called with no arguments when an operation failed
+        self.fresh = fresh  # (start, end) of an area just entered, which goes again when an operation fails; or None
         self.then = then  # called as then(errno) instead of returning to the guest
 
 
@@ -131,14 +131,14 @@ class MM:
         return (id(self), addr)
 
     # -- carrying out
-    def submit(self, task, start, end, ops, value=None, undo=None, then=None) -> int:
+    def submit(self, task, start, end, ops, value=None, fresh=None, then=None):
         """Carry out memory operations on [start, end) in the thread of `task`, which is in the kernel; the
         guest then goes on with `value` (or `then(errno)` is called). Returns NO_RETURN."""
         if self.first:
             ops, self.first = self.first + ops, []
             start = min(start, min(op[1] for op in ops))
             end = max(end, max(op[1] + PAGE for op in ops))
-        item = Pending(task, start, end, ops, value, undo, then)
+        item = Pending(task, start, end, ops, value, fresh, then)
         for other in self.pending:
             if other.start < end and start < other.end:
                 self.queue.append(item)
@@ -164,8 +164,8 @@ class MM:
             self.pending.remove(item)
         if errno:
             log.info(f"memory operation {item.ops[done]} of task {task.tid} failed: errno {errno}")
-            if item.undo is not None:
-                item.undo()
+            if item.fresh is not None:
+                self.unmap(*item.fresh)
         for waiting in tuple(self.queue):
             if not any(p.start < waiting.end and waiting.start < p.end for p in self.pending):
                 self.queue.remove(waiting)
@@ -191,14 +191,14 @@ class MM:
             return used + length <= task.rlimit(RLIMIT_DATA)
         return True
 
-    def map(self, area: VMA) -> None:
+    def map(self, area):
         """Enter an area into the list in place of whatever was there."""
         self.unmap(area.start, area.end)
         self.total += area.end - area.start
         self.peak_total = max(self.peak_total, self.total)
         self.vmas.insert(area)
 
-    def unmap(self, start: int, end: int) -> None:
+    def unmap(self, start: int, end: int):
         code = 0
         for area in self.vmas.within(start, end):
             self.total -= min(end, area.end) - max(start, area.start)
@@ -295,7 +295,7 @@ class MM:
             ops = [(OP_MMAP_FD, addr, length, prot, shared and may_write, fd, offset)]
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
-        return self.submit(task, addr, addr + length, ops, addr, lambda: self.unmap(addr, addr + length))
+        return self.submit(task, addr, addr + length, ops, addr, (addr, addr + length))
 
     def munmap(self, task, addr, length):
         end = addr + length
@@ -464,7 +464,7 @@ class MM:
                 return fd
             ops = [(OP_MMAP_FD, end, length, area.prot, area.shared and area.may_write, fd, offset)]
         self.map(VMA(end, grown, area.prot, area.shared, area.backing, offset, area.name, area.may_write, area.flags))
-        return self.submit(task, end, grown, ops, value, lambda: self.unmap(end, grown))
+        return self.submit(task, end, grown, ops, value, (end, grown))
 
     def host_fd(self, task, area) -> int:
         """The host descriptor behind an area."""

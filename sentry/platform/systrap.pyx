@@ -567,6 +567,8 @@ cdef class Platform(Registry):
                     self._check()
             if self.ready or self.ran:
                 break
+            if self.later:
+                continue
             if limit >= 0 and sh_now() >= limit:
                 break
             if may_spin:

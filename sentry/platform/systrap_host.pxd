@@ -34,6 +34,8 @@ cdef extern from "systrap.h":
         ST_WHAT_LEN
         ST_ANSWERS
         ST_STR_MAX
+        ST_LENT_OFF
+        ST_OP_LEND_FP
         ST_EV_SYSCALL
         ST_EV_FAULT
         ST_EV_INTERRUPT
@@ -49,6 +51,7 @@ cdef extern from "systrap.h":
         ST_CMD_EXIT
         ST_FP_RESET
         ST_FP_FROM
+        ST_FP_LENT
         ST_OPS_VALUE
         ST_OPS_REGS
         ST_OUTS
@@ -83,6 +86,7 @@ cdef extern from "systrap.h":
         uint32_t interrupt
         uint32_t polled
         uint32_t known
+        uint32_t stepped
         uint32_t answers[11]
         uint64_t posted
         uint32_t cpu

@@ -4,10 +4,10 @@ import os
 from select import EPOLLIN
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
-    CLONING, EPOLL_CTL_ADD, PARKED, REGS_SIZE, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
+    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_write32,
 )
@@ -112,11 +112,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
         if sh_tgkill(space.pid, n.pid, 0) != 0:
             return stranger(host, n)
     child = host._new_thread(space, n.pid, clone.slot)
-    memcpy(child.snap, parent.snap, REGS_SIZE)
-    memcpy(&child._regs.r15, &parent._regs.r15, REGS_SIZE)
-    child.have_regs = True
-    child.event = parent.event
-    child.nr = parent.nr
+    child._inherit(parent)
     if process:
         sh_notif_continue(host.listener, n.id)
     else:

@@ -18,6 +18,7 @@ cdef class Clone:
     cdef int tries
     cdef int64_t since
     cdef int slot  # of the new thread
+    cdef int tid  # of the idle thread that becomes the new one, or 0
     cdef void *base  # of the new process's context memory
     cdef int memfd
 
@@ -46,6 +47,7 @@ cdef class Thread(GuestThread):
     cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
     cdef uint64_t faults[5]
     cdef bint exiting
+    cdef bint lent  # what the stub has of registers and FP state is not ours yet (see _lend_fp)
     cdef bint interrupted
     cdef int64_t interrupt_cpu
     cdef Clone clone
@@ -67,6 +69,10 @@ cdef class Thread(GuestThread):
     cdef int _send_ops(self) except -1
     cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1
     cdef int _parked(self) except -1
+    cdef int _lend_fp(self, Clone clone) except -1
+    cdef int _lent_fp(self, int error) except -1
+    cdef int _inherit(self, Thread parent) except -1
+    cdef uint32_t _lent_flag(self) noexcept
 
 
 cdef class AddressSpace:
@@ -75,7 +81,8 @@ cdef class AddressSpace:
     cdef Registry platform
     cdef int pidfd
     cdef void *base
-    cdef list slots
+    cdef list slots  # Thread, Clone, IDLE or None
+    cdef list idle  # (host thread id, slot)
     cdef int position  # in Platform.entries, or -1
     cdef bint dead
     cdef bint killed
@@ -85,6 +92,7 @@ cdef class AddressSpace:
 
     cdef int _detach(self) except -1
     cdef int _reach(self) except -1
+    cdef bint _reuse(self, Clone clone) except -1
 
 
 cdef class Registry:

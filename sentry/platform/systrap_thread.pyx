@@ -19,14 +19,15 @@ from sentry.core.guest cimport GuestThread
 from sentry.platform.systrap_host cimport (
     CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
-    ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_RESET, ST_INTR_SIGNAL,
+    ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET, ST_INTR_SIGNAL, ST_LENT_OFF,
+    ST_OP_LEND_FP,
     ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
     ST_STR_MAX, ST_TURN_SENTRY, ST_TURN_STUB, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, ST_WHAT_PARTS,
     ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now,
     sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
     sh_vm_write, sh_write32, st_ctx, st_op, st_place, st_row, st_seg,
 )
-from sentry.platform.systrap_memory cimport OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
+from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
 
 import errno
 
@@ -35,6 +36,10 @@ from sentry.platform.base import MemFault
 
 cdef uint32_t GUEST = 1 << ST_EV_SYSCALL | 1 << ST_EV_FAULT | 1 << ST_EV_INTERRUPT
 cdef uint32_t ARCH_X86_64 = 0xC000003E
+cdef int MOST_IDLE = 8  # host threads of an address space that are kept for the next ones
+IDLE = "idle"  # in AddressSpace.slots: taken by one of them
+cdef uint32_t ANON_FIXED = 0x32, ANON_NORESERVE = 0x4032
+cdef list ONE = [(0, 0, 0, 0, 0, 0, None, None, 0)]  # Thread.ops for an operation that stands in the buffer already; never changed
 
 if not SIZES_AGREE:
     raise ImportError("native/systrap.h and systrap_thread.pxd disagree")
@@ -172,6 +177,25 @@ cdef class Thread(GuestThread):
     cdef int answer(self, long value) except -1:
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_RET | self.short_out, GUEST)
+
+    cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
+        cdef st_op *o = <st_op *>self.buf
+        if addr + length > ST_LIMIT or addr + length < addr:
+            raise ValueError("operation above the guest's limit")
+        o.op, o.addr, o.len, o.a, o.b = <uint32_t>op, addr, length, a, 0
+        o.flags = 0
+        if op == OP_MMAP_ANON:
+            o.flags = ANON_NORESERVE if noreserve else ANON_FIXED
+        self.ops = ONE
+        self.ops_at = self.ops_base = 0
+        self.ops_sent = 1
+        self.ops_value = value
+        self.uses_slot = False
+        self.ops_seq = sh_read32(&self.ctx.ops_seq)
+        self.ctx.nops = 1
+        self.ctx.flags = ST_OPS_VALUE
+        self.ctx.word = <uint64_t>value
+        return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
     cdef int _put_regs(self) except -1:
         memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)
@@ -354,11 +378,11 @@ cdef class Thread(GuestThread):
         cdef int i
         if not self._parked():
             return
-        if self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
+        if self.lent or self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
             self._flush()
             self._regs.rax = <uint64_t>value
             self._put_regs()
-            self.ctx.flags = 0
+            self.ctx.flags = self._lent_flag()
             self._give(ST_CMD_REGS, GUEST)
             return
         self.ctx.word = <uint64_t>value
@@ -367,9 +391,10 @@ cdef class Thread(GuestThread):
         self._give(ST_CMD_RET | <uint32_t>self.nouts << ST_WHAT_OUTS, GUEST)
 
     def resume(self, bint fp_reset=False, uint64_t fp_from=0):
-        cdef uint32_t flags = 0, expect = GUEST
+        cdef uint32_t flags, expect = GUEST
         if not self._parked():
             return
+        flags = self._lent_flag()
         self._flush()
         if not self.have_regs:
             self._get_regs()
@@ -387,7 +412,7 @@ cdef class Thread(GuestThread):
 
     def enter_handler(self, uint64_t frame_addr, bytes frame, uint64_t fp_addr):
         cdef Py_ssize_t n = len(frame)
-        if n > <Py_ssize_t>ST_BUF_SIZE:
+        if n > <Py_ssize_t>ST_LENT_OFF:
             raise ValueError("signal frame too long")
         if not self._parked():
             return
@@ -399,7 +424,7 @@ cdef class Thread(GuestThread):
         if not self.have_regs:
             self._get_regs()
         self._put_regs()
-        self.ctx.flags = 0
+        self.ctx.flags = self._lent_flag()
         self.ctx.addr = frame_addr
         self.ctx.len = <uint64_t>n
         self.ctx.fp_addr = fp_addr
@@ -433,6 +458,10 @@ cdef class Thread(GuestThread):
         cdef bint last
         if self.uses_slot:
             self.aspace.slot_owner = self
+        if self.lent:
+            if self.ops_value is not None:
+                raise RuntimeError("a thread just made has nothing to return to")
+            room = ST_LENT_OFF
         self.grants = []
         self.grant_at = 0
         while at < total:
@@ -478,6 +507,10 @@ cdef class Thread(GuestThread):
     def _ops_event(self, uint32_t done, int error):
         """The stub has carried out a batch, or part of it. 1: hand the thread out."""
         cdef int n = self.ops_sent - self.ops_at
+        if self.clone is not None:
+            self._ops_over()
+            self._lent_fp(error)
+            return 0
         if done > <uint32_t>n or (error == 0 and done != <uint32_t>n):
             self.aspace._violation("operations that were not asked for")
             return 0
@@ -516,6 +549,9 @@ cdef class Thread(GuestThread):
         clone.memfd = -1
         if process:
             error = platform._take_context(clone)
+        elif self.aspace._reuse(clone):
+            self._lend_fp(clone)
+            return
         else:
             clone.slot = self.aspace._free_slot()
             if clone.slot < 0:
@@ -552,10 +588,67 @@ cdef class Thread(GuestThread):
         self.platform.later.append((clone.done, (None, error if 0 < error < 4096 else errno.EAGAIN)))
 
     def exit(self):
+        cdef AddressSpace space = self.aspace
         if not self._parked():
+            return
+        if not space.killed and self.tid != space.pid and len(space.idle) < MOST_IDLE:
+            # The host thread waits for the next spawn: that saves the making of one and two approvals.
+            sh_write32(&self.ctx.park, 1)
+            space.threads.remove(self)
+            space.slots[self.slot] = IDLE
+            space.idle.append((self.tid, self.slot))
+            self.platform._forget(self)
             return
         self.exiting = True
         self._give(ST_CMD_EXIT, 0)
+
+    # -- a thread made of an idle one: it takes over its maker's FP state, and with its first command the registers
+    cdef int _lend_fp(self, Clone clone) except -1:
+        cdef st_op *o = <st_op *>self.buf
+        memset(o, 0, sizeof(st_op))
+        o.op = ST_OP_LEND_FP
+        o.a = <uint64_t>clone.slot
+        self.clone = clone
+        self.ops = ONE
+        self.ops_value = None
+        self.uses_slot = False
+        self.ops_seq = sh_read32(&self.ctx.ops_seq)
+        self.ctx.nops = 1
+        self.ctx.flags = 0
+        return self._give(ST_CMD_OPS, 1 << ST_EV_OPS)
+
+    cdef int _lent_fp(self, int error) except -1:
+        cdef Clone clone = self.clone
+        cdef Thread child
+        self.clone = None
+        clone.parent = None
+        if error:
+            self.aspace.slots[clone.slot] = IDLE
+            self.aspace.idle.append((clone.tid, clone.slot))
+            self.platform.later.append((clone.done, (None, errno.EAGAIN)))
+            return 0
+        child = self.platform._new_thread(self.aspace, clone.tid, clone.slot)
+        child.lent = True
+        child.ctx.known = 0
+        child.ctx.stepped = 0
+        child._inherit(self)
+        self.platform.later.append((clone.done, (child, 0)))
+        return 0
+
+    cdef int _inherit(self, Thread parent) except -1:
+        """Begin with the registers of `parent`, as if in the same call."""
+        memcpy(self.snap, parent.snap, REGS_SIZE)
+        memcpy(&self._regs.r15, &parent._regs.r15, REGS_SIZE)
+        self.have_regs = True
+        self.event = parent.event
+        self.nr = parent.nr
+        return 0
+
+    cdef uint32_t _lent_flag(self) noexcept:
+        """For a command that leads to guest code."""
+        cdef bint lent = self.lent
+        self.lent = False
+        return ST_FP_LENT if lent else 0
 
     # -- running threads ------------------------------------------------------------------------------
     def interrupt(self):
@@ -573,6 +666,7 @@ cdef class AddressSpace:
         self.threads = []
         self.slots = []
         self.slot_queue = []
+        self.idle = []
         self.position = -1
         self.pidfd = -1
 
@@ -649,6 +743,19 @@ cdef class AddressSpace:
         self.platform.entries[self.position].words = i // 64 + 1
         return i
 
+    cdef bint _reuse(self, Clone clone) except -1:
+        """Take an idle host thread for `clone`, if there is one."""
+        cdef int tid, slot
+        while self.idle:
+            tid, slot = self.idle.pop()
+            if sh_tgkill(self.pid, tid, 0) == 0 and tid not in self.platform.by_tid:
+                clone.tid, clone.slot = tid, slot
+                clone.granted = True  # no host call is to be made
+                self.slots[slot] = clone
+                return True
+            self.slots[slot] = None
+        return False
+
     def _slot_taken(self, Thread thread):
         """Whether `thread` has to wait for the descriptor slot; then it is queued."""
         cdef Thread owner = self.slot_owner
@@ -684,6 +791,7 @@ cdef class AddressSpace:
             self.base = NULL
         self.threads = []
         self.slots = []
+        self.idle = []
         self.slot_queue = []
         self.slot_owner = None
         return 0

@@ -41,7 +41,15 @@ from sentry.syscalls import (  # noqa: F401
     sys_wait,
     sys_xattr,
 )
-from sentry.syscalls import fast_fd, fast_open, fast_rw, fast_stat  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
+from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
+    fast_fd,
+    fast_file,
+    fast_mm,
+    fast_open,
+    fast_path,
+    fast_rw,
+    fast_stat,
+)
 
 
 def fill_marshalling(platform) -> None:
