@@ -44,6 +44,7 @@ static inline int64_t sh_now(void)
 }
 
 static inline void sh_pause(void) { __builtin_ia32_pause(); }
+static inline void sh_yield(void) { sched_yield(); }
 
 /* --- shared words --- */
 static inline uint32_t sh_turn(struct st_ctx *c) { return __atomic_load_n(&c->turn, __ATOMIC_ACQUIRE); }
@@ -52,11 +53,13 @@ static inline void sh_write32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, 
 static inline uint64_t sh_peek64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST); }
 
-/* Gives the turn to the stub and wakes it if it sleeps. */
-static inline void sh_give(struct st_ctx *c)
+/* Gives the turn to the stub and wakes it if it sleeps. Returns whether it slept. */
+static inline int sh_give(struct st_ctx *c)
 {
-	if (__atomic_exchange_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST) == ST_TURN_ASLEEP)
-		syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+	if (__atomic_exchange_n(&c->turn, ST_TURN_STUB, __ATOMIC_SEQ_CST) != ST_TURN_ASLEEP)
+		return 0;
+	syscall(SYS_futex, &c->turn, FUTEX_WAKE, 1, 0, 0, 0);
+	return 1;
 }
 
 /* Stops looking at a context's turn: from now on its stub sets the ready bit. An event that came before is marked here. */
@@ -225,6 +228,12 @@ static inline int sh_epoll_ctl(int ep, int op, int fd, uint32_t events)
 	return epoll_ctl(ep, op, fd, &e) < 0 ? -errno : 0;
 }
 
+static inline void sh_clear_bell(int fd)
+{
+	uint64_t rung;
+	(void)!read(fd, &rung, sizeof rung); /* nothing there: no matter */
+}
+
 /* timeout in ns, -1: none. Number of events or -errno. */
 static inline int sh_epoll_wait(int ep, struct epoll_event *events, int max, int64_t timeout)
 {
@@ -254,6 +263,16 @@ static inline int sh_move(int cpu, const cpu_set_t *allowed)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	return sched_setaffinity(0, sizeof one, &one);
+}
+
+/* Keep this thread away from one CPU, where another is allowed. */
+static inline int sh_avoid(int cpu, const cpu_set_t *allowed)
+{
+	cpu_set_t others = *allowed;
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return -1;
+	CPU_CLR(cpu, &others);
+	return CPU_COUNT(&others) ? sched_setaffinity(0, sizeof others, &others) : -1;
 }
 
 static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }

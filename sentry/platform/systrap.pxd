@@ -23,7 +23,7 @@ cdef class Platform(Registry):
     cdef uint64_t last_poll, poll_every
     cdef bint ran  # a callback has run
     cdef cpu_set_t allowed
-    cdef int pinned  # CPU that the dispatcher keeps to, or -1
+    cdef int pinned  # CPU that the dispatcher keeps to; -1: none, -2: it keeps away from one
     cdef uint64_t moved  # TSC of the last move
     cdef int failed_spins
     cdef bint spin
@@ -45,3 +45,4 @@ cdef class Platform(Registry):
     cdef int _settle(self) except -1
     cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1
+    cdef int _leave(self) except -1

@@ -17,8 +17,9 @@ from libc.string cimport memcpy
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
-    sh_allowed, sh_child, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2, sh_has_fsgsbase, sh_look, sh_move, sh_now,
-    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vdso_symbol, sh_vm_read, sh_write32, st_row, st_shared,
+    sh_allowed, sh_avoid, sh_child, sh_clear_bell, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
+    sh_has_fsgsbase, sh_look, sh_move, sh_now, sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context,
+    sh_vdso_symbol, sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
 from sentry.platform.systrap_notify cimport notified
@@ -42,6 +43,8 @@ cdef enum:
     MAX_EVENTS = 32
 
 cdef int64_t MS = 1000000
+cdef double SPIN = 65000  # ns that the dispatcher waits busily; a sleep and a wake-up across CPUs cost about as much
+cdef double WAKING = 80000  # ns from the wake-up of a thread to its next call, at most
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
@@ -401,6 +404,8 @@ cdef class Platform(Registry):
                 return served != 0
             sh_pause()
             idle += 1
+            if idle & 127 == 0 and sh_tsc() - self.woke < self.poll_every * 4:
+                sh_yield()  # the kernel may have put the one that was woken behind us
             if idle & 7 == 0:
                 now = sh_tsc()
                 if idle == 8:
@@ -422,10 +427,7 @@ cdef class Platform(Registry):
         for i in range(n):
             fd = events[i].data.fd
             if fd == self.bell:
-                try:
-                    os.eventfd_read(fd)
-                except BlockingIOError:
-                    pass
+                sh_clear_bell(fd)
             elif fd == self.listener:
                 notified(self)
             else:
@@ -465,7 +467,7 @@ cdef class Platform(Registry):
         """Before a sleep: a wake-up on the caller's own CPU costs a sixth of one across CPUs (its call sleeps, so the
         CPU is free). Only while the events come from one CPU, and not often: a move is a wake-up itself."""
         if self.same_cpu < 4:
-            if self.pinned >= 0 and self.same_cpu == 0:
+            if self.pinned != -1 and self.same_cpu == 0:
                 self._roam()
         elif self.pinned != self.caller_cpu and self.cpus > 1 and sh_tsc() - self.moved > 20 * self.poll_every:
             self.moved = sh_tsc()
@@ -474,9 +476,18 @@ cdef class Platform(Registry):
         return 0
 
     cdef int _roam(self) except -1:
-        if self.pinned >= 0:
+        if self.pinned != -1:
             sh_move(-1, &self.allowed)
             self.pinned = -1
+        return 0
+
+    cdef int _leave(self) except -1:
+        """Before the first busy wait: away from the caller's CPU, which it needs itself."""
+        self.moved = sh_tsc()
+        if sh_avoid(self.pinned, &self.allowed) == 0:
+            self.pinned = -2
+        else:
+            self._roam()
         return 0
 
     cdef int _check(self) except -1:
@@ -520,7 +531,7 @@ cdef class Platform(Registry):
     def wait(self, deadline):
         cdef Thread thread
         cdef int64_t limit = -1 if deadline is None else deadline, now
-        cdef uint64_t idle_since = 0
+        cdef uint64_t idle_since = 0, ticks
         cdef bint may_spin
         for thread in self.handed:
             if thread.state == PARKED:
@@ -533,11 +544,16 @@ cdef class Platform(Registry):
             self._tune()
             # Spin where a call is likely soon and a CPU is free.
             # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
-            may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < 40000 * self.ticks_per_ns
+            may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < SPIN * self.ticks_per_ns
                         and (not self.no_spin_until or sh_tsc() > self.no_spin_until))
             if may_spin and self.pinned >= 0:
-                self._roam()
-            if self._look(<uint64_t>(40000 * self.ticks_per_ns) if may_spin else 0):
+                self._leave()
+            ticks = <uint64_t>(SPIN * self.ticks_per_ns) if may_spin else 0
+            # A thread that was woken needs a while until it calls, and the one that woke it is often about to sleep.
+            if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < SPIN * self.ticks_per_ns
+                    and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
+                ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
+            if self._look(ticks):
                 idle_since = 0
                 if self.failed_spins:
                     self.failed_spins -= 1
@@ -555,7 +571,7 @@ cdef class Platform(Registry):
                 now = <int64_t>sh_tsc()
                 if not idle_since:
                     idle_since = <uint64_t>now
-                if <uint64_t>now - idle_since < 40000 * self.ticks_per_ns:
+                if <uint64_t>now - idle_since < SPIN * self.ticks_per_ns:
                     continue
                 # Calls come fast, yet not while we look: the CPUs are wanted by others. Leave it for 5 ms.
                 self.failed_spins += 8

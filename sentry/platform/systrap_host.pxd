@@ -169,12 +169,14 @@ cdef extern from "systrap_host.h":
     void sh_write32(uint32_t *p, uint32_t v) nogil
     uint64_t sh_peek64(uint64_t *p) nogil
     uint64_t sh_take64(uint64_t *p) nogil
-    void sh_give(st_ctx *c) nogil
+    int sh_give(st_ctx *c) nogil
     void sh_unpoll(st_ctx *c, uint64_t *ready, int slot) nogil
     int sh_look(st_ctx **hot, unsigned last, sh_entry *e, int n) nogil
     int sh_part(const st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len) nogil
     uint32_t st_place(const st_part *p, const uint64_t *args, uint32_t *used) nogil
     void sh_pause() nogil
+    void sh_yield() nogil
+    void sh_clear_bell(int fd) nogil
     long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len) nogil
     long sh_vm_write(int pid, const void *from_, uint64_t addr, uint64_t len) nogil
     int sh_tgkill(int pid, int tid, int sig) nogil
@@ -198,6 +200,7 @@ cdef extern from "systrap_host.h":
 
     int sh_cpus() nogil
     int sh_move(int cpu, const cpu_set_t *allowed) nogil
+    int sh_avoid(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
     int sh_has_fsgsbase() nogil
     int sh_has_bmi2() nogil
