@@ -1,7 +1,7 @@
 """The C side of a guest thread, for handlers that run without a Python frame ("fast" handlers).
 
 A fast handler is a twin of the plain one (core/syscall.py) for the common case: it answers a value or -errno, or
-SLOW, having changed nothing; then the plain handler serves the call.
+SLOW, having changed nothing; then the plain handler serves the call; or SLEEPS, having left a Wait in the task.
 """
 
 from libc.stdint cimport uint64_t
@@ -9,6 +9,7 @@ from libc.stdint cimport uint64_t
 cdef enum:
     SLOW = -9000
     RAISED = -9001  # with an exception set
+    SLEEPS = -9002
     NR_FAST = 512
 
 
@@ -29,6 +30,7 @@ cdef class GuestThread:
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
     cdef int answer(self, long value) except -1  # back to the guest
+    cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001
 ctypedef int (*dispatch_t)(GuestThread thread) except -1

@@ -36,6 +36,9 @@ cdef class GuestThread:
     cdef int answer(self, long value) except -1:
         raise NotImplementedError
 
+    cdef void sleeps(self) noexcept:
+        pass
+
     def remember(self, int nr, value):
         pass
 

@@ -173,6 +173,10 @@ cdef class Thread(GuestThread):
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_RET | self.short_out, GUEST)
 
+    cdef void sleeps(self) noexcept:
+        if self.ctx != NULL:
+            sh_write32(&self.ctx.park, 1)  # its stub need not spin
+
     cdef int _put_regs(self) except -1:
         memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)
         return 0

@@ -41,7 +41,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_wait,
     sys_xattr,
 )
-from sentry.syscalls import fast_rw  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
+from sentry.syscalls import fast_futex, fast_rw, fast_signal  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
 
 
 def fill_marshalling(platform) -> None:
