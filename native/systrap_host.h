@@ -44,6 +44,7 @@ static inline int64_t sh_now(void)
 }
 
 static inline void sh_pause(void) { __builtin_ia32_pause(); }
+static inline void sh_yield(void) { sched_yield(); }
 
 /* --- shared words --- */
 static inline uint32_t sh_turn(struct st_ctx *c) { return __atomic_load_n(&c->turn, __ATOMIC_ACQUIRE); }

@@ -1,7 +1,7 @@
 """The C side of a guest thread, for handlers that run without a Python frame ("fast" handlers).
 
 A fast handler is a twin of the plain one (core/syscall.py) for the common case: it answers a value or -errno, or
-SLOW, having changed nothing; then the plain handler serves the call.
+SLOW, having changed nothing; then the plain handler serves the call; or SLEEPS, having left a Wait in the task.
 """
 
 from libc.stdint cimport uint64_t
@@ -10,6 +10,7 @@ cdef enum:
     SLOW = -9000
     RAISED = -9001  # with an exception set
     SENT = -9002  # the handler has sent the thread on itself
+    SLEEPS = -9003  # the handler has left a Wait; the thread stays
     NR_FAST = 512
 
 
@@ -33,6 +34,7 @@ cdef class GuestThread:
     # Back to the guest with `value` by way of one memory operation, not acknowledged unless it fails (base.OP_*: MMAP_ANON
     # with `a` the protection, MUNMAP, MPROTECT, MADVISE), in [addr, addr + length) below the guest's limit.
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1
+    cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001
 ctypedef int (*dispatch_t)(GuestThread thread) except -1

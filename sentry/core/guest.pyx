@@ -39,6 +39,9 @@ cdef class GuestThread:
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
         raise NotImplementedError
 
+    cdef void sleeps(self) noexcept:
+        pass
+
     def remember(self, int nr, value):
         pass
 

@@ -4,8 +4,8 @@ handler (core/guest.pxd) if it has one and nothing stands against it. Else the p
 
 from cpython.exc cimport PyErr_Occurred
 
-from sentry.core.counters cimport Profile, called
-from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLOW, GuestThread, dispatcher, fast_t, fast_table
+from sentry.core.counters cimport Profile, called, waited
+from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLEEPS, SLOW, GuestThread, dispatcher, fast_t, fast_table
 from sentry.kernel.task cimport Task
 
 from sentry.abi.errno import EIO
@@ -42,6 +42,11 @@ cdef int serve(GuestThread thread) except -1:
     called(thread.nr)
     if PROFILE is not None:
         PROFILE.handled(thread.nr)
+    if result == SLEEPS:
+        task.in_call = thread.nr
+        waited(thread.nr)
+        thread.sleeps()
+        return 2 if READY else 1
     if result != SENT:
         if task.work:
             return back(task, result)

@@ -17,8 +17,10 @@ from libc.string cimport memcpy
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
-    sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2, sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now,
-    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vdso_symbol, sh_vm_read, sh_write32, st_row, st_shared,
+    sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
+    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now,
+    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vdso_symbol,
+    sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
 from sentry.platform.systrap_notify cimport notified
@@ -42,6 +44,7 @@ cdef enum:
     MAX_EVENTS = 32
 
 cdef int64_t MS = 1000000
+cdef double WAKING = 80000  # ns from the wake-up of a thread to its next call, at most
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
@@ -404,6 +407,8 @@ cdef class Platform(Registry):
                 return served != 0
             sh_pause()
             idle += 1
+            if idle & 127 == 0 and sh_tsc() - self.woke < self.poll_every * 4:
+                sh_yield()  # the kernel may have put the one that was woken behind us
             if idle & 7 == 0:
                 now = sh_tsc()
                 if idle == 8:
@@ -465,7 +470,7 @@ cdef class Platform(Registry):
         """Before a sleep: a wake-up on the caller's own CPU costs a sixth of one across CPUs (its call sleeps, so the
         CPU is free). Only while the events come from one CPU, and not often: a move is a wake-up itself."""
         if self.same_cpu < 4:
-            if self.pinned >= 0 and self.same_cpu == 0:
+            if self.pinned != -1 and self.same_cpu == 0:
                 self._roam()
         elif self.pinned != self.caller_cpu and self.cpus > 1 and sh_tsc() - self.moved > 20 * self.poll_every:
             self.moved = sh_tsc()
@@ -474,7 +479,7 @@ cdef class Platform(Registry):
         return 0
 
     cdef int _roam(self) except -1:
-        if self.pinned >= 0:
+        if self.pinned != -1:
             sh_move(-1, &self.allowed)
             self.pinned = -1
         return 0
@@ -532,7 +537,7 @@ cdef class Platform(Registry):
     def wait(self, deadline):
         cdef Thread thread
         cdef int64_t limit = -1 if deadline is None else deadline, now
-        cdef uint64_t idle_since = 0
+        cdef uint64_t idle_since = 0, ticks
         cdef bint may_spin
         for thread in self.handed:
             if thread.state == PARKED:
@@ -555,7 +560,12 @@ cdef class Platform(Registry):
                 if self.woken >= 0:
                     self._spread()
             self.spinning = may_spin
-            if self._look(self.spin_for if may_spin else 0):
+            ticks = self.spin_for if may_spin else 0
+            # A thread that was woken needs a while until it calls, and the one that woke it is often about to sleep.
+            if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < self.spin_below
+                    and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
+                ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
+            if self._look(ticks):
                 idle_since = 0
                 if self.failed_spins:
                     self.failed_spins -= 1

@@ -179,6 +179,7 @@ cdef extern from "systrap_host.h":
     int sh_part(const st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len) nogil
     uint32_t st_place(const st_part *p, const uint64_t *args, uint32_t *used) nogil
     void sh_pause() nogil
+    void sh_yield() nogil
     long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len) nogil
     long sh_vm_write(int pid, const void *from_, uint64_t addr, uint64_t len) nogil
     int sh_tgkill(int pid, int tid, int sig) nogil

@@ -113,6 +113,7 @@ cdef class Registry:
     cdef list interrupting, slot_waits
     cdef list spare  # (base, fd) of fresh context memory
     cdef bytes nonces
+    cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event

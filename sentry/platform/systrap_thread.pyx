@@ -24,7 +24,7 @@ from sentry.platform.systrap_host cimport (
     ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
     ST_STR_MAX, ST_TURN_SENTRY, ST_TURN_STUB, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, ST_WHAT_PARTS,
     ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now,
-    sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
+    sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
     sh_vm_write, sh_write32, st_ctx, st_op, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
@@ -172,6 +172,7 @@ cdef class Thread(GuestThread):
             self.platform.hot_ctx[self.hot] = self.ctx
         if sh_give(self.ctx):
             self.platform.woken = <int>(self.ctx.cpu & 0xFFF)
+            self.platform.woke = sh_tsc()
         return 0
 
     cdef int answer(self, long value) except -1:
@@ -196,6 +197,9 @@ cdef class Thread(GuestThread):
         self.ctx.flags = ST_OPS_VALUE
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
+    cdef void sleeps(self) noexcept:
+        if self.ctx != NULL:
+            sh_write32(&self.ctx.park, 1)  # its stub need not spin
 
     cdef int _put_regs(self) except -1:
         memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)

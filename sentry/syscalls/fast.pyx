@@ -2,7 +2,9 @@
 in the fast_*.pyx files of this folder, named after the sys_*.py whose calls they serve; each file registers its own, after the
 plain ones (table.py)."""
 
-from sentry.core.guest cimport fast_t, fast_table
+from sentry.core.guest cimport SLEEPS, fast_t, fast_table
+from sentry.core.waitq cimport Wait, WaitEntry, WaitQueue
+from sentry.kernel.task cimport Task
 
 from sentry.core.syscall import BY_NAME
 
@@ -14,3 +16,16 @@ cdef int fast(str name, fast_t handler) except -1:
         raise ValueError(f"system call {name} has two fast handlers")
     fast_table()[nr] = handler
     return 0
+
+
+cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001:
+    """Task.block for a fast handler, which runs only where no signal is pending; `queue` may be None."""
+    cdef WaitEntry entry
+    wait.entries = []
+    wait.timer = None
+    if queue is not None:
+        entry = WaitEntry(task)
+        queue.add(entry)
+        wait.entries.append(entry)
+    task.wait = wait
+    return SLEEPS

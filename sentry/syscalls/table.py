@@ -44,10 +44,12 @@ from sentry.syscalls import (  # noqa: F401
 from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
     fast_fd,
     fast_file,
+    fast_futex,
     fast_mm,
     fast_open,
     fast_path,
     fast_rw,
+    fast_signal,
     fast_stat,
 )
 
