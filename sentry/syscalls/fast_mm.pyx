@@ -6,7 +6,7 @@ The stub carries the operation out on its way back to the guest and speaks up on
 from sentry.core.guest cimport SENT, SLOW, GuestThread
 from sentry.kernel.task cimport Task
 from sentry.mm.manager cimport MM, Pending
-from sentry.mm.vma cimport VMA, VMAList
+from sentry.mm.vma cimport VMA
 from sentry.syscalls.fast cimport fast
 
 from sentry.mm import manager
@@ -36,7 +36,7 @@ cdef MM alone(Task task):
     """The address space, if nobody else uses it and nothing is under way in it; else None."""
     if type(task.mm) is not MM:
         return None
-    cdef MM mm = <MM>task.mm
+    cdef MM mm = <MM?>task.mm
     if mm.users != 1 or mm.first or mm.pending or mm.queue or mm.locked_future:
         return None
     return mm
@@ -115,7 +115,7 @@ cdef long munmap(object task_, GuestThread thread) except? -9001:
     if hidden(mm, start, end):
         return SLOW
     for found in <list>mm.vmas.within(start, end):
-        area = <VMA>found
+        area = <VMA?>found
         if area.prot & PROT_EXEC:
             return SLOW
         gone += min(end, area.end) - max(start, area.start)
