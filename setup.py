@@ -17,6 +17,7 @@ from setuptools import Extension, setup
 # Pure-Python modules that are compiled too, by path. Measured hot ones only.
 COMPILED = [
     "sentry/core/creds.py",
+    "sentry/core/syscall.py",
     "sentry/core/timers.py",
     "sentry/core/waitq.py",
     "sentry/fs/anon.py",

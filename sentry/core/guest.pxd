@@ -40,4 +40,4 @@ ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001
 ctypedef int (*dispatch_t)(GuestThread thread) except -1
 
 cdef fast_t *fast_table() noexcept  # NR_FAST entries, by system call number
-cdef dispatch_t *dispatcher() noexcept  # what the platform calls with a system call: 0 not served, 1 served, 2 and tasks are ready
+cdef dispatch_t *dispatcher() noexcept  # what the platform calls with a system call: 0 not served, 1 served, 2 and the kernel has more to do

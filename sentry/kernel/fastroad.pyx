@@ -1,11 +1,12 @@
-"""The road of a system call without a Python frame: the platform hands each call to `serve`, which runs the call's fast
-handler (core/guest.pxd) if it has one and nothing stands against it. Else the plain one serves it (kernel.py).
+"""The road of a system call through C: the platform hands each call to `serve`, which runs the call's fast handler
+(core/guest.pxd) without a Python frame if it has one and nothing stands against it, else the plain one (kernel.py).
 """
 
 from cpython.exc cimport PyErr_Occurred
 
 from sentry.core.counters cimport Profile, called, waited
 from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLEEPS, SLOW, GuestThread, dispatcher, fast_t, fast_table
+from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
 
 from sentry.abi.errno import EIO
@@ -13,30 +14,26 @@ from sentry.core import log
 
 ctypedef long (*raw_t)(object task, GuestThread thread) noexcept
 
+cdef Kernel KERNEL = None
 cdef object READY = None  # Kernel.ready
 cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
 cdef Profile PROFILE = None
 
 
 cdef int serve(GuestThread thread) except -1:
-    """0: not served; 1: served; 2: served, and tasks have been woken."""
-    cdef fast_t handler
-    cdef Task task
+    """1: served; 2: served, and the kernel has more to do."""
+    cdef fast_t handler = NULL
+    cdef Task task = <Task?>thread.task
     cdef long result
-    if not 0 <= thread.nr < NR_FAST:
-        return 0
-    handler = fast_table()[thread.nr]
-    if handler == NULL:
-        return 0
-    task = <Task?>thread.task
-    if task.work or (COUNT_TRAPS and thread.trapped):
-        return 0
+    if 0 <= thread.nr < NR_FAST:
+        handler = fast_table()[thread.nr]
+    if handler == NULL or task.work or (COUNT_TRAPS and thread.trapped):
+        return plain(task, thread)
     if PROFILE is not None:
         PROFILE.begin()
-    # Without Cython's own check after the call: a value may equal RAISED only by accident of a handler's.
     result = (<raw_t>handler)(task, thread)
     if result == SLOW:
-        return 0
+        return plain(task, thread)
     if result == RAISED and PyErr_Occurred() != NULL:
         result = failed(task, thread.nr)
     called(thread.nr)
@@ -54,6 +51,13 @@ cdef int serve(GuestThread thread) except -1:
     if PROFILE is not None:
         PROFILE.replied()
     return 2 if READY else 1
+
+
+cdef int plain(Task task, GuestThread thread) except -1:
+    KERNEL.system_call(task, thread)
+    if task.wait is not None:
+        thread.sleeps()
+    return 2 if READY or KERNEL.stopping else 1
 
 
 cdef int back(Task task, long result) except -1:
@@ -76,7 +80,8 @@ cdef long failed(Task task, long nr) except? -1:
 
 def install(kernel):
     """From now on calls go the fast road to this kernel; not while they are traced."""
-    global READY, COUNT_TRAPS
+    global KERNEL, READY, COUNT_TRAPS
+    KERNEL = kernel
     READY = kernel.ready
     COUNT_TRAPS = kernel.patcher is not None
     if kernel.trace is None:
@@ -84,8 +89,8 @@ def install(kernel):
 
 
 def remove():
-    global READY
-    READY = None
+    global KERNEL, READY
+    KERNEL = READY = None
     dispatcher()[0] = NULL
 
 

@@ -10,22 +10,15 @@ from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYSLOG
 from sentry.core.syscall import PARTIAL, U32, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.kernel import cputime, memstat
 from sentry.kernel.loadavg import load_averages
-from sentry.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
+from sentry.kernel.uts import NEW_UTS_LEN
 from sentry.kernel.wait import rusage_bytes
 
-NEW_UTS_LEN = 64
 SYSINFO = Struct("<q3QQQQQQQHHxxxxQQI4x")
-
-
-def padded(text: bytes) -> bytes:
-    return text[:NEW_UTS_LEN].ljust(NEW_UTS_LEN + 1, b"\0")
 
 
 @syscall("uname", 63, (OutStruct(390),))
 def sys_uname(t, addr):
-    uts = t.uts
-    fields = (SYSNAME, uts.hostname, RELEASE, VERSION, MACHINE, uts.domainname)
-    t.write(addr, b"".join(padded(field) for field in fields))
+    t.write(addr, t.uts.packed or t.uts.pack())
     return 0
 
 
@@ -36,6 +29,7 @@ def sys_sethostname(t, addr, length):
     if not 0 <= length <= NEW_UTS_LEN:
         return -EINVAL
     t.uts.hostname = t.read(addr, length).split(b"\0", 1)[0]
+    t.uts.packed = None
     return 0
 
 
@@ -46,6 +40,7 @@ def sys_setdomainname(t, addr, length):
     if not 0 <= length <= NEW_UTS_LEN:
         return -EINVAL
     t.uts.domainname = t.read(addr, length).split(b"\0", 1)[0]
+    t.uts.packed = None
     return 0
 
 
