@@ -41,7 +41,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_wait,
     sys_xattr,
 )
-from sentry.syscalls import fast_fd, fast_open, fast_rw, fast_stat  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
+from sentry.syscalls import fast_dir, fast_fd, fast_open, fast_rw, fast_stat  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
 
 
 def fill_marshalling(platform) -> None:
