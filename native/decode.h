@@ -17,7 +17,7 @@ enum { /* why a site stays as it is; names in decode.pyx */
 	DC_MISALIGNED,  /* the instructions from the function's start do not lead to the site */
 	DC_NO_SYSCALL,
 	DC_SHORT,       /* the function has less than five bytes before it */
-	DC_FIXED,       /* an instruction before it works only where it is */
+	DC_FIXED,       /* an instruction before it works only where it is, or is not known to work elsewhere */
 	DC_BRANCH,      /* a branch of the function leads between the displaced instructions */
 	DC_INDIRECT,    /* the function has jumps whose targets are not known */
 };
@@ -35,10 +35,18 @@ static inline int dc_init(void)
 	return ZYAN_SUCCESS(ZydisDecoderInit(&dc_decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ? 0 : -1;
 }
 
-/* Instructions that compute and move, and do the same at any address. */
+/* A conditional jump of two bytes, which elsewhere takes six. */
+static inline int dc_short_jump(const ZydisDecodedInstruction *i)
+{
+	return i->length == 2 && (i->opcode & 0xf0) == 0x70 && i->meta.category == ZYDIS_CATEGORY_COND_BR;
+}
+
+/* Instructions that compute and move, and do the same at any address, if distances in them are set right. */
 static inline int dc_movable(const ZydisDecodedInstruction *i)
 {
-	if (i->attributes & ZYDIS_ATTRIB_IS_RELATIVE)
+	if (dc_short_jump(i))
+		return 1;
+	if (i->attributes & ZYDIS_ATTRIB_IS_RELATIVE && (i->raw.disp.size != 32 || i->address_width != 64))
 		return 0;
 	switch (i->mnemonic) {
 	case ZYDIS_MNEMONIC_MOV: case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX: case ZYDIS_MNEMONIC_MOVSXD:
@@ -117,6 +125,16 @@ static inline int dc_shape(const uint8_t *code, uint32_t size, uint32_t at, stru
 	for (uint32_t k = 0; k < n; k++)
 		out->len[k] = length[(seen - n + k) & 7];
 	return n == 1 ? DC_OK : dc_branches(code, size, out->start, at);
+}
+
+/* What is relative in the movable instruction at code[0]: the offset of a 32-bit distance to memory, -1: it is a short
+ * jump, 0: nothing. */
+static inline int dc_relative(const uint8_t *code, uint32_t size)
+{
+	ZydisDecodedInstruction i;
+	if (dc_decode(code, size, 0, &i) || !(i.attributes & ZYDIS_ATTRIB_IS_RELATIVE))
+		return 0;
+	return dc_short_jump(&i) ? -1 : i.raw.disp.offset;
 }
 
 /* Is there, at any offset of text, what as a call or jump with a rel32 would lead strictly between `low` and `high`

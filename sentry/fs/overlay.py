@@ -181,16 +181,16 @@ class OverlayLink(Lowered, TmpfsLink):
 
     def __init__(self, fs, lower, up, name):
         TmpfsLink.__init__(self, fs, b"", lower.uid, lower.gid)
-        self.target = None
+        self.link_text = None
         begin(self, fs, lower, up, name)
 
     def readlink(self, t):
-        if self.target is None:
+        if self.link_text is None:
             target = self.origin.readlink(t)
             if type(target) is int:
                 return target
-            self.target = target
-        return self.target
+            self.link_text = target
+        return self.link_text
 
 
 class OverlayRegular(Lowered, TmpfsRegular):

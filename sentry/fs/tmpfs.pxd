@@ -12,7 +12,7 @@ cdef class TmpfsSpecial(TmpfsInode):
 
 
 cdef class TmpfsLink(TmpfsInode):
-    cdef public object target
+    pass
 
 
 cdef class TmpfsRegular(TmpfsInode):

@@ -163,15 +163,15 @@ class TmpfsSpecial(TmpfsInode):
 
 
 class TmpfsLink(TmpfsInode):
-    __slots__ = ("target",)
+    __slots__ = ()
 
     def __init__(self, fs, target, uid, gid):
         TmpfsInode.__init__(self, fs, S_IFLNK | 0o777, uid, gid)
-        self.target = target
+        self.link_text = target
         self.size = len(target)
 
     def readlink(self, t):
-        return self.target
+        return self.link_text
 
 
 class TmpfsRegular(TmpfsInode):

@@ -14,6 +14,7 @@ cdef extern from "decode.h" nogil:
         uint8_t len[5]
     int dc_init()
     int dc_shape(const uint8_t *code, uint32_t size, uint32_t at, dc_shape_t *out)
+    int dc_relative(const uint8_t *code, uint32_t size)
     int dc_rel32(const uint8_t *text, uint64_t size, uint64_t low, uint64_t high)
     uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vaddr, uint64_t *out, uint32_t room)
 
@@ -35,6 +36,19 @@ def shape(bytes code not None, uint32_t at):
     if reason:
         return REASONS[reason]
     return out.start, tuple([out.len[i] for i in range(<int>out.n)])
+
+
+def relative(bytes code not None, lengths not None):
+    """What is relative in each of the instructions of these lengths at the beginning of `code`, which can be displaced:
+    the offset of a 32-bit distance in the instruction, -1: it is a conditional jump of two bytes, 0: nothing."""
+    cdef uint32_t at = 0
+    found = []
+    for length in lengths:
+        if at + <uint32_t>length > <uint32_t>len(code):
+            raise ValueError(lengths)
+        found.append(dc_relative(<const uint8_t *>PyBytes_AS_STRING(code) + at, length))
+        at += <uint32_t>length
+    return tuple(found)
 
 
 def may_branch(bytes text not None, uint64_t low, uint64_t high):

@@ -154,14 +154,36 @@ class Functions:
 
 class Shape:
     """How a site can be rewritten. start: distance from the first displaced byte to the `syscall`; lengths: of the
-    displaced instructions; code: they and the `syscall`."""
+    displaced instructions; code: they and the `syscall`; relative: what must be set right in each (decode.relative)."""
 
-    __slots__ = ("start", "lengths", "code")
+    __slots__ = ("start", "lengths", "code", "relative")
 
     def __init__(self, start, lengths, code):
         self.start = start
         self.lengths = lengths
         self.code = code
+        self.relative = decode.relative(code, lengths)
+
+    def moved(self, start: int, slot: int) -> "list[bytes] | None":
+        """The displaced instructions, which stand at `start`, as they do the same at `slot`. None: that is too far."""
+        out = []
+        at = 0
+        to = slot
+        for length, place in zip(self.lengths, self.relative):
+            piece = self.code[at : at + length]
+            at += length
+            try:
+                if place < 0:
+                    target = start + at + int.from_bytes(piece[1:], "little", signed=True)
+                    piece = b"\x0f" + bytes((piece[0] + 0x10,)) + (target - to - 6).to_bytes(4, "little", signed=True)
+                elif place:
+                    distance = int.from_bytes(piece[place : place + 4], "little", signed=True) + start + at - to - length
+                    piece = piece[:place] + distance.to_bytes(4, "little", signed=True) + piece[place + 4 :]
+            except OverflowError:
+                return None
+            out.append(piece)
+            to += len(piece)
+        return out
 
 
 class Library:

@@ -18,7 +18,7 @@ memory until they are done; `MM.submit` keeps operations on one range in order.
 from sentry.platform.base import OP_MMAP_ANON, OP_MPROTECT, OP_POKE, OP_WRITE, PAGE
 
 READ_EXEC, ALL = 5, 7
-SLOT = 32  # bytes of a trampoline: 4 + 15 of displaced instructions at most, 7 + 6 of our own
+SLOT = 32  # bytes of a trampoline: 19 of displaced instructions at most, 7 + 6 of our own
 SLOTS = PAGE // SLOT  # the first holds the entry's address
 REACH = (1 << 31) - (1 << 20)
 MAX_PAGES = 512
@@ -27,14 +27,15 @@ BREAKPOINT = 0xCC
 
 class Site:
     """A rewritten site: `at` is the address of its `syscall`, `start` that of the jump, `old` and `new` its five
-    bytes, `lengths` those of the displaced instructions, `slot` the trampoline's address."""
+    bytes, `lengths` those of the displaced instructions, `moved` those of their copies, `slot` the trampoline's address."""
 
-    __slots__ = ("at", "start", "lengths", "old", "new", "slot")
+    __slots__ = ("at", "start", "lengths", "moved", "old", "new", "slot")
 
-    def __init__(self, at, start, lengths, old, slot):
+    def __init__(self, at, start, lengths, moved, old, slot):
         self.at = at
         self.start = start
         self.lengths = lengths
+        self.moved = moved
         self.old = old
         self.slot = slot
         self.new = b"\xe9" + (slot - start - 5).to_bytes(4, "little", signed=True)
@@ -42,6 +43,28 @@ class Site:
     def pages(self) -> range:
         """Addresses of the pages that it touches."""
         return range(self.start & -PAGE, self.at + 2, PAGE)
+
+    def guest_rip(self, rip: int) -> int:
+        """See Patches.guest_rip."""
+        at, to = self.start, self.slot
+        for length, moved in zip(self.lengths, self.moved):
+            if rip < to + moved:
+                return at
+            at += length
+            to += moved
+        return self.at
+
+    def inside(self) -> "list[tuple[int, int]]":
+        """Displaced instructions that the jump overwrites, but the first: (address, that of the copy). The first alone
+        may fill the jump; then those behind it stay as they are."""
+        found = []
+        at, to = self.start, self.slot
+        for length, moved in zip(self.lengths, self.moved):
+            at += length
+            to += moved
+            if at < self.start + 5:
+                found.append((at, to))
+        return found
 
 
 class Hidden:
@@ -90,7 +113,7 @@ class Patches:
         site = page.sites.get((rip & PAGE - 1) // SLOT) if page is not None else None
         if site is None:
             return rip
-        return min(site.start + rip - site.slot, site.at)
+        return site.guest_rip(rip)
 
     def resume_rip(self, rip: int, stepping: bool) -> int:
         """Where a thread that shall go on at `rip` can do so. stepping: with the trap flag set; then a jump to the
@@ -172,9 +195,12 @@ class Patches:
                 writes.append(hidden)
             start = at - shape.start
             number = hidden.used
-            hidden.used += 1
             slot = hidden.start + number * SLOT
-            moved = shape.code[:-2]
+            pieces = shape.moved(start, slot)
+            moved = b"".join(pieces or ())
+            if pieces is None or len(moved) > SLOT - 13:
+                continue
+            hidden.used += 1
             behind = slot + len(moved)
             trampoline = (
                 moved
@@ -182,7 +208,7 @@ class Patches:
                 + b"\xff\x25" + (hidden.start - behind - 13).to_bytes(4, "little", signed=True)
             )  # fmt: skip
             ops.append((OP_WRITE, slot, trampoline))
-            site = Site(at, start, shape.lengths, shape.code[:5], slot)
+            site = Site(at, start, shape.lengths, tuple(map(len, pieces)), shape.code[:5], slot)
             hidden.sites[number] = site
             code.append(site)
             self.enter(site)
@@ -233,10 +259,7 @@ class Patches:
             self.by_page.setdefault(page, []).append(site)
         self.starts[site.start] = site
         self.counts[site.at] = None
-        at = site.start
-        for length in site.lengths[:-1]:
-            at += length
-            self.inside[at] = site.slot + at - site.start
+        self.inside.update(site.inside())
 
     def remove(self, site) -> None:
         """The site's bytes are the original ones, or gone. Its trampoline stays, for those who are in it."""
@@ -247,9 +270,7 @@ class Patches:
             if not self.by_page[page]:
                 del self.by_page[page]
         self.counts.pop(site.at, None)
-        at = site.start
-        for length in site.lengths[:-1]:
-            at += length
+        for at, _ in site.inside():
             del self.inside[at]
 
     def failed(self, sites: "list[int]") -> None:

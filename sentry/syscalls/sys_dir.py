@@ -5,7 +5,7 @@ from struct import Struct
 from sentry.abi.errno import EBADF, EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE
 from sentry.abi.fs import AT_FDCWD, AT_REMOVEDIR, MAY_EXEC, makedev
 from sentry.core.creds import CAP_SYS_CHROOT
-from sentry.core.syscall import Fd, Flags, Mode, Ptr, Str, U32, ULong, syscall
+from sentry.core.syscall import Fd, Flags, Mode, OutBuf, Ptr, Str, U32, ULong, syscall
 from sentry.vfs import ops, walk
 from sentry.vfs.dentry import path_text
 from sentry.vfs.file import O_PATH
@@ -180,7 +180,7 @@ def sys_chroot(t, path):
     return 0
 
 
-@syscall("getcwd", 79, (Ptr, ULong))
+@syscall("getcwd", 79, (OutBuf(1), ULong))
 def sys_getcwd(t, buf, size):
     cwd = t.fs.cwd
     if cwd.dentry.dead:

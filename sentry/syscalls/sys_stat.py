@@ -33,7 +33,7 @@ from sentry.abi.fs import (
     makedev,
     minor,
 )
-from sentry.core.syscall import Fd, Flags, Int, OutStruct, Ptr, Str, U32, syscall
+from sentry.core.syscall import Fd, Flags, Int, OutBuf, OutStruct, Str, U32, syscall
 from sentry.vfs import ops, walk
 from sentry.vfs.atime import touch
 
@@ -212,14 +212,14 @@ def do_readlink(t, dirfd, path, buf, size):
     return len(target)
 
 
-@syscall("readlink", 89, (Str, Ptr, Int))
+@syscall("readlink", 89, (Str, OutBuf(2), Int))
 def sys_readlink(t, path, buf, size):
     if size > 0 and not t.read_cstr(path, 4096):
         return -ENOENT
     return do_readlink(t, AT_FDCWD, path, buf, size)
 
 
-@syscall("readlinkat", 267, (Fd, Str, Ptr, Int))
+@syscall("readlinkat", 267, (Fd, Str, OutBuf(3), Int))
 def sys_readlinkat(t, dirfd, path, buf, size):
     return do_readlink(t, dirfd, path, buf, size)
 

@@ -42,6 +42,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_xattr,
 )
 from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
+    fast_dir,
     fast_fd,
     fast_file,
     fast_futex,

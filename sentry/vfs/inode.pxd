@@ -12,4 +12,5 @@ cdef class Inode:
     cdef public object locks, watches
     cdef public int writers, opens
     cdef public bint linkable
+    cdef public bytes link_text
     cdef object __weakref__

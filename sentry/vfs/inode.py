@@ -49,7 +49,7 @@ class FileSystem:
 class Inode:
     """A file. In-memory file systems use the attributes as the truth; others refresh them in `getattr`."""
 
-    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "writers", "opens", "linkable", "__weakref__")  # fmt: skip
+    __slots__ = ("fs", "ino", "mode", "uid", "gid", "nlink", "size", "rdev", "atime", "mtime", "ctime", "btime", "locks", "watches", "writers", "opens", "linkable", "link_text", "__weakref__")  # fmt: skip
 
     def __init__(self, fs, ino, mode, uid=0, gid=0):
         self.fs = fs
@@ -64,6 +64,7 @@ class Inode:
         self.locks = None  # file locks, vfs/locks.py
         self.watches = None  # inotify watches
         self.linkable = False  # made by O_TMPFILE without O_EXCL: link(2) works though nlink is 0
+        self.link_text = None  # the target of a symbolic link that never changes, once it is known
         self.opens = 0  # open files (of regular files and directories)
         self.writers = 0  # open files that may write; below 0: programs being executed
 

@@ -223,18 +223,25 @@ class DirFile(File):
         self.pos = offset
         return offset
 
+    def take_snapshot(self) -> int:
+        """Fill `snapshot` with what one pass over the directory reads. 0 or -errno."""
+        entries = self.inode.entries()
+        if type(entries) is int:
+            return entries
+        inode, parent = self.inode, self.path.dentry.parent
+        up = parent.inode.ino if parent is not None else inode.ino
+        self.snapshot = [(b".", inode.ino, S_IFDIR), (b"..", up, S_IFDIR), *entries]
+        return 0
+
     def getdents(self, t, space):
         d = self.path.dentry
         if d.dead:
             return -ENOENT
+        if self.snapshot is None:
+            error = self.take_snapshot()
+            if error:
+                return error
         snapshot = self.snapshot
-        if snapshot is None:
-            entries = self.inode.entries()
-            if type(entries) is int:
-                return entries
-            up = d.parent.inode.ino if d.parent is not None else self.inode.ino
-            snapshot = self.snapshot = [(b".", self.inode.ino, S_IFDIR), (b"..", up, S_IFDIR)]
-            snapshot += entries
         at = self.pos
         out = []
         pack = DIRENT.pack

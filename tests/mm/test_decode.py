@@ -10,7 +10,8 @@ import pytest
 from support import rootfs
 
 from sentry.mm import decode
-from sentry.mm.functions import Functions, Library
+from sentry.mm.functions import Functions, Library, Shape
+from sentry.mm.patches import Site
 
 SYSCALL = bytes.fromhex("0f05")
 SHAPES = [  # code before the call, start of what is displaced, lengths
@@ -22,12 +23,15 @@ SHAPES = [  # code before the call, start of what is displaced, lengths
     ("31c0ffc04889fe", 2, (2, 3)),
     ("4c8b4c2408", 0, (5,)),  # mov 8(%rsp), %r9
     ("b82700000031ff89c6", 0, (5, 2, 2)),  # the jump begins with the first of them
+    ("488b0500100000", 0, (7,)),  # mov 0x1000(%rip), %rax
+    ("803d31330e0000741731c0", 0, (7, 2, 2)),  # cmpb $0, 0xe3331(%rip); je; xor %eax, %eax
     ("64488b3c2510000000", 0, (9,)),  # mov %fs:0x10, %rdi
 ]  # fmt: skip
 REFUSED = [
     ("0fb6c0", "short"),
     ("", "short"),
-    ("488b0500100000", "fixed"),  # mov 0x1000(%rip), %rax
+    ("67488b0500100000", "fixed"),  # mov 0x1000(%eip), %rax
+    ("31c031c0e30031c0", "fixed"),  # jrcxz
     ("e80000000031ff", "fixed"),  # call
     ("5090", "fixed"),  # push
     ("0fa2ebfe90", "fixed"),  # jmp
@@ -45,6 +49,22 @@ REFUSED = [
 def test_shapes(code, start, lengths):
     code = bytes.fromhex(code)
     assert decode.shape(code + SYSCALL + b"\xc3", len(code)) == (start, lengths)
+
+
+def test_moved():
+    """Distances are set right; a short jump becomes a long one."""
+    shape = Shape(11, (7, 2, 2), bytes.fromhex("803d31330e0000741731c0") + SYSCALL)
+    start, slot = 0x7F0000001000, 0x7F0010000020
+    assert shape.relative == (2, -1, 0)
+    pieces = shape.moved(start, slot)
+    assert pieces[0] == b"\x80\x3d" + (0xE3331 + start - slot).to_bytes(4, "little", signed=True) + b"\0"
+    assert pieces[1] == b"\x0f\x84" + (start + 9 + 0x17 - slot - 13).to_bytes(4, "little", signed=True)
+    assert pieces[2] == b"\x31\xc0"
+    assert shape.moved(start, start + (1 << 32)) is None
+    site = Site(start + 11, start, shape.lengths, tuple(map(len, pieces)), shape.code[:5], slot)
+    assert [site.guest_rip(slot + n) - start for n in (0, 7, 13, 15, 22)] == [0, 7, 9, 11, 11]
+    assert site.inside() == []
+    assert Site(start + 6, start, (3, 3), (3, 3), bytes(5), slot).inside() == [(start + 3, slot + 3)]
 
 
 @pytest.mark.parametrize("code, reason", REFUSED)

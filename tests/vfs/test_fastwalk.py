@@ -13,7 +13,9 @@ PATHS = [
     b"/", b"//", b"/.", b"/./a", b"/a", b"/a/", b"/a//b", b"/a/b/", b"/a/b/c/f", b"/a/b/c/f/", b"/a/b/c/f/x", b"/a/./b/./c/.",
     b"/a/b/c/missing", b"/a/missing/c", b"/a/..", b"/a/b/../b", b"/link", b"/link/b", b"/link/", b"/loop", b"/loop/x", b"/secret",
     b"/secret/f", b"/secret/missing", b"/m", b"/m/", b"/m/d", b"/m/d/f", b"/m/missing", b".", b"..", b"a", b"a/b", b"b", b"b/c/f", b"./b",
-    b"...", b"/...", b"/.a", b"/a/" + b"n" * 255, b"/a/" + b"n" * 256, b"/a/b/c/f/..", b"b/missing", b"/" + b"a/" * 2047 + b"a",
+    b"...", b"/...", b"/link/", b"/link/b/c/f", b"/link/../m", b"/m/..", b"/m/d/../..", b"/m/../a/b", b"/up", b"/up/", b"/up/b", b"/a/abs/d",
+    b"/a/abs", b"/a/abs/", b"/a/abs/../a", b"/a/tof/", b"/a/tof", b"/a/slashed", b"/a/slashed/", b"/sticky/mine", b"/sticky/mine/b",
+     b"/.a", b"/a/" + b"n" * 255, b"/a/" + b"n" * 256, b"/a/b/c/f/..", b"b/missing", b"/" + b"a/" * 2047 + b"a",
 ]  # fmt: skip
 
 
@@ -29,6 +31,13 @@ def task():
     assert task.call("chmod", b"/secret", 0o700) == 0
     assert task.call("symlink", b"a", b"/link") == 0
     assert task.call("symlink", b"loop", b"/loop") == 0
+    assert task.call("mkdir", b"/sticky", 0o1777) == 0
+    assert task.call("chmod", b"/sticky", 0o1777) == 0
+    for target, name in (
+        (b"a/../link/..", b"/up"), (b"/m", b"/a/abs"), (b"b/c/f", b"/a/tof"), (b"b/c/f/", b"/a/slashed"), (b"../a", b"/sticky/mine"),
+    ):  # fmt: skip
+        assert task.call("symlink", target, name) == 0
+    assert task.call("lchown", b"/sticky/mine", 500, 500) == 0
     return task
 
 
@@ -58,6 +67,9 @@ def test_what_it_answers_itself(task):
     assert found(task, b"/a/b/c/f").inode.is_regular
     assert found(task, b"/m/d/f").mount.fs is not task.fs.root.mount.fs
     assert found(task, b"/link", NOFOLLOW).inode.is_link
+    assert found(task, b"/link").inode is found(task, b"/a").inode
+    assert found(task, b"/link/b/../.././m/d/..").same(found(task, b"/m"))
+    assert found(task, b"/m/../..").same(found(task, b"/"))
     assert found(task, b"/a/b/c/missing") is None  # nobody has asked the file system
     assert walk.resolve(task, AT, b"/a/b/c/missing") == ENOENT
     assert found(task, b"/a/b/c/missing") == ENOENT
@@ -68,7 +80,7 @@ def test_what_it_answers_itself(task):
 
 
 def test_what_it_leaves(task):
-    for path in (b"", b"/link", b"/link/b", b"/a/..", b"/" + b"x" * 4096):
+    for path in (b"", b"/loop", b"/loop/x", b"/" + b"x" * 4096):
         assert found(task, path) is None, path[:20]
     task.fs.root.mount.revalidate = True
     assert found(task, b"/a") is None
