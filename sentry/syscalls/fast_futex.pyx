@@ -10,7 +10,6 @@ from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast, sleep
 
 from sentry.kernel.futex import wake_key
-from sentry.syscalls import sys_futex  # noqa: F401  (the plain handlers are registered first)
 
 cdef enum:
     EAGAIN = 11
@@ -50,8 +49,8 @@ cdef long futex(object task, GuestThread thread) except? -9001:
         return -EINVAL
     if addr >> 47:
         return -EFAULT
-    kernel = (<Task>task).kernel
-    key = (<size_t><PyObject *>(<Task>task).mm, addr)
+    kernel = (<Task?>task).kernel
+    key = (<size_t><PyObject *>(<Task?>task).mm, addr)
     if not waits:
         return wake_key(kernel, key, <int>value, bitset) if key in kernel.futexes else 0
     # Read here, not by the stub: whoever changes the word and wakes before we queue has to be noticed.

@@ -8,8 +8,6 @@ from sentry.kernel.signals cimport Pending, SigHand, StopState
 from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast
 
-from sentry.syscalls import sys_sched, sys_signal  # noqa: F401  (the plain handlers are registered first)
-
 from sentry.abi import signal
 
 cdef enum:
@@ -24,7 +22,7 @@ cdef int NSIG = signal.NSIG
 
 
 cdef long rt_sigprocmask(object task, GuestThread thread) except? -9001:
-    cdef Task t = <Task>task
+    cdef Task t = <Task?>task
     cdef int how = <int>thread.a[0]
     cdef const char *new = NULL
     cdef char *old = NULL
@@ -67,7 +65,7 @@ cdef long rt_sigaction(object task, GuestThread thread) except? -9001:
     cdef uint64_t fields[4]
     cdef uint64_t before[4]
     cdef tuple action
-    cdef SigHand sighand = (<Task>task).tg.sighand
+    cdef SigHand sighand = (<Task?>task).tg.sighand
     if thread.a[3] != 8:
         return -EINVAL
     if thread.a[1]:
