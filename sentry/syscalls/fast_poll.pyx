@@ -83,7 +83,7 @@ cdef long epoll_wait(object task, GuestThread thread) except? -9001:
         return -EBADF
     if type(file) is not EpollFile:
         return -EINVAL
-    epoll = <EpollFile>file
+    epoll = <EpollFile?>file
     if limit > MOST_EVENTS:
         limit = MOST_EVENTS
     memory = thread.output(1, EVENT_SIZE * limit)
