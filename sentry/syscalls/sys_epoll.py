@@ -6,7 +6,7 @@ from time import monotonic_ns
 from sentry.abi.errno import EBADF, EINTR, EINVAL, EPERM
 from sentry.abi.time import FOREVER, get_timespec
 from sentry.core.result import BLOCKED
-from sentry.core.syscall import Fd, Flags, InStruct, Int, Ptr, Size, syscall
+from sentry.core.syscall import Fd, Flags, InStruct, Int, OutStruct, Ptr, Size, syscall
 from sentry.core.waitq import Wait, WaitEntry
 from sentry.fs.epoll import EPOLLEXCLUSIVE, EXCLUSIVE_OK, EpollFile
 from sentry.kernel import signals
@@ -17,6 +17,7 @@ EVENT = Struct("<IQ")
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 MAX_EVENTS = 0x7FFFFFFF // 12
 BATCH = 1024
+CARRIED_EVENTS = 16  # answered by way of the stub, if the memory behind a shorter array is writable as well
 
 
 @syscall("epoll_create", 213, (Int,))
@@ -117,7 +118,7 @@ def get_mask(t, addr, size):
     return int.from_bytes(t.read(addr, 8), "little")
 
 
-@syscall("epoll_wait", 232, (Fd, Ptr, Int, Int), blocks=True)
+@syscall("epoll_wait", 232, (Fd, OutStruct(12 * CARRIED_EVENTS), Int, Int), blocks=True)
 def sys_epoll_wait(t, fd, addr, limit, timeout):
     return do_wait(t, fd, addr, limit, milliseconds(timeout), None)
 

@@ -28,6 +28,7 @@ from sentry.vfs.file import (
 
 POLLFD = Struct("<ihh")
 MASK_PAIR = Struct("<QQ")
+CARRIED = 16  # pollfds that the stub brings along, if the memory behind a shorter array is accessible as well
 SELECT_IN = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
 SELECT_OUT = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
 SELECT_EX = POLLPRI
@@ -161,7 +162,7 @@ def do_poll(t, addr, count, timeout, mask, left):
     return wait.begin(t, timeout)
 
 
-@syscall("poll", 7, (Ptr, U32, Int), blocks=True)
+@syscall("poll", 7, (InOutStruct(8 * CARRIED), U32, Int), blocks=True)
 def sys_poll(t, addr, count, timeout):
     return do_poll(t, addr, count, milliseconds(timeout), None, 0)
 

@@ -49,6 +49,7 @@ from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the
     fast_mm,
     fast_open,
     fast_path,
+    fast_poll,
     fast_rw,
     fast_signal,
     fast_stat,
