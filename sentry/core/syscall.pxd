@@ -11,4 +11,4 @@ cdef class Row:
     cdef public bint blocks, lasting
 
     @cython.locals(args=list, i=cython.long, v=object)
-    cpdef call(self, object t, tuple raw)
+    cpdef call(self, object t, object raw)

@@ -16,8 +16,19 @@ ctypedef long (*raw_t)(object task, GuestThread thread) noexcept
 
 cdef Kernel KERNEL = None
 cdef object READY = None  # Kernel.ready
+cdef long long TIMERS = 0  # Timers.seq, as seen last
 cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
 cdef Profile PROFILE = None
+
+
+cdef bint more() except -1:
+    """Whether the kernel's own loop has something to do: tasks have been woken, a timer has been set (the platform sleeps
+    until the first of those that it knows of), or it shall end."""
+    global TIMERS
+    if KERNEL.timers.seq != TIMERS:
+        TIMERS = KERNEL.timers.seq
+        return True
+    return KERNEL.stopping or bool(READY)
 
 
 cdef int serve(GuestThread thread) except -1:
@@ -43,21 +54,21 @@ cdef int serve(GuestThread thread) except -1:
         task.in_call = thread.nr
         waited(thread.nr)
         thread.sleeps()
-        return 2 if READY else 1
+        return 2 if more() else 1
     if result != SENT:
         if task.work:
             return back(task, result)
         thread.answer(result)
     if PROFILE is not None:
         PROFILE.replied()
-    return 2 if READY else 1
+    return 2 if more() else 1
 
 
 cdef int plain(Task task, GuestThread thread) except -1:
     KERNEL.system_call(task, thread)
     if task.wait is not None:
         thread.sleeps()
-    return 2 if READY or KERNEL.stopping else 1
+    return 2 if more() else 1
 
 
 cdef int back(Task task, long result) except -1:
