@@ -1,5 +1,6 @@
 """What tests import: where things are, root file systems, running the CLI (fixtures are in conftest.py)."""
 
+import copy
 import os
 import subprocess
 
@@ -24,6 +25,12 @@ class Stockade:
             timeout=timeout,
             **options,
         )
+
+    def on(self, *flags):
+        """The same with further global flags."""
+        other = copy.copy(self)
+        other.base = [*self.base, *flags]
+        return other
 
     def popen(self, *arguments, **options):
         """Starts `stockade ARGUMENTS` and returns the Popen."""

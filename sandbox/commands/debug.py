@@ -78,9 +78,9 @@ def show_tree(value, indent) -> None:
 
 
 def show_calls(calls) -> None:
-    rows = [("  CALL", "SERVED", "WAITED")]
-    rows += [(f"  {name}", str(row["calls"]), str(row["waits"])) for name, row in calls.items()]
-    rows.append(("  all", *(str(sum(row[key] for row in calls.values())) for key in ("calls", "waits"))))
+    rows = [("  CALL", "SERVED", "FAST", "WAITED")]
+    rows += [(f"  {name}", str(row["calls"]), str(row["fast"]), str(row["waits"])) for name, row in calls.items()]
+    rows.append(("  all", *(str(sum(row[key] for row in calls.values())) for key in ("calls", "fast", "waits"))))
     print_table(rows)
 
 

@@ -6,6 +6,7 @@ cdef enum:
     STAGES = 4
 
 cpdef void called(long nr) noexcept
+cdef void answered_fast(long nr) noexcept
 cpdef void waited(long nr) noexcept
 
 

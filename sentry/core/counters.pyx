@@ -29,6 +29,7 @@ WAIT = OF_WAIT  # one look for events, sleep included
 
 cdef uint64_t call_counts[SLOTS]
 cdef uint64_t wait_counts[SLOTS]
+cdef uint64_t fast_counts[SLOTS]
 
 
 cdef inline long slot(long nr) noexcept:
@@ -40,14 +41,23 @@ cpdef void called(long nr) noexcept:
     call_counts[slot(nr)] += 1
 
 
+cdef void answered_fast(long nr) noexcept:
+    """The same, and a fast handler has answered it."""
+    call_counts[slot(nr)] += 1
+    fast_counts[slot(nr)] += 1
+
+
 cpdef void waited(long nr) noexcept:
     """The call with number `nr` could not be answered at once: its task waits."""
     wait_counts[slot(nr)] += 1
 
 
 def counts():
-    """[(number, calls, waits)] of all numbers that were called; number -1 stands for those outside the table."""
-    return [(nr if nr < SLOTS - 1 else -1, call_counts[nr], wait_counts[nr]) for nr in range(SLOTS) if call_counts[nr]]
+    """[(number, calls, of them answered by fast handlers, waits)] of all numbers that were called; number -1 stands for
+    those outside the table."""
+    return [
+        (nr if nr < SLOTS - 1 else -1, call_counts[nr], fast_counts[nr], wait_counts[nr]) for nr in range(SLOTS) if call_counts[nr]
+    ]
 
 
 cdef class Profile:

@@ -35,9 +35,9 @@ class EventFile(AnonFile):
     def write(self, t, data, pos):
         if pos is not None:
             return -ESPIPE
-        if len(data) < 8:
+        if len(data) != 8:
             return -EINVAL
-        value = int.from_bytes(data[:8], "little")
+        value = int.from_bytes(data, "little")
         if value == LIMIT:
             return -EINVAL
         if self.count + value >= LIMIT:

@@ -23,6 +23,7 @@ cdef class Pipe:
     cdef public WaitQueue queue
     cdef public Inode inode
     cdef public object key
+    cdef public Chunk packet
 
     @cython.locals(chunk=Chunk, before=cython.long, start=cython.long, end=cython.long, have=cython.long, was_full=cython.bint)
     cpdef read(self, long count)

@@ -45,7 +45,7 @@ class Chunk:
 class Pipe:
     """The buffer between the ends. `queue` serves both: its wake-ups carry poll bits."""
 
-    __slots__ = ("chunks", "used", "slots", "readers", "writers", "reader_opens", "writer_opens", "queue", "inode", "key")
+    __slots__ = ("chunks", "used", "slots", "readers", "writers", "reader_opens", "writer_opens", "queue", "inode", "key", "packet")
 
     def __init__(self, inode, key=None):
         self.chunks = deque()
@@ -58,6 +58,7 @@ class Pipe:
         self.queue = WaitQueue()
         self.inode = inode
         self.key = key  # in FIFOS
+        self.packet = None  # what the last read ended with, if that was a packet
 
     def content(self) -> int:
         return sum(len(chunk.data) - chunk.offset for chunk in self.chunks)
@@ -67,6 +68,7 @@ class Pipe:
         if not chunks:
             return -EAGAIN if self.writers else b""
         was_full = self.used >= self.slots
+        self.packet = None
         parts = []
         while chunks and count:
             chunk = chunks[0]
@@ -81,6 +83,7 @@ class Pipe:
                 chunks.popleft()
                 self.used -= before
                 if chunk.packet:
+                    self.packet = chunk
                     break
             else:
                 chunk.offset = end
@@ -90,11 +93,11 @@ class Pipe:
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     def write(self, data, packet: bool) -> int:
-        if not self.readers:
-            return -EPIPE
         total = len(data)
         if not total:
             return 0
+        if not self.readers:
+            return -EPIPE
         done = 0
         chunks = self.chunks
         head = total % PAGE
@@ -191,7 +194,8 @@ class PipeFile(File):
         return -ESPIPE if pos is not None else self.pipe.read(count)
 
     def unread(self, data):
-        chunk = Chunk(data, False)
+        chunk = self.pipe.packet or Chunk(data, False)  # a packet is not read in part
+        self.pipe.packet = None
         self.pipe.chunks.appendleft(chunk)
         self.pipe.used += chunk.slots()
 

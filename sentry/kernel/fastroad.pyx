@@ -4,7 +4,7 @@
 
 from cpython.exc cimport PyErr_Occurred
 
-from sentry.core.counters cimport Profile, called, waited
+from sentry.core.counters cimport Profile, answered_fast, waited
 from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLEEPS, SLOW, GuestThread, dispatcher, fast_t, fast_table
 from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
@@ -47,7 +47,7 @@ cdef int serve(GuestThread thread) except -1:
         return plain(task, thread)
     if result == RAISED and PyErr_Occurred() != NULL:
         result = failed(task, thread.nr)
-    called(thread.nr)
+    answered_fast(thread.nr)
     if PROFILE is not None:
         PROFILE.handled(thread.nr)
     if result == SLEEPS:

@@ -44,9 +44,10 @@ def of_kernel(kernel) -> dict:
 
 
 def of_calls() -> dict:
-    """{name: {"calls": times served by the dispatcher, "waits": of them had to wait}}, the most frequent first."""
+    """{name: {"calls": times served by the dispatcher, "fast": of them by a fast handler, "waits": had to wait}}, the most
+    frequent first."""
     rows = sorted(counters.counts(), key=lambda row: -row[1])
-    return {name_of(nr): {"calls": calls, "waits": waits} for nr, calls, waits in rows}
+    return {name_of(nr): {"calls": calls, "fast": fast, "waits": waits} for nr, calls, fast, waits in rows}
 
 
 def set_profiling(kernel, on: bool) -> None:

@@ -176,7 +176,7 @@ cdef long ioctl(object task, GuestThread thread) except? -9001:
     if cmd == TCGETS or cmd == TIOCGWINSZ or cmd == TIOCGPGRP:
         return -ENOTTY if plain_kind(file) else SLOW
     if cmd == FIONREAD and type(file) is RegularFile and own_kind(file.inode):
-        left = <uint32_t>max(file.inode.size - file.pos, 0)
+        left = <uint32_t>(file.inode.size - file.pos)  # below 0 behind the end, as on Linux
         return 0 if thread.copy_out(thread.a[2], &left, 4) == 4 else -EFAULT
     return SLOW
 

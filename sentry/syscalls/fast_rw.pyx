@@ -212,7 +212,7 @@ cdef long pread64(object task, GuestThread thread) except? -9001:
     file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:
         return -EBADF
-    if type(file) is PipeFile:
+    if type(file) is PipeFile or type(file) is EventFile:
         return -ESPIPE
     if not readable(file):
         # of the types below none is without position
@@ -333,7 +333,7 @@ cdef long write_event(EventFile file, GuestThread thread, uint64_t count) except
     cdef uint64_t value
     if source == NULL:
         return SLOW
-    if count < 8:
+    if count != 8:
         return -EINVAL
     memcpy(&value, source, 8)
     if value == EVENT_LIMIT:
@@ -381,7 +381,7 @@ cdef long pwrite64(object task, GuestThread thread) except? -9001:
     file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:
         return -EBADF
-    if type(file) is PipeFile:
+    if type(file) is PipeFile or type(file) is EventFile:
         return -ESPIPE
     if not writable(file):
         return -EBADF if type(file) is RegularFile else SLOW

@@ -173,7 +173,7 @@ def sys_ioctl(t, fd, cmd, arg):
     kind = file.inode.mode & S_IFMT if file.inode is not None else 0
     if kind == S_IFREG and cmd == FIONREAD:
         file.inode.getattr()
-        t.write(arg, (max(file.inode.size - file.pos, 0) & 0xFFFFFFFF).to_bytes(4, "little"))
+        t.write(arg, (file.inode.size - file.pos & 0xFFFFFFFF).to_bytes(4, "little"))
         return 0
     if cmd == FIGETBSZ and kind in (S_IFREG, S_IFDIR):
         t.write(arg, (4096).to_bytes(4, "little"))

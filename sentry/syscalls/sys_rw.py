@@ -3,6 +3,7 @@
 from sentry.abi.errno import EBADF, EINVAL, EOPNOTSUPP, ESPIPE
 from sentry.abi.fs import S_IFIFO, S_IFMT, S_IFSOCK
 from sentry.core.syscall import Fd, Flags, InBuf, Int, Off, OutBuf, Ptr, Size, ULong, syscall
+from sentry.fs.eventfd import EventFile
 from sentry.syscalls.fileio import buffer, do_read, do_write, read_iov
 from sentry.vfs.file import O_APPEND, O_PATH
 
@@ -13,7 +14,7 @@ RWF_KNOWN = 63
 def positioned(file) -> bool:
     """Does pread make sense (FMODE_PREAD)?"""
     inode = file.inode
-    return inode is None or inode.mode & S_IFMT not in (S_IFIFO, S_IFSOCK)
+    return inode is None or (inode.mode & S_IFMT not in (S_IFIFO, S_IFSOCK) and type(file) is not EventFile)
 
 
 @syscall("read", 0, (Fd, OutBuf(2), Size), blocks=True)

@@ -127,7 +127,7 @@ class Sandbox:
 
     def stats(self, profile):
         self.profile = getattr(self, "profile", None) if profile is None else profile
-        calls = {"read": {"calls": 3, "waits": 1}, "getpid": {"calls": 20, "waits": 0}}
+        calls = {"read": {"calls": 3, "fast": 2, "waits": 1}, "getpid": {"calls": 20, "fast": 0, "waits": 0}}
         times = {"count": 2, "mean_ns": 1500.0, "total_ns": 3000, "below_ns": {"1024": 1, "2048": 1}}
         handlers = {"read": {"calls": 2, "mean_ns": 1500.0, "total_ns": 3000}}
         return {

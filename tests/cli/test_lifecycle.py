@@ -175,11 +175,11 @@ def test_many_at_once(cli, bundle):
 def test_debug_stats(cli, bundle):
     assert cli("run", "--detach", "--bundle", bundle("sleep"), "c").returncode == 0
     stats = json.loads(cli("debug", "--stats", "--json", "c").stdout)
-    assert stats["calls"]["getpid"] == {"calls": 20, "waits": 0}
+    assert stats["calls"]["getpid"] == {"calls": 20, "fast": 0, "waits": 0}
     assert stats["profile"] is None
     lines = [line.split() for line in cli("debug", "--stats", "c").stdout.splitlines()]
     assert ["uptime:", "2.5", "s"] in lines
-    assert ["all", "23", "1"] in lines
+    assert ["all", "23", "2", "1"] in lines
     assert ["no", "room:", "1"] in lines
     assert not any("profile:" in line for line in lines)
     assert cli("debug", "--profile", "on", "c").stdout == ""

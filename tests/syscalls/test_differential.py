@@ -20,7 +20,7 @@ TIMEOUT = 100
 PROGRAMS = sorted(os.path.basename(path)[:-2] for path in glob.glob(f"{GUESTS}/*.c"))
 
 # Programs about files run on the overlay root too, and in a directory of the host that the gofer serves.
-FILE_PROGRAMS = ("files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
+FILE_PROGRAMS = ("files", "random_files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
 
 
 CAPABILITIES = """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
@@ -129,6 +129,36 @@ def test_native_is_sound(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_same_as_native(stockade, tmp_path, program):
     compare(native(program), sandboxed(stockade, tmp_path, program, "/tmp/here"))
+
+
+def test_random_files_without_fast_handlers(stockade, tmp_path):
+    """Traced calls all go to the plain handlers."""
+    traced = stockade.on("--strace", "--debug-log", str(tmp_path / "log"))
+    compare(native("random_files"), sandboxed(traced, tmp_path, "random_files", "/tmp/here"))
+
+
+FAST = """read write pread64 pwrite64 lseek dup dup2 dup3 close open openat fcntl ioctl stat lstat fstat newfstatat access readlink
+    getcwd getdents64""".split()
+
+
+def test_random_files_take_the_fast_road(stockade, platform, tmp_path):
+    """Most calls of the program are answered by fast handlers, and each of these is used."""
+    if platform != "systrap":
+        pytest.skip("all calls go to the plain handlers")
+    (tmp_path / "bundle").mkdir()
+    script = "cd /tmp && /guests/random_files > /dev/null && echo done && read line"
+    config = guest_config(rootfs("busybox"), "/", ["sh", "-c", script])
+    (tmp_path / "bundle" / "config.json").write_text(json.dumps(config))
+    name = f"{tmp_path.name}-fast"
+    with stockade.popen(
+        "run", "--bundle", str(tmp_path / "bundle"), name, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == b"done\n"
+        calls = json.loads(stockade("debug", "--stats", "--json", name).stdout)["calls"]
+        process.communicate(b"\n", timeout=30)
+    shares = {call: calls[call]["fast"] / calls[call]["calls"] for call in FAST if call in calls}
+    assert sum(calls[call]["fast"] for call in FAST if call in calls) > 0.6 * sum(calls[call]["calls"] for call in FAST if call in calls)
+    assert min(shares.values()) > 0.2 and len(shares) >= 17, shares
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name in FILE_PROGRAMS])
