@@ -5,13 +5,6 @@
 #include <linux/futex.h>
 #include "stub.h"
 
-static inline uint64_t rdtsc(void)
-{
-	uint32_t lo, hi;
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
-
 /* The time, and into the context the CPU, whose number Linux keeps in TSC_AUX. */
 static inline uint64_t stamp(struct st_ctx *c)
 {
@@ -123,14 +116,15 @@ static inline int post(struct st_ctx *c, uint32_t slot)
 /* A Sentry that slept (`rang`) may be woken on this CPU: then a spin only keeps it from answering. */
 static inline void wait_turn(struct st_ctx *c, int rang)
 {
-	uint64_t limit = rang ? 0 : SHARED->spin, start = 0;
+	uint64_t limit = rang ? 0 : SHARED->spin, start = 0, now;
 	for (uint32_t i = 0; limit; i++) {
 		if (__atomic_load_n(&c->turn, __ATOMIC_ACQUIRE) == ST_TURN_STUB)
 			return;
 		if (i >= SPIN_FIRST) {
+			now = stamp(c);
 			if (!start)
-				start = rdtsc();
-			else if (rdtsc() - start > limit)
+				start = now;
+			if (now - start > limit || c->cpu == *(volatile uint32_t *)&SHARED->cpu)
 				break;
 			if (__atomic_load_n(&c->park, __ATOMIC_RELAXED))
 				break;

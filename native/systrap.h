@@ -233,7 +233,8 @@ static inline uint32_t st_place(const volatile struct st_part *p, const uint64_t
 
 struct st_shared {
 	uint32_t sleeping; /* the dispatcher sleeps: ring the doorbell */
-	uint32_t pad0[15];
+	uint32_t cpu;      /* where it was last: a stub there must not spin, it would keep it from answering */
+	uint32_t pad0[14];
 	uint32_t spin;     /* TSC ticks that a stub waits before it sleeps */
 	uint32_t sites;    /* call sites are rewritten: GS is ours unless the guest sets it */
 	uint32_t pad1[14];

@@ -36,6 +36,15 @@ static inline uint64_t sh_tsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/* And the number of this CPU. */
+static inline uint64_t sh_tscp(uint32_t *cpu)
+{
+	uint32_t lo, hi, aux;
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+	*cpu = aux & 0xfff;
+	return (uint64_t)hi << 32 | lo;
+}
+
 static inline int64_t sh_now(void)
 {
 	struct timespec t;

@@ -19,7 +19,7 @@ from sentry.platform.systrap_host cimport (
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now,
-    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_turn, sh_unmap_context, sh_vdso_symbol,
+    sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
@@ -380,7 +380,7 @@ cdef class Platform(Registry):
         handed out, or other things want a look. 1: events were served."""
         cdef int at
         cdef unsigned last = 0
-        cdef uint32_t idle = 0, served = 0
+        cdef uint32_t idle = 0, served = 0, cpu = 0
         cdef uint64_t start = 0, now
         while True:
             at = sh_look(self.hot_ctx, last, self.entries, self.nentries)
@@ -410,7 +410,9 @@ cdef class Platform(Registry):
             if idle & 127 == 0 and sh_tsc() - self.woke < self.poll_every * 4:
                 sh_yield()  # the kernel may have put the one that was woken behind us
             if idle & 7 == 0:
-                now = sh_tsc()
+                now = sh_tscp(&cpu)
+                if cpu != self.shared.cpu:
+                    sh_write32(&self.shared.cpu, cpu)
                 if idle == 8:
                     start = now - <uint64_t>(8 * self.pause)
                 if now - start > ticks or now - self.last_poll > self.poll_every:

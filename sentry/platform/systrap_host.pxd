@@ -138,6 +138,7 @@ cdef extern from "systrap.h":
         uint32_t shifted
         uint32_t slow_clock
         uint32_t sleeping
+        uint32_t cpu
         uint32_t spin
         uint32_t sites
         uint8_t fp_sw[48]
@@ -167,6 +168,7 @@ cdef extern from "systrap_host.h":
         epoll_event_data data
 
     uint64_t sh_tsc() nogil
+    uint64_t sh_tscp(uint32_t *cpu) nogil
     int64_t sh_now() nogil
     uint32_t sh_turn(st_ctx *c) nogil
     uint32_t sh_read32(uint32_t *p) nogil
