@@ -120,6 +120,14 @@ static inline int post(struct st_ctx *c, uint32_t slot)
 
 #define SPIN_FIRST 64 /* looks before the first look at the clock, about 1.5 µs */
 
+static inline uint64_t rdtscp(uint32_t *cpu) /* Linux keeps the CPU's number in TSC_AUX */
+{
+	uint32_t lo, hi, aux;
+	__asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+	*cpu = aux & 0xfff;
+	return (uint64_t)hi << 32 | lo;
+}
+
 /* A Sentry that slept (`rang`) may be woken on this CPU: then a spin only keeps it from answering. */
 static inline void wait_turn(struct st_ctx *c, int rang)
 {
@@ -128,9 +136,12 @@ static inline void wait_turn(struct st_ctx *c, int rang)
 		if (__atomic_load_n(&c->turn, __ATOMIC_ACQUIRE) == ST_TURN_STUB)
 			return;
 		if (i >= SPIN_FIRST) {
+			/* On the dispatcher's own CPU a spin only keeps it from answering. */
+			uint32_t cpu;
+			uint64_t now = rdtscp(&cpu);
 			if (!start)
-				start = rdtsc();
-			else if (rdtsc() - start > limit)
+				start = now;
+			if (now - start > limit || cpu == SHARED->cpu)
 				break;
 			if (__atomic_load_n(&c->park, __ATOMIC_RELAXED))
 				break;

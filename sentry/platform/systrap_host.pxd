@@ -140,6 +140,7 @@ cdef extern from "systrap.h":
         uint32_t sleeping
         uint32_t spin
         uint32_t sites
+        uint32_t cpu
         uint8_t fp_sw[48]
         st_row rows[512]
 
