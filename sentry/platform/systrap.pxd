@@ -21,6 +21,7 @@ cdef class Platform(Registry):
     cdef double ticks_per_ns
     cdef double spin_below  # an average gap longer than this many ticks is slept through
     cdef uint64_t spin_for  # ticks
+    cdef uint64_t breed_after, took  # ticks from the taking of a fresh address space to the making of the next; when that was
     cdef bint spinning
     cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every

@@ -44,6 +44,7 @@ cdef enum:
     MAX_EVENTS = 32
 
 cdef int64_t MS = 1000000
+cdef double CLONE_LOOK = 400000  # ns that a clone is waited for without sleep
 cdef double WAKING = 80000  # ns from the wake-up of a thread to its next call, at most
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
@@ -175,6 +176,7 @@ cdef class Platform(Registry):
         self.pause = 24 * self.ticks_per_ns
         # About as long as the wake-up that a spin saves: 55 µs and more from one CPU to another here.
         self.spin_below = 60000 * self.ticks_per_ns
+        self.breed_after = <uint64_t>(700000 * self.ticks_per_ns)
         self.spin_for = <uint64_t>(90000 * self.ticks_per_ns)
         error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
         if error < 0:
@@ -229,6 +231,7 @@ cdef class Platform(Registry):
             sh_unmap_context(<void *><uintptr_t>context[0])
             os.close(context[1])
         self.spare = []
+        self._unmap_unused()
         self.pool = []
         for fd in (self.listener, self.bell, self.epoll, self.shared_fd):
             if fd >= 0:
@@ -289,6 +292,7 @@ cdef class Platform(Registry):
         cdef Thread thread
         if self.pool:
             thread = self.pool.pop(0)
+            self.took = sh_tsc()
             self.later.append((done, (thread, 0)))
             return
         if self.seed is None:
@@ -583,6 +587,11 @@ cdef class Platform(Registry):
                 continue
             if limit >= 0 and sh_now() >= limit:
                 break
+            if self.clones and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
+                # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
+                sh_yield()
+                self._poll(0)
+                continue
             if may_spin:
                 now = <int64_t>sh_tsc()
                 if not idle_since:
@@ -595,11 +604,15 @@ cdef class Platform(Registry):
                     self.failed_spins = 24
                     self.no_spin_until = sh_tsc() + 100 * self.poll_every
             if self.seed is not None and not self.seed_busy:
-                if <int>len(self.pool) < self.pool_target:
+                # Not at once: whoever took the last one has more to do with us now, and wants the CPUs.
+                if <int>len(self.pool) < self.pool_target and (not self.pool or sh_tsc() - self.took > self.breed_after):
                     self._breed()
                     continue
                 if len(self.spare) < 2:
                     self._spare_context()
+            if self.unused:
+                self._unmap_unused()
+                continue
             self._sleep(limit)
             idle_since = 0
         self.handed = self.ready
@@ -616,8 +629,8 @@ cdef class Platform(Registry):
             timeout = max(0, limit - sh_now())
         if self.interrupting or self.clones:
             timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
-        if self.slot_waits:
-            timeout = MS
+        if self.slot_waits or self.seed is not None and not self.seed_busy and <int>len(self.pool) < self.pool_target:
+            timeout = MS if timeout < 0 else min(timeout, MS)
         self._settle()
         for i in range(SH_HOT):
             if self.hot[i] is not None:

@@ -103,7 +103,12 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             return stranger(host, n)
         if sh_notif_addfd(host.listener, n.id, clone.memfd) < 0:
             return 0  # killed meanwhile: _check finds out
-        space = host._new_space(n.pid, clone.base)
+        try:
+            space = host._new_space(n.pid, clone.base)
+        except OSError as error:  # no descriptors left; without its memory the child ends itself, and _lost_clone tells the parent
+            log.warning(f"host process {n.pid} given up: {error}")
+            sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
+            return 0
         os.close(clone.memfd)
         clone.memfd = -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)

@@ -112,14 +112,17 @@ cdef class Registry:
     cdef list later  # (callback, arguments) to run from wait
     cdef list interrupting, slot_waits
     cdef list spare  # (base, fd) of fresh context memory
+    cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
     cdef uint64_t woke  # TSC when a stub that slept was woken last
+    cdef uint64_t cloning  # TSC at the start of the last clone
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event
     cdef int woken  # CPU of a stub that slept when it got its answer, or -1
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 
+    cdef int _unmap_unused(self) except -1
     cdef int _add_space(self, AddressSpace space) except -1
     cdef int _remove_space(self, AddressSpace space) except -1
     cdef int _heat(self, Thread thread) except -1

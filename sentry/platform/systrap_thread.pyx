@@ -576,6 +576,7 @@ cdef class Thread(GuestThread):
         cdef Clone clone = self.clone
         clone.granted = False
         clone.since = sh_now()
+        self.platform.cloning = sh_tsc()
         self.ctx.word = clone.nonce
         self.ctx.addr = <uint64_t>clone.slot
         self.ctx.result = 0
@@ -636,6 +637,7 @@ cdef class Thread(GuestThread):
         child.ctx.known = 0
         child.ctx.stepped = 0
         child._inherit(self)
+        self.platform.gap *= 0.5  # both will call soon
         self.platform.later.append((clone.done, (child, 0)))
         return 0
 
@@ -791,7 +793,7 @@ cdef class AddressSpace:
         """Drop what the address space holds, but its host process id (a zombie's, until reaped)."""
         self.platform._remove_space(self)
         if self.base != NULL:
-            sh_unmap_context(self.base)
+            self.platform.unused.append(<uintptr_t>self.base)
             self.base = NULL
         self.threads = []
         self.slots = []
@@ -816,6 +818,7 @@ cdef class Registry:
         self.interrupting = []
         self.slot_waits = []
         self.spare = []
+        self.unused = []
         self.nonces = b""
         self.hot = [None] * SH_HOT
         self.gap = 1e9
@@ -842,6 +845,14 @@ cdef class Registry:
         error = sh_new_context(&clone.base, &clone.memfd)
         if error:
             return -error if error in (-errno.ENOMEM, -errno.EAGAIN) else errno.EAGAIN
+        return 0
+
+    cdef int _unmap_unused(self) except -1:
+        """Drop the context memory of address spaces that are gone: done when nobody waits for anything else."""
+        cdef list unused = self.unused
+        self.unused = []
+        for address in unused:
+            sh_unmap_context(<void *><uintptr_t>address)
         return 0
 
     def _spare_context(self):

@@ -5,6 +5,7 @@ from sentry.core.syscall import Fd, Flags, Ptr, Str, syscall
 from sentry.kernel.exec import AT_FDCWD, MAX_ARG_STRLEN, do_execve
 
 MAX_STRINGS = 0x7FFFFFFF
+WINDOW = 8192  # bytes of strings read at once
 AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = 0x100, 0x1000
 
 
@@ -12,6 +13,7 @@ def read_strings(t, addr):
     """A null-terminated array of strings; list of bytes or -errno. A null array is an empty one."""
     strings = []
     total = 0
+    start, window = 0, b""  # what was read last: the strings mostly follow each other
     while addr:
         chunk = t.read_upto(addr, min(4096 - (addr & 4095) & -8 or 8, 4096))
         if len(chunk) < 8:
@@ -20,7 +22,10 @@ def read_strings(t, addr):
             pointer = int.from_bytes(chunk[i : i + 8], "little")
             if not pointer:
                 return strings
-            text = t.read_cstr(pointer, MAX_ARG_STRLEN)
+            if not start <= pointer < start + len(window):
+                start, window = pointer, t.read_upto(pointer, WINDOW)
+            end = window.find(0, pointer - start)
+            text = window[pointer - start : end] if end >= 0 else t.read_cstr(pointer, MAX_ARG_STRLEN)
             total += len(text) + 9
             if len(text) >= MAX_ARG_STRLEN or total > 6 << 20:
                 return -E2BIG
