@@ -253,7 +253,8 @@ def ended(patches) -> None:
     before = patches.before
     seen = {}
     for at, count in patches.counts.items():
-        n = (MANY if count is None else count) - before.get(at, 0)
+        earlier = before.get(at, 0)
+        n = (MANY if count is None else count) - (MANY if earlier is None else earlier)
         if n <= 0:
             continue
         for start, end, known, offset in patches.texts:
