@@ -20,11 +20,13 @@ from bisect import bisect_left, bisect_right
 
 from sentry.core import log
 from sentry.mm.functions import Library, read
+from sentry.mm.hugepages import HUGE, collapse
 from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, PAGE
 
 READ_EXEC = 5
 SLOT = 32
 COPY_LIMIT = 16 << 20  # bytes of a segment that is copied
+HUGE_FROM = 512 << 10  # bytes of code: a shorter one wastes more of a huge page than it gains
 TOTAL_LIMIT = 64 << 20  # of all copies that new processes get
 MOST_SITES = 250  # of a copy: what fits into two pages of trampolines
 MOST_KNOWN = 4096  # sites of a file that are counted
@@ -89,6 +91,13 @@ class Image:
         done = 0
         while done < length:
             done += os.write(self.fd, memoryview(memory)[done:])
+        if length >= HUGE_FROM:
+            size = -(-length // HUGE) * HUGE
+            os.ftruncate(self.fd, size)
+            error = collapse(self.fd, size)
+            if error:
+                os.ftruncate(self.fd, length)
+                log.once("huge code", log.INFO, f"copies of code are not in huge pages: errno {error}")
         fcntl.fcntl(self.fd, F_ADD_SEALS, SEALS)
 
     def __del__(self):
@@ -163,11 +172,8 @@ class Images:
         if len(self.never) < 1 << 16:
             self.never.add((st.st_dev, st.st_ino))
 
-    def image(self, fd: int) -> "Image | None":
+    def image(self, known, fd: int) -> "Image | None":
         """The copy that a mapping of this file gets, made now if its time has come."""
-        known = self.library.file(fd)
-        if known is None:
-            return None
         if known.image is None:
             if known.fresh and (known.runs >= RUNS or known.fresh >= TRAPS):
                 self.make(known, fd)
@@ -224,17 +230,18 @@ class Images:
     # -- a file is mapped
     def room(self, fd: int) -> int:
         """Bytes to be left free below the file's lowest segment."""
-        image = self.image(fd)
+        known = self.library.file(fd)
+        image = self.image(known, fd) if known is not None else None
         return image.room if image is not None else 0
 
     def attach(self, mm, fd: int, start: int, length: int, offset: int) -> list:
         """The area [start, start + length), just entered, is a private mapping of the file at `offset`, to read and
         execute. Operations that map the copy instead, entered in mm.patches; [] if there is none or no room."""
         patches = mm.patches
-        image = self.image(fd)
         known = self.library.file(fd)
         if known is None:
             return []
+        image = self.image(known, fd)
         known.part = (offset, length)
         if len(patches.texts) < MOST_ATTACHED:
             patches.texts.append((start, start + length, known, offset))
