@@ -265,7 +265,8 @@ class MM:
             else:
                 below = 0x80000000 if flags & 0x40 else None
                 room = 0
-                if file is not None and offset == 0 and self.patches is not None and not below:
+                # MAP_DENYWRITE, which means nothing to the kernel, marks the mappings of the dynamic linker.
+                if flags & 0x800 and offset == 0 and file is not None and self.patches is not None and not below:
                     room = task.kernel.patcher.room(task, file)
                 addr = self.free_range(length + room, below)
                 if addr is None:
