@@ -32,6 +32,7 @@ COMPILED = [
     "sentry/kernel/signals.py",
     "sentry/kernel/signals_frame.py",
     "sentry/kernel/task.py",
+    "sentry/mm/images.py",
     "sentry/mm/manager.py",
     "sentry/mm/vma.py",
     "sentry/net/socket.py",

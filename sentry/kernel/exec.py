@@ -179,8 +179,6 @@ class Exec:
         task, layout = self.task, self.layout
         mm = layout.mm
         mm.aspace = thread.aspace
-        if task.kernel.patcher is not None:
-            mm.patches = task.kernel.patcher.new_record()
         exit.leave_memory(task)
         thread.task = task
         task.thread = thread

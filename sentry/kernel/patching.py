@@ -10,6 +10,7 @@ from sentry.abi.errno import EINTR
 from sentry.core import log
 from sentry.kernel.hooks import TASK_EXIT
 from sentry.mm.functions import Library
+from sentry.mm.images import Images
 from sentry.mm.patches import READ_EXEC, Patches
 from sentry.platform.base import OP_MPROTECT, PAGE, MemFault
 
@@ -31,6 +32,7 @@ class Patcher:
         self.kernel = kernel
         self.entry = kernel.platform.entry
         self.library = Library()
+        self.images = Images(self.library, self.entry)
         self.trapped_calls = 0
         self.seen = 0
         self.rewritten = 0
@@ -38,12 +40,20 @@ class Patcher:
 
     def statistics(self) -> dict:
         """Counts since the start, over all address spaces (a site counts once in each program that executes it):
-        traps (calls that came by a trap), seen, patched, refused {reason: sites}."""
-        return {"traps": self.trapped_calls, "seen": self.seen, "patched": self.rewritten, "refused": dict(self.refused)}
+        traps (calls that came by a trap), seen, patched, refused {reason: sites}; copies: see Images.statistics."""
+        return {
+            "traps": self.trapped_calls, "seen": self.seen, "patched": self.rewritten, "refused": dict(self.refused),
+            "copies": self.images.statistics(),
+        }  # fmt: skip
 
     def new_record(self) -> Patches:
         """For a fresh address space."""
         return Patches(self.entry)
+
+    def room(self, task, file) -> int:
+        """Bytes to be left free below the lowest segment of this file, for the trampolines of its copy."""
+        mapping = file.host_mapping(task, False, False)
+        return 0 if isinstance(mapping, int) else self.images.room(mapping[0])
 
     # -- a call has trapped
     def trapped(self, task, thread) -> bool:
@@ -166,7 +176,7 @@ class Patcher:
         if at == rip:
             return fault
         if fault[0] == SIGTRAP:
-            if at in patches.starts:
+            if patches.jumps(at):
                 # The step was the jump, of which the program knows nothing: the next one ends where it expects.
                 thread.resume()
                 return None
@@ -226,7 +236,7 @@ def others_parked(task) -> bool:
 def resume_point(task) -> None:
     """The thread is about to go on at `regs.rip`, which may be between displaced instructions."""
     patches = task.mm.patches
-    if patches is not None and patches.sites:
+    if patches is not None and (patches.sites or patches.images):
         regs = task.thread.regs
         regs.rip = patches.resume_rip(regs.rip, bool(regs.eflags & TRAP_FLAG))
 

@@ -10,6 +10,7 @@ from struct import Struct, error as StructError, pack
 
 from sentry.mm import decode
 from sentry.mm.elf import EHDR, EM_X86_64, PHDR, PT_LOAD
+from sentry.platform.base import PAGE
 
 PT_GNU_EH_FRAME = 0x6474E550
 SHDR = Struct("<IIQQQQIIQQ")
@@ -186,26 +187,59 @@ class Shape:
         return out
 
 
+class Known:
+    """What is known of a file's code. shapes: {offset: Shape, or why there is none}; traps:
+    {offset of a `syscall`: trapped calls of programs that have ended}; `fresh` of them were at sites that the copy does
+    not know of, and `runs` programs had such; `part`: (offset, length) that they mapped."""
+
+    __slots__ = ("parsed", "shapes", "stamp", "traps", "fresh", "runs", "part", "image", "looked")
+
+    def __init__(self, stamp):
+        self.stamp = stamp
+        self.parsed = None
+        self.shapes = {}
+        self.traps = {}
+        self.fresh = self.runs = 0
+        self.part = None
+        self.image = None
+        self.looked = frozenset()  # sites that were considered for the copy
+
+    def functions(self, fd: int) -> Functions:
+        if self.parsed is None:
+            self.parsed = Functions(fd)
+        return self.parsed
+
+    def lead(self, fd: int) -> int:
+        """Bytes from the lowest segment to the one that is mapped as `part`; -1: that is not known."""
+        offset = self.part[0]
+        loads = self.functions(fd).loads
+        code = [load for load in loads if load[3]]
+        if len(code) != 1 or code[0][1] & -PAGE != offset:
+            return -1
+        lead = (code[0][0] & -PAGE) - (min(load[0] for load in loads) & -PAGE)
+        return lead if 0 <= lead < 1 << 30 else -1
+
+
 class Library:
     """What is known about the code of files, for all address spaces of a sandbox, so that no file is decoded twice.
     A file is known by its identity and by what changes when it is written."""
 
-    FILES = 64  # remembered at most
+    FILES = 256  # remembered at most
 
     def __init__(self):
-        self.files = {}  # stamp -> [Functions, {offset of a site: Shape or str}]
+        self.files = {}  # stamp -> Known
 
-    def file(self, fd: int) -> "list | None":
+    def file(self, fd: int) -> "Known | None":
         try:
             st = os.fstat(fd)
         except OSError:
             return None
-        stamp = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns)
+        stamp = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
         known = self.files.get(stamp)
         if known is None:
             if len(self.files) >= self.FILES:
                 self.files.pop(next(iter(self.files)))
-            known = self.files[stamp] = [Functions(fd), {}]
+            known = self.files[stamp] = Known(stamp)
         return known
 
     def shape(self, fd: int, offset: int) -> "Shape | str":
@@ -213,12 +247,12 @@ class Library:
         known = self.file(fd)
         if known is None:
             return "no file"
-        functions, sites = known
+        sites = known.shapes
         shape = sites.get(offset)
         if shape is None:
             if len(sites) > 65536:
                 sites.clear()
-            shape = sites[offset] = self.analyse(fd, functions, offset)
+            shape = sites[offset] = self.analyse(fd, known.functions(fd), offset)
         return shape
 
     @staticmethod

@@ -62,6 +62,20 @@ class Layout:
         return 0
 
 
+    def patched(self, t, file, image, bias) -> None:
+        """Map a patched copy of the image's code where there is one. To be called when all has been laid out."""
+        fd = file.host_mapping(t, False, False)[0]
+        for seg in image.segments:
+            start, offset = (bias + seg.vaddr) & -PAGE, seg.offset - (seg.vaddr & (PAGE - 1))
+            area = self.mm.find(start)
+            if seg.prot != 5 or area is None or (area.start, area.prot, area.offset) != (start, 5, offset) or area.backing is not file:
+                continue
+            ops = t.kernel.patcher.images.attach(self.mm, fd, start, area.end - start, offset)
+            if ops:
+                self.ops.remove((OP_MMAP_FD, start, area.end - start, 5, False, fd, offset))
+                self.ops += ops
+
+
 def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure, host) -> "Layout | int":
     """Lay out `image` (and its interpreter) with its arguments. `host`: hardware facts for the auxiliary vector,
     a dict with hwcap, hwcap2, minsigstksz (ints)."""
@@ -85,7 +99,8 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
     entry = image.entry + bias
     if not error and interp is not None:
         length = page_up(interp.high - interp.low)
-        base = (mm.free_range(length + interp.align) & -interp.align) - interp.low
+        room = t.kernel.patcher.room(t, interp_file) if t.kernel.patcher is not None else 0
+        base = (mm.free_range(length + interp.align + room) + room & -interp.align) - interp.low
         error = layout.segments(t, interp_file, interp, base)
         entry = interp.entry + base
         if interp.type != ET_DYN:
@@ -104,6 +119,12 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
     stack_start = stack_top - stack_size
     layout.ops.append((OP_MMAP_ANON, stack_start, stack_size, 3, True))
     mm.map(VMA(stack_start, stack_top, 3, name=b"[stack]", flags=VMA.GROWSDOWN | VMA.NORESERVE))
+
+    if t.kernel.patcher is not None:
+        mm.patches = t.kernel.patcher.new_record()
+        layout.patched(t, file, image, bias)
+        if interp is not None:
+            layout.patched(t, interp_file, interp, base)
 
     # The strings at the top, then the vectors (System V ABI, "Initial Process Stack").
     at = stack_top - 8

@@ -76,6 +76,8 @@ class MM:
         self.users -= 1
         if self.users:
             return
+        if self.patches is not None:
+            self.patches.ended()
         vmas, self.vmas = self.vmas, VMAList()
         for area in vmas:
             area.drop()
@@ -137,7 +139,7 @@ class MM:
         if self.first:
             ops, self.first = self.first + ops, []
             start = min(start, min(op[1] for op in ops))
-            end = max(end, max(op[1] + PAGE for op in ops))
+            end = max(end, max(op[1] + (op[2] if op[0] in (OP_MMAP_FD, OP_MUNMAP) else PAGE) for op in ops))
         item = Pending(task, start, end, ops, value, fresh, then)
         for other in self.pending:
             if other.start < end and start < other.end:
@@ -240,7 +242,7 @@ class MM:
     def peek(self, addr: int, length: int) -> bytes:
         """As AddressSpace.read_upto, with the bytes of rewritten call sites as they were."""
         data = self.aspace.read_upto(addr, length)
-        if self.patches is not None and self.patches.sites:
+        if self.patches is not None and (self.patches.sites or self.patches.images):
             data = self.patches.original(addr, data)
         return data
 
@@ -262,9 +264,14 @@ class MM:
                 addr = hint
             else:
                 below = 0x80000000 if flags & 0x40 else None
-                addr = self.free_range(length, below)
+                room = 0
+                # MAP_DENYWRITE, which means nothing to the kernel, marks the mappings of the dynamic linker.
+                if flags & 0x800 and offset == 0 and file is not None and self.patches is not None and not below:
+                    room = task.kernel.patcher.room(task, file)
+                addr = self.free_range(length + room, below)
                 if addr is None:
                     return -ENOMEM
+                addr += room
         shared = flags & MAP_TYPE in (MAP_SHARED, MAP_SHARED_VALIDATE)
         if not self.room(task, length, not shared and bool(prot & PROT_WRITE)):
             return -ENOMEM
@@ -279,6 +286,8 @@ class MM:
             if isinstance(mapping, int):
                 return mapping
             fd, may_write = mapping
+            if shared and may_write and self.patches is not None:
+                task.kernel.patcher.images.written(fd)
             may_write = may_write or not shared
         elif shared:
             try:
@@ -295,7 +304,13 @@ class MM:
             ops = [(OP_MMAP_FD, addr, length, prot, shared and may_write, fd, offset)]
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
-        return self.submit(task, addr, addr + length, ops, addr, (addr, addr + length))
+        low = addr
+        if prot == 5 and not shared and file is not None and self.patches is not None:
+            patched = task.kernel.patcher.images.attach(self, fd, addr, length, offset)
+            if patched:
+                ops = patched
+                low = ops[0][1]
+        return self.submit(task, low, addr + length, ops, addr, (addr, addr + length))
 
     def munmap(self, task, addr, length):
         end = addr + length

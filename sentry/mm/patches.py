@@ -15,7 +15,8 @@ Changes are lists of memory operations that a thread of the address space carrie
 memory until they are done; `MM.submit` keeps operations on one range in order.
 """
 
-from sentry.platform.base import OP_MMAP_ANON, OP_MPROTECT, OP_POKE, OP_WRITE, PAGE
+from sentry.mm import images
+from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MUNMAP, OP_POKE, OP_WRITE, PAGE
 
 READ_EXEC, ALL = 5, 7
 SLOT = 32  # bytes of a trampoline: 19 of displaced instructions at most, 7 + 6 of our own
@@ -88,6 +89,9 @@ class Patches:
         self.inside = {}  # address of a displaced instruction but the first -> its place in the trampoline
         self.words = {}  # address -> the 8 bytes there, for words that hold a part of a jump
         self.pages = {}  # address -> Hidden
+        self.images = []  # mm.images.Attached; the pages of their trampolines are in `pages` as well
+        self.texts = []  # (start, end, mm.functions.Known, offset in the file) of code
+        self.before = {}  # `counts` at the fork that made this
         self.stepped = set()  # starts that were a breakpoint for a moment
         self.busy = False  # a rewriting is being carried out
         self.forks = 0  # under way: their copy must meet no half-done work
@@ -103,6 +107,9 @@ class Patches:
             new.pages[page] = twin = Hidden(page)
             twin.used = hidden.used
             twin.sites = hidden.sites.copy()
+        new.images = [image.copy() for image in self.images]
+        new.texts = self.texts.copy()
+        new.before = self.counts.copy()
         return new
 
     # -- addresses
@@ -110,7 +117,12 @@ class Patches:
         """The address in the program's own code for one in a trampoline: of the same instruction, or behind the
         displaced ones of the `syscall`."""
         page = self.pages.get(rip & -PAGE)
-        site = page.sites.get((rip & PAGE - 1) // SLOT) if page is not None else None
+        if page is None:
+            return rip
+        for image in self.images:
+            if image.low <= rip < image.high:
+                return image.guest_rip(rip)
+        site = page.sites.get((rip & PAGE - 1) // SLOT)
         if site is None:
             return rip
         return site.guest_rip(rip)
@@ -118,9 +130,23 @@ class Patches:
     def resume_rip(self, rip: int, stepping: bool) -> int:
         """Where a thread that shall go on at `rip` can do so. stepping: with the trap flag set; then a jump to the
         trampoline would be one step too many."""
+        for image in self.images:
+            if image.start <= rip < image.end and image.live:
+                at = rip - image.start
+                slot = image.image.slots.get(at) if stepping else None
+                if slot is None:
+                    slot = image.image.inside.get(at)
+                if slot is not None:
+                    return image.low + slot
         if stepping and rip in self.starts:
             return self.starts[rip].slot
         return self.inside.get(rip, rip)
+
+    def jumps(self, rip: int) -> bool:
+        """Is there a jump to a trampoline at rip."""
+        if rip in self.starts:
+            return True
+        return any(image.live and image.start <= rip < image.end and rip - image.start in image.image.slots for image in self.images)
 
     def in_hidden(self, start: int, end: int) -> "list[Hidden]":
         """The hidden pages that meet [start, end)."""
@@ -148,7 +174,40 @@ class Patches:
                     if 0 <= site.start + i - addr < len(data):
                         data[site.start + i - addr] = site.old[i]
             data = bytes(data)
+        for image in self.images:
+            if image.live and addr < image.end and image.start < addr + len(data):
+                data = bytearray(data)
+                image.original(addr, data)
+                data = bytes(data)
         return data
+
+    # -- patched copies of files
+    def attach(self, image) -> None:
+        self.images.append(image)
+        for page in range(image.low, image.high, PAGE):
+            self.pages[page] = hidden = Hidden(page)
+            hidden.used = SLOTS + 1
+
+    def detach(self, start: int, end: int, threads: bool, gone: bool = False) -> list:
+        """Operations after which no jump of a copy leads out of or into [start, end), before something happens to it:
+        the whole copy that it meets is replaced by the file. gone: what is mapped there is so no more afterwards."""
+        ops = []
+        for image in tuple(self.images):
+            over = image.low < end and start < image.high
+            if not over and not (image.live and image.start < end and start < image.end):
+                continue
+            if image.live:
+                image.live = False
+                if not (gone and start <= image.start and image.end <= end):
+                    copy = image.image
+                    ops.append((OP_MMAP_FD, image.start, copy.length, READ_EXEC, False, copy.file, copy.offset))
+                self.forget(image.start, image.end)
+            if over or not threads:  # else one may be in a trampoline
+                ops.append((OP_MUNMAP, image.low, image.high - image.low))
+                self.images.remove(image)
+                for page in range(image.low, image.high, PAGE):
+                    del self.pages[page]
+        return ops
 
     # -- rewriting
     def place(self, mm, start: int, end: int) -> "Hidden | None":
@@ -315,7 +374,9 @@ class Patches:
 
     def gone(self, start: int, end: int, code: bool, threads: bool) -> list:
         """[start, end) is about to be unmapped or replaced: what must be done before. code: some of it is executable."""
-        ops = []
+        ops = self.detach(start, end, threads, True) if self.images else []
+        if code and self.texts:
+            self.texts = [text for text in self.texts if not (text[0] < end and start < text[1])]
         for page in self.in_hidden(start, end):
             sites = [site for site in page.sites.values() if self.sites.get(site.at) is site]
             ops += self.restore([site for site in sites if not start <= site.at < end], threads)
@@ -328,7 +389,12 @@ class Patches:
 
     def reprotect(self, start: int, end: int, threads: bool) -> list:
         """[start, end) gets another protection: what must be done before."""
-        sites = self.within(start, end)
-        ops = self.restore(sites, threads)
+        ops = self.detach(start, end, threads) if self.images else []
+        ops += self.restore(self.within(start, end), threads)
         self.forget(start, end)
         return ops
+
+    def ended(self) -> None:
+        """The address space is no more."""
+        if self.texts and self.counts:
+            images.ended(self)

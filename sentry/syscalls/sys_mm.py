@@ -165,6 +165,9 @@ def sys_madvise(t, addr, length, advice):
             ops.append((OP_MADVISE, start, stop - start, advice))
             if area.prot & PROT_EXEC and t.mm.patches is not None:
                 t.mm.patches.forget(start, stop)
+        elif advice == 10 and area.prot & PROT_EXEC and t.mm.patches is not None:
+            # The child shall have no jump to a trampoline that it does not have, nor the other way round.
+            ops += t.mm.patches.reprotect(start, stop, t.mm.users > 1)
         elif advice == MADV_REMOVE:
             result = remove(t, area, start, stop) or result
             if result not in (0, -ENOMEM):
