@@ -19,6 +19,7 @@ cdef class Platform(Registry):
     cdef int shared_fd
     cdef int cpus
     cdef double ticks_per_ns
+    cdef double wake_cost  # ticks from a doorbell to the dispatcher on another CPU, on average
     cdef double spin_below  # an average gap longer than this many ticks is slept through
     cdef uint64_t spin_for  # ticks
     cdef uint64_t breed_after, took  # ticks from the taking of a fresh address space to the making of the next; when that was
@@ -47,6 +48,7 @@ cdef class Platform(Registry):
     cdef int _run_later(self) except -1
     cdef int _tune(self) except -1
     cdef int _settle(self) except -1
+    cdef int _measured(self, double ticks) except -1
     cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1
     cdef int _spread(self) except -1

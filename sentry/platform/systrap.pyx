@@ -174,10 +174,9 @@ cdef class Platform(Registry):
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)
         self.poll_every = <uint64_t>(50000 * self.ticks_per_ns)
         self.pause = 24 * self.ticks_per_ns
-        # About as long as the wake-up that a spin saves: 55 µs and more from one CPU to another here.
-        self.spin_below = 60000 * self.ticks_per_ns
+        self.wake_cost = 55000 * self.ticks_per_ns  # until it has been measured
         self.breed_after = <uint64_t>(700000 * self.ticks_per_ns)
-        self.spin_for = <uint64_t>(90000 * self.ticks_per_ns)
+        self._measured(0)
         error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
         if error < 0:
             raise PlatformError(f"the host does not let us read guest memory ({os.strerror(-error)}): Yama's ptrace_scope above 1?")
@@ -619,11 +618,21 @@ cdef class Platform(Registry):
         self.ready = []
         return self.handed
 
+    cdef int _measured(self, double ticks) except -1:
+        """A wake-up across CPUs has taken that long (0: none to tell of). A busy wait pays up to about the wake-up that it
+        saves: callers whose average gap is longer are slept for."""
+        if ticks:
+            self.wake_cost += (min(ticks, 200000 * self.ticks_per_ns) - self.wake_cost) * 0.0625
+        # (Not less than for 55 µs: short ones are of wake-ups that met the dispatcher on its way into the sleep.)
+        self.spin_below = max(60000 * self.ticks_per_ns, self.wake_cost * 1.1)
+        self.spin_for = <uint64_t>(self.spin_below * 1.5)
+        return 0
+
     cdef int _sleep(self, int64_t limit) except -1:
         """Until a doorbell, a descriptor, or `limit`."""
         cdef int64_t timeout = -1
-        cdef uint64_t since = sh_tsc()
-        cdef int i
+        cdef uint64_t since = sh_tsc(), woken
+        cdef int i, cpu = sh_cpu()
         cdef Thread thread
         if limit >= 0:
             timeout = max(0, limit - sh_now())
@@ -638,6 +647,7 @@ cdef class Platform(Registry):
         sh_write32(&self.shared.sleeping, 1)
         if sh_look(self.hot_ctx, 0, self.entries, self.nentries) < 0:
             self._poll(timeout)
+        woken = sh_tsc()
         sh_write32(&self.shared.sleeping, 0)
         i = sh_look(self.hot_ctx, 0, self.entries, self.nentries)
         if i >= SH_HOT:
@@ -647,6 +657,8 @@ cdef class Platform(Registry):
                     # The stub stamped this event: a wake-up's length must not count as the guest's.
                     self.gap -= (self.gap - min(<double>(thread.ctx.posted - since), 1e9)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
+                    if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
+                        self._measured(<double>(woken - thread.ctx.posted))
                     break
         if self.interrupting or self.clones or self.slot_waits:
             self._check()
