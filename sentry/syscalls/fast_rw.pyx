@@ -13,7 +13,7 @@ from posix.stat cimport fstat, struct_stat
 from sentry.core.guest cimport SLOW, GuestThread
 from sentry.fs.eventfd cimport EventFile
 from sentry.fs.gofer cimport GoferInode
-from sentry.fs.pipe cimport PipeFile
+from sentry.fs.pipe cimport Chunk, Pipe, PipeFile
 from sentry.fs.tmpfs cimport TmpfsRegular
 from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast
@@ -131,12 +131,47 @@ cdef long read_regular(RegularFile file, GuestThread thread, uint64_t count, lon
     return n
 
 
+cdef inline bint drainable(Chunk chunk) noexcept:
+    return not chunk.packet and (type(chunk.data) is bytes or type(chunk.data) is bytearray)
+
+
+cdef long drain(Pipe pipe, char *to, long count) except? -9001:
+    """Pipe.read into memory, of a pipe whose first chunk is drainable."""
+    cdef bint was_full = pipe.used >= pipe.slots
+    cdef long done = 0, n, before
+    cdef Chunk chunk
+    cdef const char *data
+    while done < count and pipe.chunks:
+        chunk = <Chunk?>pipe.chunks[0]
+        if not drainable(chunk):
+            break
+        before = chunk.slots()
+        n = min(<long>len(chunk.data) - chunk.offset, count - done)
+        data = PyBytes_AS_STRING(chunk.data) if type(chunk.data) is bytes else PyByteArray_AS_STRING(<bytearray?>chunk.data)
+        memcpy(to + done, data + chunk.offset, <size_t>n)
+        done += n
+        chunk.offset += n
+        if chunk.offset == <long>len(chunk.data):
+            pipe.chunks.popleft()
+            pipe.used -= before
+        else:
+            pipe.used -= before - chunk.slots()
+    pipe.packet = None
+    if was_full and pipe.used < pipe.slots and pipe.queue.entries:
+        pipe.queue.wake(WRITABLE)
+    return done
+
+
 cdef long read_pipe(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
     cdef char *to = thread.output(1, count)
     cdef long n, copied
     cdef bytes data
     if not file.pipe.chunks and file.pipe.writers:
         return -EAGAIN if file.flags & O_NONBLOCK else SLOW
+    if to != NULL and file.pipe.chunks and drainable(<Chunk?>file.pipe.chunks[0]):
+        n = drain(file.pipe, to, <long>count)
+        thread.wrote(1, <uint64_t>n)
+        return n
     data = file.pipe.read(<long>count)
     n = PyBytes_GET_SIZE(data)
     if to != NULL:
@@ -322,10 +357,23 @@ cdef long write_regular(Task task, RegularFile file, GuestThread thread, uint64_
 
 cdef long write_pipe(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
     cdef const char *source = thread.input(1, count)
+    cdef Pipe pipe = file.pipe
+    cdef Chunk chunk
+    cdef bytes data
     # What does not fit whole is the plain handler's, as are SIGPIPE and waiting.
-    if source == NULL or not file.pipe.readers or file.pipe.used + <long>((count + PAGE - 1) // PAGE) > file.pipe.slots:
+    if source == NULL or not pipe.readers or pipe.used + <long>((count + PAGE - 1) // PAGE) > pipe.slots:
         return SLOW
-    return file.pipe.write(PyBytes_FromStringAndSize(source, <Py_ssize_t>count), file.flags & O_DIRECT != 0)
+    data = PyBytes_FromStringAndSize(source, <Py_ssize_t>count)
+    if file.flags & O_DIRECT or (count % PAGE and pipe.chunks):
+        return pipe.write(data, file.flags & O_DIRECT != 0)
+    # no packet, and nothing to be merged with
+    chunk = Chunk.__new__(Chunk)
+    chunk.data = data
+    pipe.chunks.append(chunk)
+    pipe.used += chunk.slots()
+    if pipe.queue.entries:
+        pipe.queue.wake(READABLE)
+    return <long>count
 
 
 cdef long write_event(EventFile file, GuestThread thread, uint64_t count) except? -9001:
