@@ -33,6 +33,8 @@ MOST_KNOWN = 4096  # sites of a file that are counted
 MOST_ATTACHED = 64  # copies in an address space
 LOWEST = 1 << 20  # trampolines stay away from the platform's own low pages
 QUIET = 200_000_000  # ns that a file must be unchanged: its next change has a later time then
+WORTH = 12  # traps a program must save: attaching costs 20 to 30 us
+WAIT = 20  # programs until a file with less is looked at again
 # A copy of libc's code costs 1 to 2 ms, a trap 2.5 us.
 RUNS, TRAPS = 2, 300  # programs that ended having trapped there, or traps in all, until a copy is made
 MANY = 20  # traps of a site that was rewritten then
@@ -175,7 +177,7 @@ class Images:
     def image(self, known, fd: int) -> "Image | None":
         """The copy that a mapping of this file gets, made now if its time has come."""
         if known.image is None:
-            if known.fresh and (known.runs >= RUNS or known.fresh >= TRAPS):
+            if known.fresh and (known.runs >= RUNS or (known.runs >= 0 and known.fresh >= TRAPS)):
                 self.make(known, fd)
         elif known.fresh >= AGAIN:
             self.make(known, fd)
@@ -203,6 +205,10 @@ class Images:
             shape = self.library.shape(fd, offset)
             if type(shape) is not str:
                 shapes[offset] = shape
+        worth = sum(known.traps[offset] for offset in shapes) // max(known.ends, 1)
+        if known.image is None and worth < WORTH:
+            known.runs = -WAIT
+            return
         known.looked = frozenset(known.traps)
         try:
             image = Image(fd, *known.part, lead, shapes, self.entry)
@@ -258,6 +264,9 @@ class Images:
 def ended(patches) -> None:
     """The address space is no more: remember where it trapped."""
     before = patches.before
+    if not before:  # a forked child mostly ends early, by exec
+        for known in {text[2] for text in patches.texts}:
+            known.ends += 1
     seen = {}
     for at, count in patches.counts.items():
         earlier = before.get(at, 0)

@@ -396,5 +396,5 @@ class Patches:
 
     def ended(self) -> None:
         """The address space is no more."""
-        if self.texts and self.counts:
+        if self.texts:
             images.ended(self)
