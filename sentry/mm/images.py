@@ -33,7 +33,7 @@ MOST_KNOWN = 4096  # sites of a file that are counted
 MOST_ATTACHED = 64  # copies in an address space
 LOWEST = 1 << 20  # trampolines stay away from the platform's own low pages
 QUIET = 200_000_000  # ns that a file must be unchanged: its next change has a later time then
-WORTH = 12  # traps a program must save: attaching costs 20 to 30 us
+WORTH = 30  # traps that a program must save on average: a copy costs it some 50 us
 WAIT = 20  # programs until a file with less is looked at again
 # A copy of libc's code costs 1 to 2 ms, a trap 2.5 us.
 RUNS, TRAPS = 2, 300  # programs that ended having trapped there, or traps in all, until a copy is made
