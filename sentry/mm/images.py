@@ -10,7 +10,8 @@ The list of areas shows the file, reads show its bytes. Whatever would make the 
 a move, a part unmapped) puts the file's own pages back first.
 
 A file is known by its identity, size and times. A write that does not show there is one through a shared mapping: a
-file that ever had one in this sandbox has no copy.
+file that ever had one in this sandbox has no copy. Nor has one that lives in a memory file of the Sentry, which writes
+through mappings of its own.
 """
 
 import fcntl
@@ -163,6 +164,7 @@ class Images:
         self.current = {}  # Known -> None, the one used last at the end
         self.never = set()  # (device, inode) of files that were mapped to be written
         self.made = self.used = 0
+        self.memory = -1  # device of memory files
 
     def statistics(self) -> dict:
         """made: copies since the start; used: mappings of them; bytes: of those that new programs get."""
@@ -195,6 +197,16 @@ class Images:
         known.runs = known.fresh = 0
         stamp = known.stamp
         lead = known.lead(fd)
+        if self.memory < 0:
+            try:
+                memory = os.memfd_create("device", os.MFD_CLOEXEC)
+            except OSError as error:
+                log.warning(f"no patched copies of code: {error}")
+                return
+            self.memory = os.fstat(memory).st_dev
+            os.close(memory)
+        if stamp[0] == self.memory:
+            return
         if lead < 0 or known.part[1] > COPY_LIMIT or stamp[:2] in self.never:
             return
         if time.time_ns() - max(stamp[3], stamp[4]) < QUIET:
