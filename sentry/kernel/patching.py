@@ -52,6 +52,8 @@ class Patcher:
 
     def room(self, task, file) -> int:
         """Bytes to be left free below the lowest segment of this file, for the trampolines of its copy."""
+        if not self.images.current:
+            return 0
         mapping = file.host_mapping(task, False, False)
         return 0 if isinstance(mapping, int) else self.images.room(mapping[0])
 

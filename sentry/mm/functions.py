@@ -190,16 +190,16 @@ class Shape:
 class Known:
     """What is known of a file's code. shapes: {offset: Shape, or why there is none}; traps:
     {offset of a `syscall`: trapped calls of programs that have ended}; `fresh` of them were at sites that the copy does
-    not know of, and `runs` programs had such; `part`: (offset, length) that they mapped."""
+    not know of, and `runs` programs had such, of `ends` that have ended; `part`: (offset, length) that they mapped."""
 
-    __slots__ = ("parsed", "shapes", "stamp", "traps", "fresh", "runs", "part", "image", "looked")
+    __slots__ = ("parsed", "shapes", "stamp", "traps", "fresh", "runs", "ends", "part", "image", "looked")
 
     def __init__(self, stamp):
         self.stamp = stamp
         self.parsed = None
         self.shapes = {}
         self.traps = {}
-        self.fresh = self.runs = 0
+        self.fresh = self.runs = self.ends = 0
         self.part = None
         self.image = None
         self.looked = frozenset()  # sites that were considered for the copy

@@ -10,7 +10,8 @@ The list of areas shows the file, reads show its bytes. Whatever would make the 
 a move, a part unmapped) puts the file's own pages back first.
 
 A file is known by its identity, size and times. A write that does not show there is one through a shared mapping: a
-file that ever had one in this sandbox has no copy.
+file that ever had one in this sandbox has no copy. Nor has one that lives in a memory file of the Sentry, which writes
+through mappings of its own.
 """
 
 import fcntl
@@ -33,6 +34,8 @@ MOST_KNOWN = 4096  # sites of a file that are counted
 MOST_ATTACHED = 64  # copies in an address space
 LOWEST = 1 << 20  # trampolines stay away from the platform's own low pages
 QUIET = 200_000_000  # ns that a file must be unchanged: its next change has a later time then
+WORTH = 30  # traps that a program must save on average: a copy costs it some 50 us
+WAIT = 20  # programs until a file with less is looked at again
 # A copy of libc's code costs 1 to 2 ms, a trap 2.5 us.
 RUNS, TRAPS = 2, 300  # programs that ended having trapped there, or traps in all, until a copy is made
 MANY = 20  # traps of a site that was rewritten then
@@ -161,6 +164,7 @@ class Images:
         self.current = {}  # Known -> None, the one used last at the end
         self.never = set()  # (device, inode) of files that were mapped to be written
         self.made = self.used = 0
+        self.memory = -1  # device of memory files
 
     def statistics(self) -> dict:
         """made: copies since the start; used: mappings of them; bytes: of those that new programs get."""
@@ -175,7 +179,7 @@ class Images:
     def image(self, known, fd: int) -> "Image | None":
         """The copy that a mapping of this file gets, made now if its time has come."""
         if known.image is None:
-            if known.fresh and (known.runs >= RUNS or known.fresh >= TRAPS):
+            if known.fresh and (known.runs >= RUNS or (known.runs >= 0 and known.fresh >= TRAPS)):
                 self.make(known, fd)
         elif known.fresh >= AGAIN:
             self.make(known, fd)
@@ -193,6 +197,16 @@ class Images:
         known.runs = known.fresh = 0
         stamp = known.stamp
         lead = known.lead(fd)
+        if self.memory < 0:
+            try:
+                memory = os.memfd_create("device", os.MFD_CLOEXEC)
+            except OSError as error:
+                log.warning(f"no patched copies of code: {error}")
+                return
+            self.memory = os.fstat(memory).st_dev
+            os.close(memory)
+        if stamp[0] == self.memory:
+            return
         if lead < 0 or known.part[1] > COPY_LIMIT or stamp[:2] in self.never:
             return
         if time.time_ns() - max(stamp[3], stamp[4]) < QUIET:
@@ -203,6 +217,10 @@ class Images:
             shape = self.library.shape(fd, offset)
             if type(shape) is not str:
                 shapes[offset] = shape
+        worth = sum(known.traps[offset] for offset in shapes) // max(known.ends, 1)
+        if known.image is None and worth < WORTH:
+            known.runs = -WAIT
+            return
         known.looked = frozenset(known.traps)
         try:
             image = Image(fd, *known.part, lead, shapes, self.entry)
@@ -258,6 +276,9 @@ class Images:
 def ended(patches) -> None:
     """The address space is no more: remember where it trapped."""
     before = patches.before
+    if not before:  # a forked child mostly ends early, by exec
+        for known in {text[2] for text in patches.texts}:
+            known.ends += 1
     seen = {}
     for at, count in patches.counts.items():
         earlier = before.get(at, 0)

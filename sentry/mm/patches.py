@@ -374,6 +374,12 @@ class Patches:
 
     def gone(self, start: int, end: int, code: bool, threads: bool) -> list:
         """[start, end) is about to be unmapped or replaced: what must be done before. code: some of it is executable."""
+        if not code:
+            for at in self.pages:
+                if at < end and start < at + PAGE:
+                    break
+            else:
+                return []
         ops = self.detach(start, end, threads, True) if self.images else []
         if code and self.texts:
             self.texts = [text for text in self.texts if not (text[0] < end and start < text[1])]
@@ -396,5 +402,5 @@ class Patches:
 
     def ended(self) -> None:
         """The address space is no more."""
-        if self.texts and self.counts:
+        if self.texts:
             images.ended(self)
