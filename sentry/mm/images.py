@@ -62,6 +62,8 @@ class Image:
         for at in sorted(shapes):
             shape = shapes[at]
             start = at - offset - shape.start
+            if any(shape.relative):  # would be longer, or elsewhere, in the trampoline: rewritten when it runs
+                continue
             if start >= last and memory[start : at - offset + 2] == shape.code and len(chosen) < MOST_SITES:
                 chosen.append((start, at - offset, shape))
                 last = at - offset + 2

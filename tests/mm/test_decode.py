@@ -114,7 +114,7 @@ def share(path):
     found = {}
     with open(path, "rb") as file:
         library = Library()
-        loads = library.file(file.fileno())[0].loads
+        loads = library.file(file.fileno()).functions(file.fileno()).loads
         every = sites(path)
         for at in every:
             offset = next(at - vaddr + where for vaddr, where, size, _ in loads if vaddr <= at < vaddr + size)
