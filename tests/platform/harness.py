@@ -102,7 +102,7 @@ class Mini:
             self.events += 1
             self.event(thread)
 
-    def until(self, condition, seconds=5.0):
+    def until(self, condition, seconds=30.0):
         """Serve until condition() is true; Timeout after `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
@@ -110,7 +110,7 @@ class Mini:
                 raise Timeout(f"reports {self.reports[-5:]} exits {self.exits} faults {self.faults} dead {self.dead}")
             self.step()
 
-    def run(self, name, argument=0, seconds=20.0):
+    def run(self, name, argument=0, seconds=90.0):
         """Run a program to its exit_group and return the status."""
         thread = self.load(name, argument)
         pid = thread.aspace.pid

@@ -110,15 +110,16 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
                 child.aspace.kill() if over else child.ret(0)
             t.ret(-error if error else child.tid)
 
-        # A scribbler's children may go on as it does: the kernel's limit of processes stands between them and ours.
-        if children() > 8:
+        # A scribbler's children may go on as it does: the kernel's limit of processes stands between them and ours. Few,
+        # because each computes without end and takes its share of the CPUs from the guest that must not notice.
+        if children() > 6:
             return -11  # EAGAIN
         t.fork(done)
         return None
 
     mini.calls[57] = fork
     mini.calls[401] = lambda t: mini.sys_spawn(t)
-    while time.monotonic() < end:
+    while time.monotonic() < end or rounds < 3:
         thread = mini.load("hostile", kind)
         mine.append(thread.aspace)
         until = time.monotonic() + 0.3
@@ -130,7 +131,6 @@ def test_scribbling_over_contexts_hurts_nobody_else(mini, kind):
     over = True
     for space in mine:
         space.kill()
-    assert rounds >= 3
     assert left(mini, before) == before
 
 
