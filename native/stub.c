@@ -332,7 +332,9 @@ uint64_t __attribute__((used)) st_call(struct st_ctx *c)
 	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, mask = 0;
 	struct parts parts;
 	uint64_t value;
-	int rang;
+	int rang, done = NOT_ANSWERED;
+	if (nr == __NR_rt_sigprocmask && (done = set_mask(c, args, &value)) != NOT_ANSWERED)
+		goto guest;
 	if (nr < ST_ROWS) {
 		const volatile struct st_row *row = &SHARED->rows[nr];
 		uint32_t answer = row->answer;
@@ -373,10 +375,11 @@ guest:
 	barrier();
 	c->leaving = ST_LEAVING;
 	barrier();
-	if (*(volatile uint32_t *)&c->interrupt || c->regs.eflags & EFLAGS_SLOW) {
+	if (*(volatile uint32_t *)&c->interrupt || c->regs.eflags & EFLAGS_SLOW || done == ANSWERED_LOOK) {
 		c->leaving = ST_INSIDE;
 		barrier();
-		with_frame(c, slot, &parts, __atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL) ? FRAME_INTERRUPT : FRAME_ONLY);
+		int wanted = (int)__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL) || done == ANSWERED_LOOK;
+		with_frame(c, slot, &parts, wanted ? FRAME_INTERRUPT : FRAME_ONLY);
 	}
 	return value;
 }
@@ -419,6 +422,8 @@ static int recover(struct sigcontext *g)
 		g->rip = AT(st_str_out);
 	else if (g->rip == AT(st_probe_insn))
 		g->rip = AT(st_probe_out);
+	else if (g->rip == AT(st_peek_insn))
+		g->rip = AT(st_peek_out);
 	else if (g->rip == AT(st_poke_insn))
 		g->rip = AT(st_poke_out);
 	else if (g->rip >= AT(st_base_begin) && g->rip < AT(st_base_end))

@@ -131,6 +131,18 @@ st_probe_out:
 	mov $-1, %eax
 	ret
 
+/* st_peek(to, from) */
+	.globl st_peek, st_peek_insn, st_peek_out
+st_peek:
+st_peek_insn:
+	mov (%rsi), %rax
+	mov %rax, (%rdi)
+	xor %eax, %eax
+	ret
+st_peek_out:
+	mov $-1, %eax
+	ret
+
 /* st_poke(where, value) */
 	.globl st_poke, st_poke_insn, st_poke_out
 st_poke:

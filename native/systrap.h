@@ -161,6 +161,12 @@ struct st_ctx {
 	struct st_seg outs[ST_OUTS];
 	/* 576: the stub's, at the first trap: the end of the legacy FP area in a signal frame (struct _fpx_sw_bytes) */
 	uint8_t fp_sw[48];
+	uint64_t pad4[2];
+	/* 640: the Sentry's */
+	uint64_t quiet;     /* signals that are pending nowhere: the stub may block and unblock them (stub_signals.c) */
+	uint64_t pad5[7];
+	/* 704: whoever's turn it is; the Sentry reads it at any time */
+	uint64_t sigmask;   /* the thread's signal mask: there is no other */
 };
 
 /* Memory operations; opcodes equal to base.py's OP_*. */
@@ -269,6 +275,8 @@ _Static_assert(__builtin_offsetof(struct st_ctx, self) == ST_OFF_SELF, "st_ctx l
 _Static_assert(__builtin_offsetof(struct st_ctx, regs) == ST_OFF_REGS, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, fault) == 384, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, flags) == 448, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, quiet) == 640, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, sigmask) == 704, "st_ctx lines");
 _Static_assert(sizeof(struct st_op) == 40, "st_op");
 _Static_assert(sizeof(struct st_row) == 16, "st_row");
 _Static_assert(sizeof(struct st_shared) == ST_SHARED_LEN, "st_shared");

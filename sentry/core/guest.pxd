@@ -20,6 +20,9 @@ cdef class GuestThread:
     cdef readonly long nr
     cdef readonly bint trapped  # the call arrived by a signal, not from a rewritten site
     cdef uint64_t a[6]  # arguments, a copy of our own
+    # The thread's signal mask, where it is kept: in memory that the guest can write, if the platform answers rt_sigprocmask.
+    cdef volatile uint64_t *mask_at
+    cdef uint64_t own_mask
 
     # Memory that argument `arg` points to, as far as the stub brought it along: NULL when it did not, or has less.
     cdef const char *input(self, int arg, uint64_t length) noexcept
@@ -34,6 +37,9 @@ cdef class GuestThread:
     # Back to the guest with `value` by way of one memory operation, not acknowledged unless it fails (base.OP_*: MMAP_ANON
     # with `a` the protection, MUNMAP, MPROTECT, MADVISE), in [addr, addr + length) below the guest's limit.
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1
+    # These signals are pending, for the thread or its process: a change of the mask that concerns one of them is a call to
+    # the kernel. To be told before the mask is looked at, so that no signal is lost between the two.
+    cdef void set_pending(self, uint64_t signals) noexcept
     cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001

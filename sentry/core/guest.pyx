@@ -15,6 +15,25 @@ cdef dispatch_t *dispatcher() noexcept:
 
 
 cdef class GuestThread:
+    def __cinit__(self):
+        self.mask_at = &self.own_mask
+
+    @property
+    def signal_mask(self):
+        """The signal mask as it is at this moment; what a guest wrote there is not checked."""
+        return self.mask_at[0]
+
+    @signal_mask.setter
+    def signal_mask(self, uint64_t mask):
+        self.mask_at[0] = mask
+
+    def tell_pending(self, uint64_t signals):
+        """See set_pending in guest.pxd."""
+        self.set_pending(signals)
+
+    cdef void set_pending(self, uint64_t signals) noexcept:
+        pass
+
     cdef const char *input(self, int arg, uint64_t length) noexcept:
         return NULL
 

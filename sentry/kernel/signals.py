@@ -301,6 +301,8 @@ def send(target, signo: int, info: "bytes | None" = None, *, force: bool = False
                 # Kernel signals always get through with what they carry (override_rlimit).
                 pending.queue.append(QueuedSignal(signo, info, None, None))
     pending.mask |= here
+    for receiver in tg.tasks if task is None else (task,):
+        announce(receiver)
     if kernel.signalfds.entries:
         kernel.signalfds.wake()
     complete_signal(tg, task, main, signo)
@@ -411,6 +413,7 @@ def force(task, signo: int, info: "bytes | None" = None) -> None:
     if not pending.mask & here:
         pending.mask |= here
         pending.queue.append(QueuedSignal(signo, info if info is not None else siginfo.kernel(signo), None, None))
+        announce(task)
     task.work = True
 
 
@@ -421,6 +424,21 @@ def disposition(tg, signo: int) -> "tuple[int, int]":
 
 
 # -- masks -----------------------------------------------------------------------------------------
+
+
+def announce(task) -> None:
+    """Tell the task's thread what is pending for it, before its mask is looked at: it may change that on its own otherwise."""
+    if task.thread is not None and task.kernel.trace is None:
+        task.thread.tell_pending(task.pending.mask | task.tg.shared_pending.mask)
+
+
+def mask_changed(task) -> None:
+    """The thread has changed its mask while a signal came that this concerns; it may be one to take now, or not any more."""
+    mask = task.sigmask
+    pending = task.pending.mask | task.tg.shared_pending.mask
+    if pending & ~mask:
+        task.work = True
+    retarget(task, pending & mask)
 
 
 def set_mask(task, mask: int) -> None:
@@ -454,6 +472,7 @@ def deliverable(task) -> int:
 def recalculate(task) -> None:
     """Set `work` for the task that is in the kernel."""
     task.work = bool(task.dying or task.tg.stop_state.signo or deliverable(task))
+    announce(task)
 
 
 def take_signal(task, mask: int) -> "tuple[int, bytes] | None":

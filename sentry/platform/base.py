@@ -87,6 +87,13 @@ class Thread:
 
     def forget_answers(self) -> None: ...
 
+    # -- the signal mask: kept here because a platform may let the guest change it without a call to the kernel
+    signal_mask: int  # at this moment; set while parked
+
+    def tell_pending(self, signals: int) -> None:
+        """These signals are pending, for the thread or its process. From now on a change of the mask that concerns one of
+        them is a call to the kernel, and one that was made just before is followed by EV_INTERRUPT."""
+
     # -- resumes --------------------------------------------------------------------------------
     def ret(self, value: int) -> None:
         """Resumes: return from the system call with rax = value (a negative errno is passed negative)."""

@@ -104,6 +104,8 @@ cdef extern from "systrap.h":
         uint64_t fp_addr
         st_seg outs[6]
         uint8_t fp_sw[48]
+        uint64_t quiet
+        uint64_t sigmask
 
     struct st_op:
         uint32_t op
@@ -173,6 +175,7 @@ cdef extern from "systrap_host.h":
     uint32_t sh_turn(st_ctx *c) nogil
     uint32_t sh_read32(uint32_t *p) nogil
     void sh_write32(uint32_t *p, uint32_t v) nogil
+    void sh_write64(uint64_t *p, uint64_t v) nogil
     uint64_t sh_peek64(uint64_t *p) nogil
     uint64_t sh_take64(uint64_t *p) nogil
     int sh_give(st_ctx *c) nogil

@@ -26,7 +26,7 @@ cdef long rt_sigprocmask(object task, GuestThread thread) except? -9001:
     cdef int how = <int>thread.a[0]
     cdef const char *new = NULL
     cdef char *old = NULL
-    cdef uint64_t before = t.sigmask, mask, pending, shared
+    cdef uint64_t before = thread.mask_at[0] & ~UNBLOCKABLE, mask, pending, shared
     if thread.a[3] != 8:
         return -EINVAL
     if thread.a[1]:
@@ -51,7 +51,8 @@ cdef long rt_sigprocmask(object task, GuestThread thread) except? -9001:
         # Something to deliver, or to leave to other threads.
         if pending & ~mask or shared & mask & ~before or (<StopState?>t.tg.stop_state).signo:
             return SLOW
-        t.sigmask = mask
+        thread.mask_at[0] = mask
+        thread.set_pending(pending)
     if old != NULL:
         memcpy(old, &before, 8)
         thread.wrote(2, 8)
