@@ -631,7 +631,7 @@ cdef class Platform(Registry):
     cdef int _sleep(self, int64_t limit) except -1:
         """Until a doorbell, a descriptor, or `limit`."""
         cdef int64_t timeout = -1
-        cdef uint64_t since = sh_tsc(), woken
+        cdef uint64_t since = sh_tsc(), woken, posted
         cdef int i, cpu = sh_cpu()
         cdef Thread thread
         if limit >= 0:
@@ -654,8 +654,12 @@ cdef class Platform(Registry):
             for found in (<AddressSpace?>self.spaces[i - SH_HOT]).threads:
                 thread = <Thread?>found
                 if thread.state == RUNNING and sh_turn(thread.ctx) != ST_TURN_STUB:
-                    # The stub stamped this event: a wake-up's length must not count as the guest's.
-                    self.gap -= (self.gap - min(<double>(thread.ctx.posted - since), 1e9)) * 0.125
+                    # The stub stamped this event: a wake-up's length must not count as the guest's. (If it did not, the
+                    # event came before `sleeping` was set.) No gap counts for more than what a busy wait may cost.
+                    posted = thread.ctx.posted - since
+                    if posted > woken - since:
+                        posted = 0
+                    self.gap -= (self.gap - <double>min(posted, self.spin_for)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
                     if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
                         self._measured(<double>(woken - thread.ctx.posted))
