@@ -34,7 +34,7 @@ from sentry.vfs.regular import open_node
 MOUNT_RDONLY = 1
 HANDLES_MAX = 8192  # immutable mode: older handles are given back and taken again at need
 DESCRIPTORS_MAX = 1024  # older descriptors are closed, and donated again at need, in both modes
-LISTED_MAX = 400000  # immutable mode: entries of listings that are kept
+LISTED_MAX = 50000  # immutable mode: entries of listings that are kept
 LOOKUPS = 16  # immutable mode: so many names looked up in one directory, then its listing answers for the others
 LISTING_MAX = 2000  # but only if it has no more entries than this, about
 FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
