@@ -1,6 +1,6 @@
 """See guest.pxd. The methods here are those of a platform that brings no memory along."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef fast_t TABLE[NR_FAST]
 cdef dispatch_t DISPATCH
@@ -33,6 +33,15 @@ cdef class GuestThread:
 
     cdef void set_pending(self, uint64_t signals) noexcept:
         pass
+
+    def tell_altstack(self, stack):
+        """The alternate signal stack: (ss_sp, ss_flags, ss_size). A hint."""
+
+    cdef bint enters_signals(self) noexcept:
+        return False
+
+    cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1:
+        raise NotImplementedError
 
     cdef const char *input(self, int arg, uint64_t length) noexcept:
         return NULL

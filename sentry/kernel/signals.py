@@ -205,7 +205,7 @@ def on_exec(task) -> None:
         tg.sighand.users -= 1
         tg.sighand = tg.sighand.copy()
     tg.sighand.reset_handlers()
-    task.altstack = (0, 2, 0)
+    task.altstack = (0, task.altstack[1], 0)  # the flags stay, as begin_new_exec leaves them
 
 
 def task_exit(task) -> None:
@@ -743,6 +743,11 @@ def frame_failed(task, undo) -> None:
 def frame_fault(task) -> None:
     """A signal frame could not be written (enter_handler), or its FP state not be read (sigreturn): SIGSEGV, forced."""
     undo = task.data.pop("frame_undo", None)
+    regs = task.thread.regs
+    signo = task.thread.entered_signal
+    if signo:  # by a fast handler: the call has returned, and that is all
+        regs.rax = 0
+        undo = (signo, regs.copy(), task.sigmask, None, task.altstack)
     if undo is not None:
         frame_failed(task, undo)
     else:

@@ -52,7 +52,7 @@ cdef class Task:
     cdef public object comm
     cdef public unsigned long long last_sigmask
     cdef public object saved_sigmask, pending
-    cdef public tuple altstack
+    cdef public tuple stack
     cdef public unsigned long long clear_child_tid
     cdef public tuple robust_list
     cdef public Wait wait

@@ -81,7 +81,7 @@ class Task:
 
     __slots__ = (
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "last_sigmask", "saved_sigmask", "pending",
-        "altstack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
+        "stack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
         "ptracer", "sched", "exit_code", "dying", "uts", "data", "__weakref__",
     )  # fmt: skip
@@ -99,7 +99,7 @@ class Task:
         self.last_sigmask = 0  # while there is no thread, as between two programs
         self.saved_sigmask = None  # mask to restore after sigsuspend/ppoll/… if no handler runs
         self.pending = None  # signals.Pending of this thread
-        self.altstack = (0, 2, 0)  # ss_sp, ss_flags (SS_DISABLE), ss_size
+        self.stack = (0, 0, 0)
         self.clear_child_tid = 0
         self.robust_list = (0, 0)  # head address, length
         self.wait = None  # Wait of the blocked call
@@ -145,6 +145,7 @@ class Task:
         """exec: the task goes on in another one."""
         thread.task = self
         thread.signal_mask = self.last_sigmask
+        thread.tell_altstack(self.stack)
         self.thread = thread
 
     def take_thread(self) -> None:
@@ -167,6 +168,18 @@ class Task:
             self.last_sigmask = mask
         else:
             self.thread.signal_mask = mask
+
+    @property
+    def altstack(self) -> tuple:
+        """The alternate signal stack: (ss_sp, ss_flags, ss_size)."""
+        return self.stack
+
+    @altstack.setter
+    def altstack(self, stack: tuple) -> None:
+        """For a task in the kernel."""
+        self.stack = stack
+        if self.thread is not None:
+            self.thread.tell_altstack(stack)
 
     # -- limits, signals
     def rlimit(self, which: int) -> int:

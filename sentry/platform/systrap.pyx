@@ -173,6 +173,7 @@ cdef class Platform(Registry):
                 raise PlatformError("the stub does not start: it died or hangs after its filters were installed")
         self.fp_size = <int>min(sh_read32(&seed.ctx.fp_size), 1 << 15)
         memcpy(self.shared.fp_sw, seed.ctx.fp_sw, sizeof(self.shared.fp_sw))
+        self.frames = self.fp_size > 512  # with XSAVE
         if self.fp_size < 512:
             raise PlatformError(f"unusable FP state size {self.fp_size}")
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)

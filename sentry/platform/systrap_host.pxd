@@ -49,6 +49,8 @@ cdef extern from "systrap.h":
         ST_CMD_FORK
         ST_CMD_SPAWN
         ST_CMD_EXIT
+        ST_CMD_SIGNAL
+        ST_WHAT_ONSTACK
         ST_FP_RESET
         ST_FP_FROM
         ST_FP_LENT
@@ -105,7 +107,18 @@ cdef extern from "systrap.h":
         st_seg outs[6]
         uint8_t fp_sw[48]
         uint64_t quiet
+        uint64_t alt_stack
+        uint64_t alt_size
+        uint32_t alt_flags
         uint64_t sigmask
+
+    struct st_signal:
+        uint64_t handler
+        uint64_t restorer
+        uint64_t block
+        uint64_t sender
+        uint64_t trap
+        uint64_t address
 
     struct st_op:
         uint32_t op

@@ -87,6 +87,7 @@ cdef class AddressSpace:
 
 cdef class Registry:
     cdef st_shared *shared
+    cdef bint frames  # stubs can make signal frames on their own
     cdef st_ctx *hot_ctx[SH_HOT]  # contexts whose turn is looked at; NULL while the thread is parked
     cdef list hot  # their threads, or None
     cdef int next_hot

@@ -17,17 +17,18 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from sentry.platform.systrap_carried cimport Carrier
 from sentry.platform.systrap_host cimport (
     CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
-    ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
+    ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SIGNAL, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET,
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
-    ST_TURN_STUB, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
+    ST_TURN_STUB, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
-    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op,
+    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
 )
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_cstr, vm_read, vm_write
 
 import errno
 
+from sentry.abi import signal
 from sentry.core import log
 from sentry.platform.base import MemFault
 
@@ -35,6 +36,7 @@ cdef uint32_t GUEST = 1 << ST_EV_SYSCALL | 1 << ST_EV_FAULT | 1 << ST_EV_INTERRU
 cdef uint32_t ARCH_X86_64 = 0xC000003E
 cdef int MOST_IDLE = 8  # host threads of an address space that are kept for the next ones
 IDLE = "idle"  # in AddressSpace.slots: taken by one of them
+cdef uint64_t SA_ONSTACK = signal.SA_ONSTACK
 cdef uint32_t ANON_FIXED = 0x32, ANON_NORESERVE = 0x4032
 cdef list ONE = [(0, 0, 0, 0, 0, 0, None, None, 0)]  # Thread.ops for an operation that stands in the buffer already; never changed
 
@@ -115,6 +117,7 @@ cdef class Thread(Carrier):
         if self.ops:
             self._ops_over()
         if event == ST_EV_FRAME_FAULT:
+            self.have_regs = self.have_regs and not self.entered_signal
             return 1
         self.have_regs = False
         if event == ST_EV_SYSCALL:
@@ -234,6 +237,7 @@ cdef class Thread(Carrier):
         cdef uint32_t flags, expect = GUEST
         if not self._parked():
             return
+        self.entered_signal = 0
         flags = self._lent_flag()
         self._flush()
         if not self.have_regs:
@@ -256,6 +260,7 @@ cdef class Thread(Carrier):
             raise ValueError("signal frame too long")
         if not self._parked():
             return
+        self.entered_signal = 0
         self._flush()
         if frame_addr >= ST_LIMIT - ST_BUF_SIZE or fp_addr >= ST_LIMIT - ST_BUF_SIZE:
             frame_addr = 1  # a frame in the stub's region: fault
@@ -275,6 +280,26 @@ cdef class Thread(Carrier):
         if self.quiet != ~signals and self.ctx != NULL:
             self.quiet = ~signals
             sh_write64(&self.ctx.quiet, self.quiet)
+
+    def tell_altstack(self, stack):
+        if self.ctx != NULL:
+            self.ctx.alt_stack, self.ctx.alt_flags, self.ctx.alt_size = stack
+
+    cdef bint enters_signals(self) noexcept:
+        return not self.trapped and not self.lent and self.platform.frames
+
+    cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1:
+        cdef st_signal *s = <st_signal *>self.ctx.args
+        cdef uint64_t flags = action[1]
+        self.entered_signal = signo
+        self.ctx.word = <uint64_t>signo | <uint64_t><uint32_t>code << 32
+        s.handler, s.restorer, s.block = action[0], action[2], mask
+        s.sender = <uint64_t>pid | <uint64_t>uid << 32
+        s.trap = s.address = 0
+        if trap is not None:
+            s.trap = <uint64_t>trap[0] | <uint64_t>trap[1] << 32
+            s.address = trap[2]
+        return self._give(ST_CMD_SIGNAL | (ST_WHAT_ONSTACK if flags & SA_ONSTACK else 0), GUEST | 1 << ST_EV_FRAME_FAULT)
 
     # -- memory operations ------------------------------------------------------------------------
     def run_ops(self, list ops, value=None):
@@ -720,6 +745,7 @@ cdef class Registry:
         thread.buf = sh_buf(space.base, slot)
         thread.rows = self.shared.rows
         sh_write64(&thread.ctx.quiet, 0)
+        thread.tell_altstack((0, 0, 0))
         thread.mask_at = &thread.ctx.sigmask
         thread.state = PARKED
         while len(space.slots) <= slot:

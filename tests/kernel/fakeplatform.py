@@ -91,6 +91,9 @@ class FakeThread:
     def tell_pending(self, signals):
         pass
 
+    def tell_altstack(self, stack):
+        pass
+
     def __init__(self, platform, aspace):
         platform.last_pid += 1
         self.tid = platform.last_pid
@@ -98,7 +101,7 @@ class FakeThread:
         self.aspace = aspace
         aspace.threads.append(self)
         self.task = None
-        self.signal_mask = 0
+        self.signal_mask = self.entered_signal = 0
         self.regs = FakeRegs()
         self.parked = True
         self.gone = False
