@@ -662,6 +662,7 @@ def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = No
     fp_addr = 0
     frame = None
     task.work = False
+    task.restart = None  # rt_sigreturn does so, but the kernel may not learn of that
     if result is not None:
         flags = sighand.actions[signo][1]
         if result == -ERESTARTNOINTR or (result == -ERESTARTSYS and flags & SA_RESTART):
