@@ -35,6 +35,7 @@ cdef class GuestThread:
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
     cdef int answer(self, long value) except -1  # back to the guest
+    cdef int answer_plain(self, long value) except -1  # the same from a plain handler: `ret` of platform/base.py
     # Back to the guest with `value` by way of one memory operation, not acknowledged unless it fails (base.OP_*: MMAP_ANON
     # with `a` the protection, MUNMAP, MPROTECT, MADVISE), in [addr, addr + length) below the guest's limit.
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1

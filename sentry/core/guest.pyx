@@ -64,6 +64,10 @@ cdef class GuestThread:
     cdef int answer(self, long value) except -1:
         raise NotImplementedError
 
+    cdef int answer_plain(self, long value) except -1:
+        self.ret(value)
+        return 0
+
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
         raise NotImplementedError
 

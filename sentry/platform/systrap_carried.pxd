@@ -10,6 +10,7 @@ cdef class Carrier(GuestThread):
     cdef uint32_t mask  # parts of the call in the buffer
     cdef bint listed  # segs are made of them
     cdef st_seg segs[3]
+    cdef uint32_t seg_part[3]  # which part of the call each is
     cdef int nsegs
     cdef st_seg outs[6]
     cdef int nouts
@@ -18,5 +19,6 @@ cdef class Carrier(GuestThread):
     cdef int _reach(self) except -1
     cdef int _host_pid(self) noexcept
     cdef int _flush(self) except -1
+    cdef uint32_t _short(self) noexcept
     cdef int _list_segs(self) except -1
     cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1

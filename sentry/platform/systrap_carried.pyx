@@ -43,6 +43,15 @@ cdef class Carrier(GuestThread):
         self.nouts = 0
         return 0
 
+    cdef uint32_t _short(self) noexcept:
+        """Staged output in the form that fits into the reply's own line: one piece, from the beginning of a part. 0: it is not."""
+        cdef int i
+        if self.nouts == 1:
+            for i in range(self.nsegs):
+                if self.segs[i].off == self.outs[0].off and self.segs[i].addr == self.outs[0].addr:
+                    return ST_WHAT_ONE << ST_WHAT_OUTS | self.seg_part[i] << ST_WHAT_PART | self.outs[0].len << ST_WHAT_LEN
+        return 0
+
     # -- memory, for fast handlers ----------------------------------------------------------------
     cdef const char *input(self, int arg, uint64_t length) noexcept:
         cdef uint32_t off = 0, room = 0
@@ -102,6 +111,7 @@ cdef class Carrier(GuestThread):
             self.segs[self.nsegs].len = length
             self.segs[self.nsegs].off = <uint16_t>off
             self.segs[self.nsegs].kind = <uint16_t>kind
+            self.seg_part[self.nsegs] = i
             self.nsegs += 1
         return 0
 

@@ -218,20 +218,26 @@ cdef class Thread(Carrier):
 
     # -- resumptions ----------------------------------------------------------------------------
     def ret(self, int64_t value):
+        self.answer_plain(value)
+
+    cdef int answer_plain(self, long value) except -1:
         cdef int i
+        cdef uint32_t outs
         if not self._parked():
-            return
+            return 0
         if self.lent or self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
             self._flush()
             self._regs.rax = <uint64_t>value
             self._put_regs()
             self.ctx.flags = self._lent_flag()
-            self._give(ST_CMD_REGS, GUEST)
-            return
+            return self._give(ST_CMD_REGS, GUEST)
         self.ctx.word = <uint64_t>value
-        for i in range(self.nouts):
-            self.ctx.outs[i] = self.outs[i]
-        self._give(ST_CMD_RET | <uint32_t>self.nouts << ST_WHAT_OUTS, GUEST)
+        outs = self._short()
+        if not outs:
+            for i in range(self.nouts):
+                self.ctx.outs[i] = self.outs[i]
+            outs = <uint32_t>self.nouts << ST_WHAT_OUTS
+        return self._give(ST_CMD_RET | outs, GUEST)
 
     def resume(self, bint fp_reset=False, uint64_t fp_from=0):
         cdef uint32_t flags, expect = GUEST
