@@ -328,7 +328,7 @@ struct st_result __attribute__((used)) st_call(struct st_ctx *c)
 {
 	const struct st_regs *r = &c->regs;
 	const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, mask = 0;
+	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, carried = 0;
 	struct parts parts;
 	struct st_result value = { 0, 0 };
 	int rang, done = NOT_ANSWERED;
@@ -345,15 +345,18 @@ struct st_result __attribute__((used)) st_call(struct st_ctx *c)
 			value.rax = c->answers[(answer - 1) % ST_ANSWERS];
 			goto guest;
 		}
+		for (int i = 0; i < 6; i++)
+			c->args[i] = args[i];
 		if (row->nparts)
-			mask = marshal(&parts, slot, row, args);
+			carried = marshal(&parts, c, slot, row, args);
+	} else {
+		for (int i = 0; i < 6; i++)
+			c->args[i] = args[i];
 	}
-	for (int i = 0; i < 6; i++)
-		c->args[i] = args[i];
 	if (nr == __NR_kill || nr == __NR_tgkill)
 		c->args[5] = c->sigmask;
 	c->word = nr;
-	c->what = ST_EV_SYSCALL | mask << ST_WHAT_PARTS;
+	c->what = ST_EV_SYSCALL | carried;
 	rang = post(c, slot);
 	for (;;) {
 		wait_turn(c, rang);
@@ -404,7 +407,7 @@ guest:
 
 void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 {
-	uint32_t slot = my_slot(), mask = 0;
+	uint32_t slot = my_slot(), carried = 0;
 	struct st_ctx *c = context(slot);
 	struct parts parts;
 	const struct st_regs *r = &c->regs;
@@ -419,11 +422,11 @@ void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 	c->args[3] = r->r10, c->args[4] = r->r8, c->args[5] = r->r9;
 	if ((uint32_t)info->si_syscall < ST_ROWS) {
 		const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-		mask = marshal(&parts, slot, &SHARED->rows[info->si_syscall], args);
+		carried = marshal(&parts, c, slot, &SHARED->rows[info->si_syscall], args);
 	}
 	c->word = (uint32_t)info->si_syscall;
 	c->arch = info->si_arch;
-	c->what = ST_EV_SYSCALL | ST_WHAT_TRAP | mask << ST_WHAT_PARTS;
+	c->what = ST_EV_SYSCALL | ST_WHAT_TRAP | carried;
 	serve(c, slot, ucp, &parts, post(c, slot));
 }
 

@@ -82,12 +82,14 @@ enum { /* command */
 /* st_ctx.what from the stub: event | parts carried (a bit each) << 8 | how it came. */
 #define ST_WHAT_PARTS 8
 #define ST_WHAT_TRAP 0x800u /* the call arrived as SIGSYS, not from a rewritten call site */
+#define ST_WHAT_HERE 0x1000u /* its first part, an input, stands behind the arguments that the call has, and not in the buffer */
 /* st_ctx.what from the Sentry: command | for RET: number of entries of `outs` << 8, or ST_WHAT_ONE, part << 11, length << 13:
  * that many bytes of that part. */
 #define ST_WHAT_OUTS 8
 #define ST_WHAT_ONE 7u
 #define ST_WHAT_PART 11
 #define ST_WHAT_LEN 13
+#define ST_WHAT_SHORT 0x80000000u /* ONE: the bytes stand in `args` */
 #define ST_WHAT_ONSTACK 0x100u /* SIGNAL: SA_ONSTACK */
 
 enum { /* st_ctx.flags */
@@ -227,7 +229,8 @@ struct st_part {
 struct st_row {
 	uint8_t nparts;
 	uint8_t answer; /* 0, or 1 + the index of the context's answer that the stub returns at once */
-	uint16_t pad;
+	uint8_t nargs;  /* that the call has; what is behind them in `args` may carry a short input */
+	uint8_t pad;
 	struct st_part parts[ST_PARTS];
 };
 

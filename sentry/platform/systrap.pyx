@@ -101,8 +101,8 @@ cdef class Platform(Registry):
             raise
         self.shared_fd = fd
 
-    def set_marshal(self, int nr, parts):
-        """Have the stub carry along memory that call `nr` names. parts: (kind, argument, index of the argument that
+    def set_marshal(self, int nr, parts, int count=6):
+        """Have the stub carry along memory that call `nr`, of `count` arguments, names. parts: (kind, argument, index of the argument that
         holds the length or None, size in bytes or None); kind is "in", "out", "inout" or "str". It changes cost,
         never meaning: what does not fit (three parts, buffer sizes) is left to process_vm_*."""
         cdef st_row *row
@@ -125,6 +125,7 @@ cdef class Platform(Registry):
                 row.parts[n].len = 0 if size is None else size
                 n += 1
         row.nparts = n
+        row.nargs = count
 
     def refuse_sites(self):
         """Before the start: no call site will be rewritten."""

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.platform.systrap_host cimport (
-    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
+    ST_LIMIT, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
     ST_WHAT_PART, sh_part, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport vm_cstr, vm_read, vm_write
@@ -25,6 +25,9 @@ cdef class Carrier(GuestThread):
     cdef int _host_pid(self) noexcept:
         """Its id, or -1 if it is gone or takes a search."""
         return -1
+
+    def __cinit__(self):
+        self.scratch_for = -1
 
     cdef int _flush(self) except -1:
         """Write staged output by the slow road: the reply will not be a plain return."""
@@ -55,20 +58,50 @@ cdef class Carrier(GuestThread):
     # -- memory, for fast handlers ----------------------------------------------------------------
     cdef const char *input(self, int arg, uint64_t length) noexcept:
         cdef uint32_t off = 0, room = 0
-        if sh_part(&self.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room) < 0 or length > room:
+        cdef int part = sh_part(&self.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
+        if part < 0 or length > room:
             return NULL
+        if part == 0 and self.here:
+            return <const char *>&self.a[self.rows[self.nr].nargs]
         return self.buf + off
 
     cdef const char *text(self, int arg) noexcept:
         return self.input(arg, ST_STR_MAX)
 
     cdef char *output(self, int arg, uint64_t room) noexcept:
-        return <char *>self.input(arg, room)
+        cdef char *to = <char *>self.input(arg, room)
+        self.scratch_for = -1
+        if to == NULL or room > sizeof(self.scratch):
+            return to
+        # Whether it goes back in the reply's own line is known when it has been written; till then no other line is touched.
+        if self._kind(arg) == ST_M_INOUT:
+            memcpy(self.scratch, to, <size_t>room)
+        self.scratch_for = arg
+        return self.scratch
+
+    cdef bint _has_room(self) noexcept:
+        """Can the first part of this call stand behind its arguments? (The stub says that it does; a guest may lie.)"""
+        cdef const st_row *row = &self.rows[self.nr]
+        cdef uint32_t used = 0
+        if not row.nparts or row.parts[0].kind & 0x7F != ST_M_IN or row.nargs > 6:
+            return False
+        return 0 < st_place(&row.parts[0], self.a, &used) <= <uint32_t>(6 - row.nargs) * 8
+
+    cdef uint32_t _kind(self, int arg) noexcept:
+        cdef const st_row *row = &self.rows[self.nr]
+        cdef uint32_t i
+        for i in range(min(<uint32_t>row.nparts, <uint32_t>ST_PARTS)):
+            if row.parts[i].arg == <uint32_t>arg:
+                return row.parts[i].kind & 0x7F
+        return 0
 
     cdef void wrote(self, int arg, uint64_t length) noexcept:
         cdef uint32_t off = 0, room = 0
         cdef int part = sh_part(&self.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
         if length and part >= 0 and length <= room:
+            if self.scratch_for == arg and length > sizeof(self.a):
+                memcpy(self.buf + off, self.scratch, <size_t>min(length, <uint64_t>sizeof(self.scratch)))
+                self.scratch_for = -1
             self.short_out = ST_WHAT_ONE << ST_WHAT_OUTS | <uint32_t>part << ST_WHAT_PART | <uint32_t>length << ST_WHAT_LEN
 
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
@@ -101,6 +134,8 @@ cdef class Carrier(GuestThread):
             length = st_place(&row.parts[i], self.a, &used)
             if not (self.mask >> i) & 1 or not length:
                 continue
+            if i == 0 and self.here:
+                memcpy(self.buf + off, &self.a[row.nargs], length)
             kind = row.parts[i].kind & 0x7F
             if kind == ST_M_STR:
                 nul = memchr(self.buf + off, 0, length)

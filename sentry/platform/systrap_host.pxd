@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "systrap.h":
     const uint64_t ST_LIMIT
+    const uint32_t ST_WHAT_SHORT
     const uint64_t ST_SHARED_LEN
     const uint64_t ST_TEXT
     const uint64_t ST_VDSO
@@ -28,6 +29,7 @@ cdef extern from "systrap.h":
         ST_TURN_ASLEEP
         ST_WHAT_PARTS
         ST_WHAT_TRAP
+        ST_WHAT_HERE
         ST_WHAT_OUTS
         ST_WHAT_ONE
         ST_WHAT_PART
@@ -136,6 +138,7 @@ cdef extern from "systrap.h":
     struct st_row:
         uint8_t nparts
         uint8_t answer
+        uint8_t nargs
         st_part parts[3]
 
     struct st_offset:

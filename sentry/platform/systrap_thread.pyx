@@ -20,7 +20,7 @@ from sentry.platform.systrap_host cimport (
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SIGNAL, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET,
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
-    ST_TURN_STUB, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
+    ST_TURN_STUB, ST_WHAT_HERE, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_SHORT, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
     sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
 )
@@ -124,12 +124,16 @@ cdef class Thread(Carrier):
             memcpy(self.a, c.args, sizeof(self.a))
             self.nr = <int32_t>c.word
             self.mask = (what >> ST_WHAT_PARTS) & 7
+            self.here = False
+            self.scratch_for = -1
             self.listed = False
             self.trapped = what & ST_WHAT_TRAP != 0
             if self.nr >= ST_ROWS or self.nr < 0:
                 self.mask = 0
                 if self.nr > 0 and self.nr & 0x40000000:  # x32
                     self.nr = -1
+            elif what & ST_WHAT_HERE:
+                self.here = self._has_room()
             if self.trapped and sh_read32(&c.arch) != ARCH_X86_64:
                 self.nr = -1
                 self.mask = 0
@@ -177,6 +181,9 @@ cdef class Thread(Carrier):
 
     cdef int answer(self, long value) except -1:
         self.ctx.word = <uint64_t>value
+        if self.short_out and self.scratch_for >= 0:
+            memcpy(self.ctx.args, self.scratch, sizeof(self.a))
+            self.short_out |= ST_WHAT_SHORT
         return self._give(ST_CMD_RET | self.short_out, GUEST)
 
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
