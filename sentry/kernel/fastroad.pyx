@@ -71,6 +71,10 @@ cdef int plain(Task task, GuestThread thread) except -1:
     return 2 if more() else 1
 
 
+cdef int serve_plainly(GuestThread thread) except -1:
+    return plain(<Task?>thread.task, thread)
+
+
 cdef int back(Task task, long result) except -1:
     """The call itself has sent its caller a signal."""
     task.kernel.back_to_guest(task, result)
@@ -97,6 +101,12 @@ def install(kernel):
     COUNT_TRAPS = kernel.patcher is not None
     if kernel.trace is None:
         dispatcher()[0] = serve
+
+
+def close(bint shut):
+    """Whether every call goes to the plain handlers for the time being (a paused sandbox)."""
+    if KERNEL.trace is None:
+        dispatcher()[0] = serve_plainly if shut else serve
 
 
 def remove():
