@@ -42,6 +42,12 @@ def learn(config) -> None:
     config.meminfo = config.host["meminfo_fd"]
 
 
+def open_network(config) -> None:
+    """In the Sentry's process, in the container's network namespace if that is to be seen: what needs files."""
+    if config.network == "host":
+        config.net_files = hostinfo.open_network()
+
+
 def platform_module(name) -> str:
     return f"sentry.platform.{name}"
 
@@ -53,6 +59,7 @@ def start_platform(config):
     platform = module.Platform(f"/proc/self/fd/{config.stub}") if config.stub >= 0 else module.Platform()
     if platform.entry and not config.patching:
         platform.refuse_sites()
+    platform.apart = config.network == "host"
     table.fill_marshalling(platform)
     platform.start()
     if config.stub >= 0:

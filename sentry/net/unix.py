@@ -60,9 +60,8 @@ DGRAM_QUEUE = 10  # net.unix.max_dgram_qlen
 BACKLOG_MAX = 4096  # net.core.somaxconn
 BOTH = SHUT_RD | SHUT_WR
 
-# Bound sockets: by id of the inode (the socket holds its path, so the id stays its own), and by abstract name.
+# Bound sockets: by id of the inode (the socket holds its path, so the id stays its own); by abstract name in their namespace.
 BY_INODE: "dict[int, UnixSocket]" = {}
-ABSTRACT: "dict[bytes, UnixSocket]" = {}
 
 
 class Message:
@@ -125,7 +124,7 @@ class UnixSocket(Socket):
             BY_INODE.pop(id(self.bound_path.inode), None)
             self.bound_path.decref()
         elif self.bound_name is not None:
-            ABSTRACT.pop(self.bound_name, None)
+            self.net.abstract.pop(self.bound_name, None)
         peer, self.peer = self.peer, None
         if peer is not None and self.type != SOCK_DGRAM:
             peer.shut = BOTH
@@ -178,9 +177,9 @@ class UnixSocket(Socket):
         if self.address:
             return -EINVAL
         if name[0] == 0:
-            if name in ABSTRACT:
+            if name in self.net.abstract:
                 return -EADDRINUSE
-            ABSTRACT[name] = self
+            self.net.abstract[name] = self
             self.bound_name = name
         else:
             error = ops.mknod(t, AT_FDCWD, name, S_IFSOCK | self.inode.mode & 0o777, 0)
@@ -200,8 +199,8 @@ class UnixSocket(Socket):
             return 0
         for number in range(1 << 20):
             name = b"\0%05x" % number
-            if name not in ABSTRACT:
-                ABSTRACT[name] = self
+            if name not in self.net.abstract:
+                self.net.abstract[name] = self
                 self.bound_name = name
                 self.address = make_address(name)
                 return 0
@@ -229,7 +228,7 @@ class UnixSocket(Socket):
         if not name:
             return -ECONNREFUSED
         if name[0] == 0:
-            return ABSTRACT.get(name, -ECONNREFUSED)
+            return self.net.abstract.get(name, -ECONNREFUSED)
         path = walk.resolve(t, AT_FDCWD, name)
         if isinstance(path, int):
             return path
