@@ -55,9 +55,10 @@ FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
-    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC."""
+    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:
+    further ancillary data, [(level, type, body)], or None."""
 
-    __slots__ = ("data", "rights", "creds", "addr", "flags", "length")
+    __slots__ = ("data", "rights", "creds", "addr", "flags", "length", "control")
 
     def __init__(self, data, addr=b"", rights=None, creds=None, flags=0, length=None):
         self.data = data
@@ -66,6 +67,7 @@ class Received:
         self.addr = addr
         self.flags = flags
         self.length = len(data) if length is None else length
+        self.control = None
 
 
 class Socket(File):
