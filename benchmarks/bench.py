@@ -67,7 +67,7 @@ def save(stem, micro, macro, kernel, startup, idle, left_out):
     raw = {"kernel": kernel, "startup": startup, "left_out": left_out}
     for name, part in (("micro", micro), ("macro", macro)):
         if part:
-            raw[name] = {"values": part[1].values, "failed": part[1].failed}
+            raw[name] = {"values": part[1].values, "failed": part[1].failed, "machine": part[1].machine}
             if not report.plot(*part, f"stockade's benchmark: {name}", f"{stem}-{name}"):
                 say("no plots: matplotlib is not installed (scripts/deps.sh bench)")
     with open(stem + ".json", "w", encoding="utf-8") as file:

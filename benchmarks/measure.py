@@ -25,6 +25,7 @@ class Sheet:
     def __init__(self, names):
         self.values = {name: {} for name in names}  # runner -> row -> {round: value}
         self.failed = {name: {} for name in names}  # runner -> row -> reason
+        self.machine = []  # results of `machine`, between groups of rows
 
     def add(self, runner, row, number, value):
         self.values[runner].setdefault(row, {})[number] = value
@@ -75,6 +76,12 @@ def calibrate():
     return subprocess.run([runners.MICRO, "calibrate"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def machine():
+    """Nanoseconds there and back between two CPUs: [(of a cache line, of wake-ups)]; with one CPU empty."""
+    done = subprocess.run([runners.MICRO, "machine"], capture_output=True, text=True)
+    return [] if done.returncode else [tuple(map(float, done.stdout.split()))]
+
+
 def micro(chosen, rows, rounds, milliseconds):
     """Sheet of nanoseconds an operation."""
     sheet = Sheet([runner.name for runner in chosen])
@@ -83,6 +90,7 @@ def micro(chosen, rows, rounds, milliseconds):
     for number in range(rounds):
         for index, group in enumerate(groups):
             say(f"micro, round {number + 1} of {rounds}, rows {index * GROUP + 1}-{index * GROUP + len(group)} of {len(rows)}")
+            sheet.machine += machine()
             for runner in chosen:
                 micro_group(sheet, runner, group, number, environment)
     return sheet

@@ -3,7 +3,8 @@
  *
  * The same static program runs natively, in other runtimes and in stockade. Each row is timed in
  * several batches; the median batch counts. `micro list` prints the rows, `micro calibrate` what to
- * put into STOCKADE_BENCH_STEPS so that computing rows do the same work everywhere. The batch length
+ * put into STOCKADE_BENCH_STEPS so that computing rows do the same work everywhere, `micro machine` what hand-overs
+ * between two CPUs cost. The batch length
  * adapts to the speed of the operation (about 30 ms, STOCKADE_BENCH_MS changes it). A row that fails
  * prints "row failed" and why, and the next one is measured. */
 #include "micro.h"
@@ -151,6 +152,8 @@ int main(int argc, char **argv)
 		printf("%.3f\n", calibrate());
 		return 0;
 	}
+	if (!strcmp(verb, "machine"))
+		return machine();
 	if (!strcmp(verb, "idle")) {
 		puts("ready");
 		fflush(stdout);

@@ -16,6 +16,9 @@ struct row {
 /* Each ends with a row without a name. */
 extern const struct row call_rows[], file_rows[], many_rows[];
 
+/* Prints what a cache line, and a sleeper's wake-up, cost from one CPU to another and back. Returns 1 with only one. */
+int machine(void);
+
 /* Ends the row at hand unless `result`, of a system call, is a success; returns it. */
 long must(long result);
 

@@ -146,6 +146,16 @@ def rest(labels, known):
             yield f"- {label}: {text}"
 
 
+def machine(measured):
+    """What the CPUs took for hand-overs between the groups of rows. measured: the Sheet's `machine`."""
+    if measured:
+        line, wake = ((min(values), max(values)) for values in zip(*measured, strict=True))
+        yield (
+            f"\nMeanwhile a cache line went from one CPU to the other and back in {line[0]:.0f} to {line[1]:.0f} ns, wake-ups"
+            f" in {wake[0] / 1000:.0f} to {wake[1] / 1000:.0f} µs: a call that another thread serves cannot cost less."
+        )
+
+
 def markdown(micro, macro, kernel, startup, idle, left_out):
     """The whole report (str). micro, macro: (labels, Sheet) or None."""
     known = notes()
@@ -154,6 +164,8 @@ def markdown(micro, macro, kernel, startup, idle, left_out):
         f"Linux {platform.release()}, {len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} at the end. Medians"
         " of interleaved rounds; in brackets the ratio to native, the median of the rounds' ratios.",
     ]
+    if micro:
+        lines += machine(micro[1].machine)
     lines += [f"\n{name} was left out: {reason}" for name, reason in left_out.items()]
     labels = {}
     for title, what, part in (("One operation", "operation", micro), ("Whole programs", "program", macro)):

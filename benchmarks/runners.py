@@ -45,7 +45,7 @@ exec "$@"
 
 # Programs of the benchmark itself: name -> (sources, libraries).
 PROGRAMS = {
-    "micro": ["micro.c", "micro_calls.c", "micro_files.c", "micro_many.c"],
+    "micro": ["micro.c", "micro_calls.c", "micro_files.c", "micro_many.c", "micro_machine.c"],
     "httpload": ["httpload.c"],
 }
 

@@ -46,6 +46,10 @@ cdef enum:
 cdef int64_t MS = 1000000
 cdef double CLONE_LOOK = 400000  # ns that a clone is waited for without sleep
 cdef double WAKING = 80000  # ns from the wake-up of a thread to its next call, at most
+cdef double STUB_SPIN = 30000  # ns that a stub waits for its answer before it sleeps
+cdef double STUB_SHORT = 10000  # the same while there are more threads than CPUs
+cdef double SHORT_GAP = 5000  # ns between calls, on average, below which the dispatcher waits for them even then
+cdef double SHORT_SPIN = 25000  # and how long
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
@@ -461,12 +465,14 @@ cdef class Platform(Registry):
         return 0
 
     cdef int _tune(self) except -1:
-        """How long stubs may spin: not at all when the CPUs are short."""
+        """How long stubs may spin. When the CPUs are short, only as long as a sleep would cost anyway."""
         cdef uint32_t spin = 0
+        cdef bint free
         if self.no_spin_until and sh_tsc() > self.no_spin_until:
             self.no_spin_until = 0
-        if self.spin and self.running + 1 <= self.cpus and not self.no_spin_until:
-            spin = <uint32_t>(30000 * self.ticks_per_ns)
+        if self.spin and self.cpus > 1:
+            free = self.running + 1 <= self.cpus and not self.no_spin_until
+            spin = <uint32_t>((STUB_SPIN if free else STUB_SHORT) * self.ticks_per_ns)
         if self.shared.spin != spin:
             sh_write32(&self.shared.spin, spin)
         return 0
@@ -570,6 +576,9 @@ cdef class Platform(Registry):
             if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < self.spin_below
                     and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
                 ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
+            # CPUs are short, but calls follow one another so closely that a sleep would cost more than the wait.
+            if not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.gap < SHORT_GAP * self.ticks_per_ns:
+                ticks = <uint64_t>(SHORT_SPIN * self.ticks_per_ns)
             if self._look(ticks):
                 idle_since = 0
                 if self.failed_spins:
@@ -631,7 +640,7 @@ cdef class Platform(Registry):
     cdef int _sleep(self, int64_t limit) except -1:
         """Until a doorbell, a descriptor, or `limit`."""
         cdef int64_t timeout = -1
-        cdef uint64_t since = sh_tsc(), woken
+        cdef uint64_t since = sh_tsc(), woken, posted
         cdef int i, cpu = sh_cpu()
         cdef Thread thread
         if limit >= 0:
@@ -654,8 +663,12 @@ cdef class Platform(Registry):
             for found in (<AddressSpace?>self.spaces[i - SH_HOT]).threads:
                 thread = <Thread?>found
                 if thread.state == RUNNING and sh_turn(thread.ctx) != ST_TURN_STUB:
-                    # The stub stamped this event: a wake-up's length must not count as the guest's.
-                    self.gap -= (self.gap - min(<double>(thread.ctx.posted - since), 1e9)) * 0.125
+                    # The stub stamped this event: a wake-up's length must not count as the guest's. (If it did not, the
+                    # event came before `sleeping` was set.) No gap counts for more than what a busy wait may cost.
+                    posted = thread.ctx.posted - since
+                    if posted > woken - since:
+                        posted = 0
+                    self.gap -= (self.gap - <double>min(posted, self.spin_for)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
                     if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
                         self._measured(<double>(woken - thread.ctx.posted))
