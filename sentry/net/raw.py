@@ -1,6 +1,5 @@
 """Raw sockets (raw(7)) and ping sockets (SOCK_DGRAM with IPPROTO_ICMP, icmp(7))."""
 
-from random import randrange
 from struct import Struct
 
 from sentry.abi.errno import EADDRNOTAVAIL, EINVAL, ENOPROTOOPT, EPERM, EPROTONOSUPPORT
@@ -10,7 +9,7 @@ from sentry.net import inet_options as opt
 from sentry.net.datagram import LOOPBACK, DatagramSocket
 from sentry.net.inet_addr import AF_INET, AF_INET6
 from sentry.net.socket import INT, SOCK_DGRAM, SOCK_RAW
-from sentry.net.stack import STACK
+from sentry.net.stack import STACK, pick
 
 IPPROTO_IP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW = 0, 1, 58, 255
 ECHO, ECHO_REPLY = {4: 8, 16: 128}, {4: 0, 16: 129}
@@ -41,7 +40,7 @@ def with_checksum(message: bytes, source: bytes, host: bytes) -> bytes:
 
 
 def ip_header(source, host, protocol, length, ttl, tos) -> bytes:
-    head = IP_HEADER.pack(0x45, tos, 20 + length, randrange(65536), 0x4000, ttl, protocol, 0, source, host)
+    head = IP_HEADER.pack(0x45, tos, 20 + length, pick(65536), 0x4000, ttl, protocol, 0, source, host)
     return head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
 
 

@@ -4,12 +4,11 @@ Traffic between sockets of the sandbox goes from one to the other here and is ne
 interface that has a link (`Interface.link`) is the packet stack's (`net/lwip.pyx`).
 """
 
-from random import randrange
+from os import urandom
 from time import monotonic_ns
 
 from sentry.abi.errno import EADDRINUSE, EADDRNOTAVAIL, ENETUNREACH
 from sentry.net.inet_addr import (
-    ANY4,
     ANY6,
     BROADCAST,
     LOOPBACK4,
@@ -24,6 +23,11 @@ from sentry.net.inet_addr import (
 IFF_UP, IFF_BROADCAST, IFF_LOOPBACK, IFF_RUNNING, IFF_MULTICAST = 1, 2, 8, 0x40, 0x1000
 FIRST_PORT, LAST_PORT = 32768, 60999  # net.ipv4.ip_local_port_range
 TIME_WAIT = 60 * 10**9
+
+
+def pick(count: int) -> int:
+    """A random number below `count`."""
+    return int.from_bytes(urandom(4), "little") % count
 
 
 class Interface:
@@ -201,7 +205,7 @@ class Stack:
 
     def free_port(self, ports, sock, addr) -> int:
         count = LAST_PORT - FIRST_PORT + 1
-        start = randrange(count)
+        start = pick(count)
         for i in range(count):
             port = FIRST_PORT + (start + i) % count
             if port not in ports.bound and (port not in ports.waiting or not ports.lingering(addr, port, False)):
@@ -236,7 +240,7 @@ class Stack:
                 found.append(sock)
         if not found:
             return None
-        return found[0] if len(found) == 1 else found[randrange(len(found))]
+        return found[0] if len(found) == 1 else found[pick(len(found))]
 
     def receivers(self, ports: Ports, addr: bytes, port: int, sender: bytes, sender_port: int, many: bool) -> list:
         """The sockets that get a datagram: the best match, or with `many` (multicast, broadcast) all that match."""
@@ -280,5 +284,3 @@ def match(local: bytes, only6: bool, addr: bytes) -> int:
 
 
 STACK = Stack()
-
-__all__ = ["ANY4", "ANY6", "STACK", "Interface", "Ports", "Route", "Stack"]
