@@ -11,8 +11,8 @@ PATH_MAX = 108
 
 # Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own); all of them, by the number
 # of their own inode. (Abstract names belong to a network namespace.)
-BY_INODE: "dict[int, UnixSocket]" = {}
-ALL: "dict[int, UnixSocket]" = {}
+BY_INODE: dict = {}
+ALL: dict = {}
 
 
 def parse(addr: bytes) -> "bytes | int":
