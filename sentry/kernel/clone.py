@@ -11,6 +11,7 @@ from sentry.core.waitq import Wait
 from sentry.kernel import cpulimit, cputime, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
+from sentry.net import netns
 from sentry.platform.base import MemFault
 
 CSIGNAL = 0xFF
@@ -26,7 +27,7 @@ CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_NEWTIME = 1 << 32, 1 << 33, 0x80
 NEW_NAMESPACES = (
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME
 )
-SUPPORTED_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS
+SUPPORTED_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWNET
 
 # Task.data entries that a new task begins with: keys of features whose state is inherited.
 INHERITED_DATA = []
@@ -69,7 +70,7 @@ def check_flags(task, flags) -> int:
 
 
 def check_namespaces(task, flags) -> int:
-    """May the task have these new namespaces? Mount and UTS namespaces exist; user namespaces are refused as
+    """May the task have these new namespaces? Mount, network and UTS namespaces exist; user namespaces are refused as
     where user.max_user_namespaces forbids them, the others as by a kernel built without them."""
     if flags & CLONE_NEWUSER:
         log.once("newuser", log.INFO, "a user namespace was asked for and refused")
@@ -267,6 +268,7 @@ def new_task(parent, args, tid, thread) -> Task:
     child.personality = parent.personality
     child.no_new_privs = parent.no_new_privs
     child.dumpable = parent.dumpable
+    child.net = netns.new() if flags & CLONE_NEWNET else parent.net
     child.uts = parent.uts.copy() if flags & CLONE_NEWUTS else parent.uts
     for key in INHERITED_DATA:
         if key in parent.data:

@@ -109,7 +109,7 @@ cdef int plain(Task task, GuestThread thread) except -1:
         if overflow:  # BLOCKED or NO_RETURN
             if result == BLOCKED:
                 waited(row.nr)
-        elif task.work or KERNEL.held:
+        elif task.work or KERNEL.held or KERNEL.frozen is not None:
             KERNEL.back_to_guest(task, result)
         else:
             task.in_call = -1
@@ -147,6 +147,10 @@ cdef object run(Row row, Task task, GuestThread thread):
             Py_DECREF(<object>args[i + 1])
 
 
+cdef int serve_plainly(GuestThread thread) except -1:
+    return plain(<Task?>thread.task, thread)
+
+
 cdef int back(Task task, long result) except -1:
     """The call itself has sent its caller a signal."""
     task.kernel.back_to_guest(task, result)
@@ -173,6 +177,12 @@ def install(kernel):
     COUNT_TRAPS = kernel.patcher is not None
     if kernel.trace is None:
         dispatcher()[0] = serve
+
+
+def close(bint shut):
+    """Whether every call goes to the plain handlers for the time being (a paused sandbox)."""
+    if KERNEL.trace is None:
+        dispatcher()[0] = serve_plainly if shut else serve
 
 
 def remove():

@@ -70,7 +70,7 @@ cdef class Task:
     cdef public tuple sched
     cdef public int exit_code
     cdef public bint dying
-    cdef public object uts, data
+    cdef public object uts, net, data
     cdef object __weakref__
 
     cpdef woken(self, object entry, object mask)

@@ -157,6 +157,7 @@ class Platform:
     # rcx free), or 0: system calls have one way in.
     entry: int
 
+    apart: bool  # before the start: guests get an empty network namespace of their own, not ours
     vdso: int  # address of the vDSO in guest processes, 0: none; after the start
 
     def set_time_offsets(self, monotonic: int, boottime: int) -> bool:

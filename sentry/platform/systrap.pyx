@@ -18,7 +18,7 @@ from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
-    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now,
+    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
@@ -154,7 +154,7 @@ cdef class Platform(Registry):
         if error:
             raise OSError(error, "context memory")
         try:
-            pid, sock = spawn(self.stub_path, self.bell, self.shared_fd, clone.memfd)
+            pid, sock = spawn(self.stub_path, self.bell, self.shared_fd, clone.memfd, spawn_apart if self.apart else None)
         finally:
             os.close(clone.memfd)
         space = self._new_space(pid, clone.base)
@@ -678,6 +678,19 @@ cdef class Platform(Registry):
         if self.interrupting or self.clones or self.slot_waits:
             self._check()
         return 0
+
+
+def spawn_apart(stub, places):
+    """Execute the stub in a network namespace of its own; places: [(descriptor, number it shall have there)]. Its pid."""
+    cdef int have[SH_PLACES]
+    cdef int want[SH_PLACES]
+    cdef int i, pid
+    for i in range(SH_PLACES):
+        have[i], want[i] = places[i]
+    pid = sh_spawn_apart(os.fsencode(stub), have, want)
+    if pid < 0:
+        raise OSError(-pid, "the stub, in a network namespace of its own")
+    return pid
 
 
 def os_epoll():

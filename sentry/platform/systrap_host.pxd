@@ -228,6 +228,9 @@ cdef extern from "systrap_host.h":
     int sh_cpu() nogil
     void sh_leave(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
+    enum:
+        SH_PLACES
+    int sh_spawn_apart(const char *stub, const int *have, const int *want) nogil
     int sh_has_fsgsbase() nogil
     int sh_has_bmi2() nogil
     uint64_t sh_vdso_symbol(const char *name) nogil

@@ -2,7 +2,7 @@
 
 from struct import Struct
 
-from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS
+from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM
 from sentry.core.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from sentry.kernel.task import RLIMIT_NOFILE
 from sentry.net.socket import (
@@ -14,7 +14,6 @@ from sentry.net.socket import (
     drop,
 )
 from sentry.syscalls.fileio import read_iov
-from sentry.vfs.file import O_PATH
 
 MSGHDR = Struct("<QI4xQQQQI4x")  # name namelen iov iovlen control controllen flags
 CMSG = Struct("<Qii")
@@ -102,11 +101,9 @@ def take_rights(t, body: bytes, rights):
     rights = rights if rights is not None else []
     if len(rights) + count > SCM_MAX_FD:
         return -EINVAL, rights
-    if count > t.rlimit(RLIMIT_NOFILE):
-        return -ETOOMANYREFS, rights
     for (fd,) in INT.iter_unpack(body[: 4 * count]):
         file = t.files.get(fd)
-        if file is None or file.flags & O_PATH:
+        if file is None:
             return -EBADF, rights
         rights.append(file.incref())
     return 0, rights or None
@@ -175,6 +172,9 @@ def write_header(t, header: Header, got, sock, flags: int) -> int:
     control = ControlWriter(t, header.control, header.control_length)
     if got.creds is not None and sock.options.get(SO_PASSCRED):
         control.put(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*got.creds))
+    if got.control:
+        for level, kind, body in got.control:
+            control.put(level, kind, body)
     if got.rights:
         rights, got.rights = got.rights, None
         control.put_rights(rights, flags)

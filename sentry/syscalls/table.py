@@ -52,6 +52,7 @@ from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the
     fast_poll,
     fast_rw,
     fast_signal,
+    fast_socket,
     fast_stat,
 )
 
