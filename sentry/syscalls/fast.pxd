@@ -6,4 +6,3 @@ from sentry.kernel.task cimport Task
 
 cdef int fast(str name, fast_t handler) except -1
 cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001
-cdef long sleep_for(Task task, Wait wait, WaitQueue queue, unsigned long long events) except? -9001

@@ -6,12 +6,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLOW, GuestThread
+from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
 from sentry.core.waitq cimport WaitEntry
 from sentry.kernel.task cimport Task
 from sentry.net.unix cimport Message, UnixSocket, charge_of
-from sentry.syscalls.fast cimport fast, sleep_for
-from sentry.syscalls.fast_file cimport EAGAIN, EBADF, EFAULT, EINVAL, O_NONBLOCK, O_PATH
+from sentry.syscalls.fast cimport fast
+from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
 from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
 
@@ -28,8 +28,8 @@ cdef enum:
     SENDABLE = MSG_DONTWAIT | MSG_NOSIGNAL  # the flags that are served here
     RECEIVABLE = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC
     READABLE = 1 | 64  # poll bits
-    READ_EVENTS = 1 | 64 | 8 | 16 | 0x2000
-    PIECE = 32768  # one message of a stream (net/unix.py)
+    READ_EVENTS = READABLE | 8 | 16 | 0x2000
+    PIECE = 36544  # one message of a stream (net/unix.py)
     DGRAM_QUEUE = 10
     MOST = 16  # pieces of a vector
     GATHERED = 1 << 17
@@ -191,6 +191,19 @@ cdef long collect(UnixSocket sock, char *to, long room) except -1:
     return done
 
 
+cdef long whole(UnixSocket sock, long count) except -1:
+    """How many of the first `count` bytes of a stream are whole messages, or what is left of one."""
+    cdef Message message
+    cdef long done = 0, n
+    for item in sock.messages:
+        message = <Message?>item
+        n = PyBytes_GET_SIZE(message.data) - message.offset
+        if done + n > count:
+            break
+        done += n
+    return done
+
+
 cdef int consume(UnixSocket sock, long count) except -1:
     """The first `count` bytes of a stream have gone."""
     cdef Message message
@@ -222,6 +235,8 @@ cdef long receive_stream(UnixSocket sock, GuestThread thread, Vector *vector) ex
         else:
             n = collect(sock, TOGETHER, <long>min(vector.total - done, <uint64_t>GATHERED))
             given = give(vector, thread, done, TOGETHER, <uint64_t>n)
+        if given < n:  # a message is copied or not
+            given = whole(sock, given)
         consume(sock, given)
         done += <uint64_t>given
         if given < n:
@@ -237,7 +252,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     if not vector.total or sock.passcred or sock.peek_offset >= 0 or (sock.type != DGRAM and not sock.connected):
         return SLOW
     if not sock.messages:
-        if sock.error:
+        if sock.error or (sock.type == DGRAM and sock.shut & SHUT_RD):
             return SLOW
         return 0 if sock.shut & SHUT_RD else -EAGAIN
     if stream:
@@ -259,12 +274,18 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
 cdef long wait_for(Task task, UnixSocket sock, Vector *vector, int flags) except? -9001:
     """Nothing was there: -EAGAIN, or the record of a read that waits; SLOW with a timeout."""
     cdef ReadWait record
+    cdef WaitEntry entry
     if sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
         return -EAGAIN
     if sock.rcvtimeo or vector.count != 1:
         return SLOW
     record = ReadWait(sock, [(vector.pieces[0].base, vector.pieces[0].length)], vector.total, None)
-    return sleep_for(task, record, sock.queue, READ_EVENTS)
+    entry = WaitEntry(task, READ_EVENTS)
+    sock.queue.add(entry)
+    record.entries = [entry]
+    record.timer = None
+    task.wait = record
+    return SLEEPS
 
 
 # ---------------------------------------------------------------- calls
