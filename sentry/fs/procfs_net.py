@@ -51,6 +51,8 @@ def show_unix(t) -> bytes:
     """/proc/net/unix (net/unix/af_unix.c: unix_seq_show): flags, type, state (sys/un.h has none: SS_*), inode, name."""
     lines = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
     for ino, sock in sorted(unix_names.ALL.items()):
+        if sock.net is not t.net:
+            continue
         state = (3 if sock.connected else 1) if sock.listener is None else 2
         flags = 0x10000 if sock.backlog is not None else 0
         line = b"%016x: %08X %08X %08X %04X %02X %5d" % (0, sock.refs + 1, 0, flags, sock.type, state, ino)

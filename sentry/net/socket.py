@@ -71,7 +71,8 @@ class Received:
 
 
 class Socket(File):
-    __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error")
+    __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error",
+                 "net")  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags):
         inode = SOCKFS.inode(S_IFSOCK | 0o777, t.creds.fsuid, t.creds.fsgid)
@@ -85,6 +86,7 @@ class Socket(File):
         self.rcvtimeo = self.sndtimeo = 0  # ns, 0: for ever
         self.linger = (0, 0)
         self.error = 0  # positive errno, reported once
+        self.net = t.net  # netns.NetNamespace
 
     def anon_name(self):
         return b"socket:[%d]" % self.inode.ino

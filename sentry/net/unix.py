@@ -208,7 +208,7 @@ class UnixSocket(Socket):
             return self.connect_dgram(t, addr)
         if self.passcred:
             unix_names.autobind(self)
-        target = unix_names.find(t, addr)
+        target = unix_names.find(t, self.net, addr)
         if isinstance(target, int):
             return target
         if target.type != self.type:
@@ -246,7 +246,7 @@ class UnixSocket(Socket):
         if len(addr) < 2 or int.from_bytes(addr[:2], "little") != AF_UNSPEC:
             if self.passcred:
                 unix_names.autobind(self)
-            target = unix_names.find(t, addr)
+            target = unix_names.find(t, self.net, addr)
             if isinstance(target, int):
                 return target
             if target.type != self.type:
@@ -383,7 +383,7 @@ class UnixSocket(Socket):
             unix_names.autobind(self)
         target = self.peer
         if addr is not None:
-            target = unix_names.find(t, addr)
+            target = unix_names.find(t, self.net, addr)
             if isinstance(target, int):
                 return target
         elif target is None:

@@ -9,10 +9,9 @@ from sentry.vfs.perm import inode_permission
 AT_FDCWD = -100
 PATH_MAX = 108
 
-# Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own) and by abstract name; all of
-# them, by the number of their own inode.
+# Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own); all of them, by the number
+# of their own inode. (Abstract names belong to a network namespace.)
 BY_INODE: "dict[int, Socket]" = {}
-ABSTRACT: "dict[bytes, Socket]" = {}
 ALL: "dict[int, Socket]" = {}
 
 
@@ -38,9 +37,9 @@ def bind(t, sock, addr: bytes) -> int:
     if name[0] == 0:
         if sock.address:
             return -EINVAL
-        if name in ABSTRACT:
+        if name in sock.net.abstract:
             return -EADDRINUSE
-        ABSTRACT[name] = sock
+        sock.net.abstract[name] = sock
         sock.bound_name = name
     else:
         # net/unix/af_unix.c: unix_bind_bsd: the file is made first, and taken away if the socket turns out to have a name
@@ -65,8 +64,8 @@ def autobind(sock) -> int:
         return 0
     for number in range(1 << 20):
         name = b"\0%05x" % number
-        if name not in ABSTRACT:
-            ABSTRACT[name] = sock
+        if name not in sock.net.abstract:
+            sock.net.abstract[name] = sock
             sock.bound_name = name
             sock.address = make(name)
             return 0
@@ -79,16 +78,16 @@ def unbind(sock) -> None:
         BY_INODE.pop(id(sock.bound_path.inode), None)
         sock.bound_path.decref()
     elif sock.bound_name is not None:
-        ABSTRACT.pop(sock.bound_name, None)
+        sock.net.abstract.pop(sock.bound_name, None)
 
 
-def find(t, addr: bytes) -> "Socket | int":
-    """The socket that is bound to the name in a sockaddr_un, or -errno."""
+def find(t, net, addr: bytes) -> "Socket | int":
+    """The socket that is bound to the name in a sockaddr_un, seen from network namespace `net`, or -errno."""
     name = parse(addr)
     if isinstance(name, int):
         return name
     if name[0] == 0:
-        return ABSTRACT.get(name, -ECONNREFUSED)
+        return net.abstract.get(name, -ECONNREFUSED)
     path = walk.resolve(t, AT_FDCWD, name)
     if isinstance(path, int):
         return path

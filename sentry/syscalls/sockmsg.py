@@ -195,6 +195,9 @@ def write_header(t, header: Header, got, sock, flags: int) -> int:
         control.put(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*got.creds))
     if got.creds is not None and sock.options.get(SO_PASSPIDFD):
         control.put_pidfd(got.creds[0])
+    if got.control:
+        for level, kind, body in got.control:
+            control.put(level, kind, body)
     if got.rights:
         rights, got.rights = got.rights, None
         control.put_rights(rights, flags)
