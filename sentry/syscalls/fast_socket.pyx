@@ -53,25 +53,23 @@ cdef struct msghdr:
     uint32_t flags
     uint32_t pad1
 
-# Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL; `arg`: whose it is.
+# Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
 cdef struct Vector:
     iovec pieces[MOST]
     long count
     uint64_t total
     char *carried
-    int arg
 
 
-cdef long one_piece(Vector *vector, GuestThread thread, int arg, uint64_t count) noexcept:
-    """The buffer at argument `arg` as a vector: 0, or -EFAULT."""
-    cdef uint64_t addr = thread.a[arg]
+cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t count) noexcept:
+    """The buffer at argument 1 as a vector: 0, or -EFAULT."""
+    cdef uint64_t addr = thread.a[1]
     if count > USER_END or addr > USER_END - count:
         return -EFAULT
     vector.total = min(count, MAX_COUNT)
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
-    vector.carried = thread.output(arg, vector.total)
-    vector.arg = arg
+    vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
 
@@ -89,7 +87,6 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
     vector.count = <long>count
     vector.total = 0
     vector.carried = NULL
-    vector.arg = -1
     for i in range(count):
         if vector.pieces[i].length > MAX_COUNT or vector.pieces[i].base > USER_END - vector.pieces[i].length:
             return SLOW
@@ -117,7 +114,7 @@ cdef long give(Vector *vector, GuestThread thread, uint64_t skip, const char *da
     cdef long i, n
     if vector.carried != NULL:
         memcpy(vector.carried + skip, data, length)
-        thread.wrote(vector.arg, skip + length)
+        thread.wrote(1, skip + length)
         return <long>length
     for i in range(vector.count):
         if skip >= vector.pieces[i].length:
@@ -294,7 +291,7 @@ cdef long wait_for(Task task, UnixSocket sock, Vector *vector, int flags) except
 cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
     cdef Vector vector
     cdef bint eor = False, cut = False
-    cdef long result = one_piece(&vector, thread, 1, count)
+    cdef long result = one_piece(&vector, thread, False, count)
     if not result:
         result = receive(sock, thread, &vector, 0, &eor, &cut)
     return wait_for(task, sock, &vector, 0) if result == -EAGAIN else result
@@ -302,7 +299,7 @@ cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t c
 
 cdef long write_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
     cdef Vector vector
-    cdef long result = one_piece(&vector, thread, 1, count)
+    cdef long result = one_piece(&vector, thread, True, count)
     return result if result else send(sock, thread, &vector)
 
 
@@ -327,7 +324,7 @@ cdef long recvfrom(object task, GuestThread thread) except? -9001:
     cdef long result
     if sock is None or flags & ~RECEIVABLE or thread.a[4]:
         return SLOW
-    result = one_piece(&vector, thread, 1, thread.a[2])
+    result = one_piece(&vector, thread, False, thread.a[2])
     if not result:
         result = receive(sock, thread, &vector, flags, &eor, &cut)
     return wait_for(<Task?>task, sock, &vector, flags) if result == -EAGAIN else result
