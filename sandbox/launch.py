@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, netlinks, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -127,7 +127,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         raise CliError("--console-socket needs process.terminal to be true")
     sentry_filter = filter_program(f"sentry-{settings.platform}")
     gofer_filter = filter_program("gofer")
-    if settings.network != "none":
+    if settings.network == "host":
         log.unsupported(f"--network {settings.network}: the container has the loopback interface only")
 
     container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
@@ -170,6 +170,12 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
+    if settings.network == "sandbox" and netlinks.path_of(spec):
+        network, links = netlinks.take(netlinks.path_of(spec))
+        for fd in links:
+            undo.add(os.close, fd)
+        if links:
+            config.network, config.links = network, links
     boot.prepare(config)
 
     sentry = child.spawn(
@@ -219,6 +225,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
     os.close(config.control)
     os.close(config.exit)
+    for fd in config.links:
+        os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
 
 

@@ -41,7 +41,7 @@ OPTIONS = [
     Option("--strace", None, "write the programs' system calls to the debug log"),
     Option("--no-patching", None, "do not rewrite the programs' system call instructions (systrap)"),
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
-    Option("--network", "MODE", "none: loopback only (host and sandbox are yet to come)", default="none", choices=("none", "host", "sandbox")),
+    Option("--network", "MODE", "none: loopback only; sandbox: the interfaces of the container's network namespace, on a stack of its own (host is yet to come)", default="sandbox", choices=("none", "host", "sandbox")),
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),
     Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
