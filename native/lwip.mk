@@ -18,6 +18,9 @@ $(OUT)/lwip/%.o: $(LWIP)/core/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
+# TCP's segments may be larger than a packet (port.c: link_output), so they go around lwIP's fragmentation.
+$(OUT)/lwip/tcp_out.o: CFLAGS += -Dip4_output_if=wire_whole4 -Dip6_output_if=wire_whole6
+
 $(OUT)/lwip/ethernet.o: $(LWIP)/netif/ethernet.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<

@@ -272,6 +272,25 @@ static err_t link_output(struct netif *netif, struct pbuf *p)
     return ERR_OK;
 }
 
+/* As ip4_output_if and ip6_output_if, but never in fragments: TCP's way out (lwip.mk). */
+err_t wire_whole4(struct pbuf *p, const ip4_addr_t *src, const ip4_addr_t *dest, u8_t ttl, u8_t tos, u8_t proto, struct netif *netif)
+{
+    u16_t mtu = netif->mtu;
+    netif->mtu = 0;
+    err_t error = ip4_output_if(p, src, dest, ttl, tos, proto, netif);
+    netif->mtu = mtu;
+    return error;
+}
+
+err_t wire_whole6(struct pbuf *p, const ip6_addr_t *src, const ip6_addr_t *dest, u8_t ttl, u8_t tos, u8_t proto, struct netif *netif)
+{
+    u16_t mtu = netif->mtu, mtu6 = netif->mtu6;
+    netif->mtu = netif->mtu6 = 0;
+    err_t error = ip6_output_if(p, src, dest, ttl, tos, proto, netif);
+    netif->mtu = mtu, netif->mtu6 = mtu6;
+    return error;
+}
+
 static err_t link_init(struct netif *netif)
 {
     netif->name[0] = 'w', netif->name[1] = 'l';
@@ -715,7 +734,7 @@ long wire_write(struct tcp_pcb *pcb, const char *data, long length, int more)
     long done = 0;
     grow_segments(pcb);
     while (done < length) {
-        long n = LWIP_MIN(length - done, LWIP_MIN((long)tcp_sndbuf(pcb), 64000L));
+        long n = LWIP_MIN(length - done, LWIP_MIN((long)pcb->snd_buf, 64000L));
         if (n <= 0 || tcp_sndqueuelen(pcb) > TCP_SND_QUEUELEN - 100)
             break;
         if (tcp_write(pcb, data + done, (u16_t)n, TCP_WRITE_FLAG_COPY | (more || done + n < length ? TCP_WRITE_FLAG_MORE : 0)) != ERR_OK)
@@ -727,7 +746,7 @@ long wire_write(struct tcp_pcb *pcb, const char *data, long length, int more)
     return done;
 }
 
-long wire_writable(struct tcp_pcb *pcb) { return tcp_sndqueuelen(pcb) < TCP_SND_QUEUELEN / 2 ? (long)tcp_sndbuf(pcb) : 0; }
+long wire_writable(struct tcp_pcb *pcb) { return tcp_sndqueuelen(pcb) < TCP_SND_QUEUELEN / 2 ? (long)pcb->snd_buf : 0; }
 long wire_unsent(struct tcp_pcb *pcb) { return (long)(pcb->snd_lbb - pcb->lastack); }
 long wire_rtt(struct tcp_pcb *pcb) { return pcb->sa > 0 ? (pcb->sa >> 3) * TCP_SLOW_INTERVAL * 1000L : 1000; }
 
