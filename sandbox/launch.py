@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, netlinks, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -170,12 +170,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if settings.network == "sandbox" and netlinks.path_of(spec):
-        network, links = netlinks.take(netlinks.path_of(spec))
-        for fd in links:
-            undo.add(os.close, fd)
-        if links:
-            config.network, config.links = network, links
+    if settings.network == "sandbox":
+        take_network(undo, spec, config)
     boot.prepare(config)
 
     sentry = child.spawn(
@@ -228,6 +224,19 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     for fd in config.links:
         os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
+
+
+def take_network(undo, spec, config) -> None:
+    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
+    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
+        if namespace["type"] == "network" and namespace.get("path"):
+            from sandbox import netlinks  # only who has one pays for it
+
+            network, links = netlinks.take(namespace["path"])
+            for fd in links:
+                undo.add(os.close, fd)
+            if links:
+                config.network, config.links = network, links
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:

@@ -26,14 +26,6 @@ LINKS_MAX = 16
 LIBRARIES = ("/usr/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
 
 
-def path_of(spec) -> "str | None":
-    """The network namespace that was prepared for the container, if any."""
-    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
-        if namespace["type"] == "network":
-            return namespace.get("path") or None
-    return None
-
-
 def take(path) -> "tuple[dict, list[int]]":
     """Take over what is in the namespace at `path`: ({"links": …, "routes": …, "neighbours": …}, a packet descriptor
     for each link). CliError."""
