@@ -15,7 +15,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, patching, statistics, trace
+from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import interfaces
@@ -46,6 +46,12 @@ def learn(config) -> None:
     config.meminfo = config.host["meminfo_fd"]
 
 
+def open_network(config) -> None:
+    """In the Sentry's process, in the container's network namespace if that is to be seen: what needs files."""
+    if config.network == "host":
+        config.net_files = hostinfo.open_network()
+
+
 def platform_module(name) -> str:
     return f"sentry.platform.{name}"
 
@@ -57,6 +63,7 @@ def start_platform(config):
     platform = module.Platform(f"/proc/self/fd/{config.stub}") if config.stub >= 0 else module.Platform()
     if platform.entry and not config.patching:
         platform.refuse_sites()
+    platform.apart = config.network == "host"
     table.fill_marshalling(platform)
     platform.start()
     if config.stub >= 0:
@@ -82,7 +89,7 @@ class Sandbox:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
-            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.network, config.links)
+            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
@@ -215,6 +222,8 @@ class Sandbox:
         try:
             if not self.started:
                 raise ControlError("it has not been started")
+            if self.kernel.frozen is not None:
+                raise ControlError("it is paused")
             if self.container.exit_status is not None:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
@@ -244,6 +253,16 @@ class Sandbox:
         errno = self.container.kill(signo, pid or None, everyone)
         if errno:
             raise ControlError(f"signal {signo}: {os.strerror(-errno)}")
+        if signo == SIGKILL:
+            freeze.thaw(self.kernel)  # what is paused must die as well
+
+    def pause(self):
+        if not self.started:
+            raise ControlError("it has not been started")
+        freeze.freeze(self.kernel)
+
+    def resume(self):
+        freeze.thaw(self.kernel)
 
     def ps(self):
         return {"processes": self.container.processes() if self.started else []}

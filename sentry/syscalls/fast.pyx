@@ -2,11 +2,16 @@
 in the fast_*.pyx files of this folder, named after the sys_*.py whose calls they serve; each file registers its own, after the
 plain ones (table.py)."""
 
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
 from sentry.core.guest cimport SLEEPS, fast_t, fast_table
 from sentry.core.waitq cimport Wait, WaitEntry, WaitQueue
+from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
 
 from sentry.core.syscall import BY_NAME
+
+cdef unsigned long long ALL = 0xFFFFFFFF
 
 
 cdef int fast(str name, fast_t handler) except -1:
@@ -18,14 +23,43 @@ cdef int fast(str name, fast_t handler) except -1:
     return 0
 
 
-cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001:
-    """Task.block for a fast handler, which runs only where no signal is pending; `queue` may be None."""
-    cdef WaitEntry entry
+cdef long long now() noexcept:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec * <long long>1000000000 + t.tv_nsec
+
+
+cdef long sleep_until(Task task, Wait wait, WaitEntry entry, long long deadline) except? -9001:
+    """As `sleep`, with an entry that is in its queue already, or None, and a deadline (CLOCK_MONOTONIC, ns), -1: none."""
     wait.entries = []
-    wait.timer = None
-    if queue is not None:
-        entry = WaitEntry(task)
-        queue.add(entry)
+    if entry is not None:
         wait.entries.append(entry)
+    wait.timer = (<Kernel?>task.kernel).timers.add(deadline, task.timed_out) if deadline >= 0 else None
     task.wait = wait
     return SLEEPS
+
+
+cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001:
+    """Task.block for a fast handler, which runs only where no signal is pending; `queue` may be None."""
+    wait.entries = []
+    wait.timer = None
+    task.wait = wait
+    if queue is not None:
+        enter(task, wait, queue, ALL)
+    return SLEEPS
+
+
+cdef long sleep_for(Task task, Wait wait, WaitQueue queue, unsigned long long events) except? -9001:
+    """The same, until the queue wakes with one of these poll bits."""
+    wait.entries = []
+    wait.timer = None
+    task.wait = wait
+    enter(task, wait, queue, events)
+    return SLEEPS
+
+
+cdef int enter(Task task, Wait wait, WaitQueue queue, unsigned long long events) except -1:
+    cdef WaitEntry entry = WaitEntry(task, events)
+    queue.add(entry)
+    wait.entries.append(entry)
+    return 0

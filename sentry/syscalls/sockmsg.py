@@ -2,7 +2,7 @@
 
 from struct import Struct
 
-from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS
+from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM
 from sentry.core.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from sentry.kernel.task import RLIMIT_NOFILE
 from sentry.net.socket import (
@@ -14,7 +14,6 @@ from sentry.net.socket import (
     drop,
 )
 from sentry.syscalls.fileio import read_iov
-from sentry.vfs.file import O_PATH
 
 MSGHDR = Struct("<QI4xQQQQI4x")  # name namelen iov iovlen control controllen flags
 CMSG = Struct("<Qii")
@@ -102,11 +101,9 @@ def take_rights(t, body: bytes, rights):
     rights = rights if rights is not None else []
     if len(rights) + count > SCM_MAX_FD:
         return -EINVAL, rights
-    if count > t.rlimit(RLIMIT_NOFILE):
-        return -ETOOMANYREFS, rights
     for (fd,) in INT.iter_unpack(body[: 4 * count]):
         file = t.files.get(fd)
-        if file is None or file.flags & O_PATH:
+        if file is None:
             return -EBADF, rights
         rights.append(file.incref())
     return 0, rights or None
