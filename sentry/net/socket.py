@@ -96,6 +96,9 @@ class Socket(File):
         return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
+    def tells_sigpipe(self):
+        return self.type == SOCK_STREAM
+
     def read(self, t, count, pos):
         if pos is not None:
             return -ESPIPE

@@ -28,6 +28,7 @@ from sentry.net.socket import (
     AF_UNSPEC,
     FAMILIES,
     INT,
+    MSG_DONTWAIT,
     MSG_EOR,
     MSG_OOB,
     MSG_PEEK,
@@ -50,9 +51,9 @@ from sentry.net.socket import (
     Socket,
     drop,
 )
-from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDHUP
+from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDHUP
 
-PIECE = 32768  # a stream's data travels in pieces of at most this size
+PIECE = 36544  # a stream's data travels in pieces of at most this size
 DGRAM_QUEUE = 10  # net.unix.max_dgram_qlen
 BACKLOG_MAX = 4096  # net.core.somaxconn
 BOTH = SHUT_RD | SHUT_WR
@@ -364,6 +365,8 @@ class UnixSocket(Socket):
     def send_packet(self, t, data, flags, rights, creds):
         if not self.connected:
             return -ENOTCONN
+        if self.passcred:
+            unix_names.autobind(self)
         if self.error:
             return self.take_error()
         if self.shut & SHUT_WR or self.peer is None:
@@ -432,7 +435,9 @@ class UnixSocket(Socket):
         if message is None:
             if self.error:
                 return self.take_error()
-            return Received(b"") if self.shut & SHUT_RD else -EAGAIN
+            # a datagram socket without blocking does not tell the end (unix_dgram_recvmsg)
+            ended = self.shut & SHUT_RD and (self.type == SOCK_SEQPACKET or not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK))
+            return Received(b"") if ended else -EAGAIN
         data = message.data
         got = Received(data[skip : skip + count], message.addr, None, message.creds or NOBODY, 0, len(data) - skip)
         if len(data) - skip > count:
@@ -504,7 +509,7 @@ class UnixSocket(Socket):
         if first is None:
             if self.error:
                 return self.take_error()
-            return Received(b"") if self.shut & SHUT_RD else -EAGAIN
+            return Received(b"") if self.shut & SHUT_RD or (self.messages and not count) else -EAGAIN
         addr = first.addr
         return Received(parts[0] if len(parts) == 1 else b"".join(parts), addr, rights, first.creds or NOBODY)
 
@@ -521,7 +526,7 @@ class UnixSocket(Socket):
     def unread(self, data):
         """To the front of a stream; datagrams are lost, as on Linux."""
         if self.type == SOCK_STREAM:
-            self.messages.appendleft(Message(bytes(data), None, self, charge_of(self.type, len(data))))
+            self.messages.appendleft(Message(bytes(data), None, self.peer or self, charge_of(self.type, len(data))))
 
     # -- state
     def poll(self):
@@ -555,7 +560,7 @@ class UnixSocket(Socket):
             return -EINVAL
         if self.type == SOCK_DGRAM:
             return len(self.messages[0].data) if self.messages else 0
-        return sum(len(message.data) - message.offset for message in self.messages if not message.oob)
+        return sum(len(message.data) - message.offset for message in self.messages)
 
     def unsent_bytes(self):
         return self.charged

@@ -12,7 +12,7 @@ AF_UNIX = 1
 RLIMIT_NOFILE = 7
 
 SOCKETS: "dict[Socket, int]" = {}  # Unix sockets in flight: how many references of theirs are messages'
-HOLDERS: "dict[Message, UnixSocket]" = {}  # messages with Unix sockets, and in whose queue they wait  # noqa: F821
+HOLDERS: "dict[object, Socket]" = {}  # messages with Unix sockets, and in whose queue they wait
 USERS: "dict[int, int]" = {}  # uid -> files in flight
 
 

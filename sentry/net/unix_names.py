@@ -2,7 +2,7 @@
 
 from sentry.abi.errno import EADDRINUSE, ECONNREFUSED, EEXIST, EINVAL
 from sentry.abi.fs import MAY_WRITE, S_IFMT, S_IFSOCK
-from sentry.net.socket import AF_UNIX
+from sentry.net.socket import AF_UNIX, Socket
 from sentry.vfs import ops, walk
 from sentry.vfs.perm import inode_permission
 
@@ -11,8 +11,8 @@ PATH_MAX = 108
 
 # Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own); all of them, by the number
 # of their own inode. (Abstract names belong to a network namespace.)
-BY_INODE: dict = {}
-ALL: dict = {}
+BY_INODE: "dict[int, Socket]" = {}
+ALL: "dict[int, Socket]" = {}
 
 
 def parse(addr: bytes) -> "bytes | int":
@@ -81,7 +81,7 @@ def unbind(sock) -> None:
         sock.net.abstract.pop(sock.bound_name, None)
 
 
-def find(t, net, addr: bytes) -> "UnixSocket | int":  # noqa: F821
+def find(t, net, addr: bytes) -> "Socket | int":
     """The socket that is bound to the name in a sockaddr_un, seen from network namespace `net`, or -errno."""
     name = parse(addr)
     if isinstance(name, int):

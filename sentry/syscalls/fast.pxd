@@ -8,4 +8,3 @@ cdef int fast(str name, fast_t handler) except -1
 cdef long long now() noexcept  # CLOCK_MONOTONIC, ns
 cdef long sleep_until(Task task, Wait wait, WaitEntry entry, long long deadline) except? -9001
 cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001
-cdef long sleep_for(Task task, Wait wait, WaitQueue queue, unsigned long long events) except? -9001

@@ -11,8 +11,6 @@ from sentry.kernel.task cimport Task
 
 from sentry.core.syscall import BY_NAME
 
-cdef unsigned long long ALL = 0xFFFFFFFF
-
 
 cdef int fast(str name, fast_t handler) except -1:
     """The plain handler must be registered already: it is the call's meaning, and serves what the fast one leaves."""
@@ -41,25 +39,12 @@ cdef long sleep_until(Task task, Wait wait, WaitEntry entry, long long deadline)
 
 cdef long sleep(Task task, Wait wait, WaitQueue queue) except? -9001:
     """Task.block for a fast handler, which runs only where no signal is pending; `queue` may be None."""
+    cdef WaitEntry entry
     wait.entries = []
     wait.timer = None
-    task.wait = wait
     if queue is not None:
-        enter(task, wait, queue, ALL)
-    return SLEEPS
-
-
-cdef long sleep_for(Task task, Wait wait, WaitQueue queue, unsigned long long events) except? -9001:
-    """The same, until the queue wakes with one of these poll bits."""
-    wait.entries = []
-    wait.timer = None
+        entry = WaitEntry(task)
+        queue.add(entry)
+        wait.entries.append(entry)
     task.wait = wait
-    enter(task, wait, queue, events)
     return SLEEPS
-
-
-cdef int enter(Task task, Wait wait, WaitQueue queue, unsigned long long events) except -1:
-    cdef WaitEntry entry = WaitEntry(task, events)
-    queue.add(entry)
-    wait.entries.append(entry)
-    return 0

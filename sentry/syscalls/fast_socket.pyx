@@ -6,12 +6,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLOW, GuestThread
+from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
 from sentry.core.waitq cimport WaitEntry
 from sentry.kernel.task cimport Task
 from sentry.net.unix cimport Message, UnixSocket, charge_of
-from sentry.syscalls.fast cimport fast, sleep_for
-from sentry.syscalls.fast_file cimport EAGAIN, EBADF, EFAULT, EINVAL, O_NONBLOCK, O_PATH
+from sentry.syscalls.fast cimport fast
+from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
 from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
 
@@ -28,8 +28,8 @@ cdef enum:
     SENDABLE = MSG_DONTWAIT | MSG_NOSIGNAL  # the flags that are served here
     RECEIVABLE = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC
     READABLE = 1 | 64  # poll bits
-    READ_EVENTS = 1 | 64 | 8 | 16 | 0x2000
-    PIECE = 32768  # one message of a stream (net/unix.py)
+    READ_EVENTS = READABLE | 8 | 16 | 0x2000
+    PIECE = 36544  # one message of a stream (net/unix.py)
     DGRAM_QUEUE = 10
     MOST = 16  # pieces of a vector
     GATHERED = 1 << 17
@@ -53,25 +53,23 @@ cdef struct msghdr:
     uint32_t flags
     uint32_t pad1
 
-# Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL; `arg`: whose it is.
+# Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
 cdef struct Vector:
     iovec pieces[MOST]
     long count
     uint64_t total
     char *carried
-    int arg
 
 
-cdef long one_piece(Vector *vector, GuestThread thread, int arg, uint64_t count) noexcept:
-    """The buffer at argument `arg` as a vector: 0, or -EFAULT."""
-    cdef uint64_t addr = thread.a[arg]
+cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t count) noexcept:
+    """The buffer at argument 1 as a vector: 0, or -EFAULT."""
+    cdef uint64_t addr = thread.a[1]
     if count > USER_END or addr > USER_END - count:
         return -EFAULT
     vector.total = min(count, MAX_COUNT)
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
-    vector.carried = thread.output(arg, vector.total)
-    vector.arg = arg
+    vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
 
@@ -89,7 +87,6 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
     vector.count = <long>count
     vector.total = 0
     vector.carried = NULL
-    vector.arg = -1
     for i in range(count):
         if vector.pieces[i].length > MAX_COUNT or vector.pieces[i].base > USER_END - vector.pieces[i].length:
             return SLOW
@@ -117,7 +114,7 @@ cdef long give(Vector *vector, GuestThread thread, uint64_t skip, const char *da
     cdef long i, n
     if vector.carried != NULL:
         memcpy(vector.carried + skip, data, length)
-        thread.wrote(vector.arg, skip + length)
+        thread.wrote(1, skip + length)
         return <long>length
     for i in range(vector.count):
         if skip >= vector.pieces[i].length:
@@ -191,6 +188,19 @@ cdef long collect(UnixSocket sock, char *to, long room) except -1:
     return done
 
 
+cdef long whole(UnixSocket sock, long count) except -1:
+    """How many of the first `count` bytes of a stream are whole messages, or what is left of one."""
+    cdef Message message
+    cdef long done = 0, n
+    for item in sock.messages:
+        message = <Message?>item
+        n = PyBytes_GET_SIZE(message.data) - message.offset
+        if done + n > count:
+            break
+        done += n
+    return done
+
+
 cdef int consume(UnixSocket sock, long count) except -1:
     """The first `count` bytes of a stream have gone."""
     cdef Message message
@@ -222,6 +232,8 @@ cdef long receive_stream(UnixSocket sock, GuestThread thread, Vector *vector) ex
         else:
             n = collect(sock, TOGETHER, <long>min(vector.total - done, <uint64_t>GATHERED))
             given = give(vector, thread, done, TOGETHER, <uint64_t>n)
+        if given < n:  # a message is copied or not
+            given = whole(sock, given)
         consume(sock, given)
         done += <uint64_t>given
         if given < n:
@@ -237,7 +249,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     if not vector.total or sock.passcred or sock.peek_offset >= 0 or (sock.type != DGRAM and not sock.connected):
         return SLOW
     if not sock.messages:
-        if sock.error:
+        if sock.error or (sock.type == DGRAM and sock.shut & SHUT_RD):
             return SLOW
         return 0 if sock.shut & SHUT_RD else -EAGAIN
     if stream:
@@ -259,12 +271,18 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
 cdef long wait_for(Task task, UnixSocket sock, Vector *vector, int flags) except? -9001:
     """Nothing was there: -EAGAIN, or the record of a read that waits; SLOW with a timeout."""
     cdef ReadWait record
+    cdef WaitEntry entry
     if sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
         return -EAGAIN
     if sock.rcvtimeo or vector.count != 1:
         return SLOW
     record = ReadWait(sock, [(vector.pieces[0].base, vector.pieces[0].length)], vector.total, None)
-    return sleep_for(task, record, sock.queue, READ_EVENTS)
+    entry = WaitEntry(task, READ_EVENTS)
+    sock.queue.add(entry)
+    record.entries = [entry]
+    record.timer = None
+    task.wait = record
+    return SLEEPS
 
 
 # ---------------------------------------------------------------- calls
@@ -273,7 +291,7 @@ cdef long wait_for(Task task, UnixSocket sock, Vector *vector, int flags) except
 cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
     cdef Vector vector
     cdef bint eor = False, cut = False
-    cdef long result = one_piece(&vector, thread, 1, count)
+    cdef long result = one_piece(&vector, thread, False, count)
     if not result:
         result = receive(sock, thread, &vector, 0, &eor, &cut)
     return wait_for(task, sock, &vector, 0) if result == -EAGAIN else result
@@ -281,7 +299,7 @@ cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t c
 
 cdef long write_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
     cdef Vector vector
-    cdef long result = one_piece(&vector, thread, 1, count)
+    cdef long result = one_piece(&vector, thread, True, count)
     return result if result else send(sock, thread, &vector)
 
 
@@ -306,7 +324,7 @@ cdef long recvfrom(object task, GuestThread thread) except? -9001:
     cdef long result
     if sock is None or flags & ~RECEIVABLE or thread.a[4]:
         return SLOW
-    result = one_piece(&vector, thread, 1, thread.a[2])
+    result = one_piece(&vector, thread, False, thread.a[2])
     if not result:
         result = receive(sock, thread, &vector, flags, &eor, &cut)
     return wait_for(<Task?>task, sock, &vector, flags) if result == -EAGAIN else result

@@ -43,6 +43,7 @@ from sentry.syscalls import (  # noqa: F401
 )
 from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
     fast_dir,
+    fast_epoll,
     fast_fd,
     fast_file,
     fast_futex,
