@@ -22,7 +22,7 @@ from sentry.abi.time import FOREVER, NSEC
 from sentry.core.creds import CAP_NET_ADMIN
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
-from sentry.vfs.file import O_RDWR, File
+from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE, POLLPRI, File
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 0, 1, 2, 10, 16
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET = 1, 2, 3, 5
@@ -96,6 +96,9 @@ class Socket(File):
         return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
+    def async_events(self):
+        return POLL_READABLE | POLL_WRITABLE | POLLPRI
+
     def tells_sigpipe(self):
         return self.type == SOCK_STREAM
 

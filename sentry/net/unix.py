@@ -341,12 +341,12 @@ class UnixSocket(Socket):
             rights = None
         if self.charged >= self.sndbuf:
             return sent or -EAGAIN
+        peer.queue.wake(POLLPRI)
         message = self.put(t, peer, bytes(data[-1:]), rights, creds)
         message.oob = True
         if peer.urgent is not None:
             peer.urgent.oob = False  # ordinary data from now on
         peer.urgent = message
-        peer.queue.wake(POLLPRI)
         return sent + 1
 
     def put(self, t, target, data, rights, creds) -> Message:
