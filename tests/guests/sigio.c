@@ -144,7 +144,7 @@ int main(void)
     pending("connected");
     int server = accept(listener, NULL, NULL);
     pending("accepted");
-    IS((fcntl(server, F_GETFL) & O_ASYNC) != 0);
+    NUM((fcntl(server, F_GETFL) & O_ASYNC) != 0);
     close(server), close(client), close(listener);
 
     SECTION("pipe");
