@@ -48,6 +48,7 @@ cdef class Platform(Registry):
     cdef int _run_later(self) except -1
     cdef int _tune(self) except -1
     cdef int _settle(self) except -1
+    cdef bint _granting(self) noexcept
     cdef int _measured(self, double ticks) except -1
     cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1

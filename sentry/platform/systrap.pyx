@@ -571,13 +571,15 @@ cdef class Platform(Registry):
                 if self.woken >= 0:
                     self._spread()
             self.spinning = may_spin
+            if self._granting():
+                may_spin = False
             ticks = self.spin_for if may_spin else 0
             # A thread that was woken needs a while until it calls, and the one that woke it is often about to sleep.
             if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < self.spin_below
                     and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
                 ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
             # CPUs are short, but calls follow one another so closely that a sleep would cost more than the wait.
-            if not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.gap < SHORT_GAP * self.ticks_per_ns:
+            if not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.granting is None and self.gap < SHORT_GAP * self.ticks_per_ns:
                 ticks = <uint64_t>(SHORT_SPIN * self.ticks_per_ns)
             if self._look(ticks):
                 idle_since = 0
@@ -595,7 +597,7 @@ cdef class Platform(Registry):
                 continue
             if limit >= 0 and sh_now() >= limit:
                 break
-            if self.clones and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
+            if (self.clones or self._granting()) and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
                 # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
                 sh_yield()
                 self._poll(0)
@@ -626,6 +628,16 @@ cdef class Platform(Registry):
         self.handed = self.ready
         self.ready = []
         return self.handed
+
+    cdef bint _granting(self) noexcept:
+        """Whether a thread is about to make host calls that are to be granted: they follow each other as a clone's do."""
+        cdef Thread thread = self.granting
+        if thread is None:
+            return False
+        if thread.state != RUNNING or not thread.ops or thread.grant_at >= len(thread.grants):
+            self.granting = None
+            return False
+        return True
 
     cdef int _measured(self, double ticks) except -1:
         """A wake-up across CPUs has taken that long (0: none to tell of). A busy wait pays up to about the wake-up that it

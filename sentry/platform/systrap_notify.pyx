@@ -8,8 +8,8 @@ from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
     CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
-    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
-    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_write32,
+    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_near,
+    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
@@ -33,6 +33,15 @@ cdef int notified(Registry host) except -1:
     return grant(host, thread, &n)
 
 
+cdef int near(Registry host, bint wanted) except -1:
+    """Where the callers of notified calls go on. Mappings follow each other: on our CPU. A fork works on its own for a
+    while, best on another."""
+    if host.near != wanted:
+        host.near = wanted
+        sh_notif_near(host.listener, wanted)
+    return 0
+
+
 cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
     """A notified call of a known thread: allowed only if it is exactly what was asked for."""
     cdef Clone clone = thread.clone
@@ -49,6 +58,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
+                near(host, False)
                 sh_notif_continue(host.listener, n.id)
             return 0
     elif n.nr == 60 and thread.exiting:
@@ -76,6 +86,8 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                         sh_notif_answer(host.listener, n.id, 0, -error)
                         return 0
                     thread.grant_at = at + 1
+                    host.cloning = sh_tsc()
+                    near(host, True)
                     sh_notif_continue(host.listener, n.id)
                     return 0
     thread.aspace._violation(f"host call {n.nr}")

@@ -116,6 +116,8 @@ cdef class Registry:
     cdef bytes nonces
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
+    cdef Thread granting  # a thread that has notified mappings before it, or None
+    cdef bint near  # notified threads are woken on our CPU (systrap_notify.pyx)
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event

@@ -498,6 +498,9 @@ cdef class Thread(GuestThread):
                 self._put_regs()
                 self.ctx.flags = ST_OPS_VALUE | ST_OPS_REGS
         self._give(ST_CMD_OPS, expect)
+        if self.grants:
+            self.platform.granting = self
+            self.platform.cloning = sh_tsc()
         return 0
 
     def _ops_over(self):
