@@ -210,17 +210,6 @@ static inline int sh_notif_recv(int fd, struct sh_notif *out)
 	return 0;
 }
 
-/* A notified thread is woken on the CPU of whoever answers it, who is about to wait for its next call: across CPUs that costs
- * ten times as much. Since Linux 6.6; -errno before. */
-#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
-#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1ul
-#endif
-static inline int sh_notif_near(int fd, int near)
-{
-	return ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, near ? SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP : 0ul) < 0 ? -errno : 0;
-}
-
 static inline int sh_notif_continue(int fd, uint64_t id)
 {
 	struct seccomp_notif_resp r = { .id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };

@@ -90,7 +90,6 @@ PROCESSES = [
     ("ioctl", [(1, EQ, 0xC0182101)], "SECCOMP_IOCTL_NOTIF_SEND"),
     ("ioctl", [(1, EQ, 0x40082102)], "SECCOMP_IOCTL_NOTIF_ID_VALID"),
     ("ioctl", [(1, EQ, 0x40182103)], "SECCOMP_IOCTL_NOTIF_ADDFD: the one descriptor that a stub maps"),
-    ("ioctl", [(1, EQ, 0x40082104), (2, "LE", 1)], "SECCOMP_IOCTL_NOTIF_SET_FLAGS: on which CPU a stub goes on"),
     ("prlimit64", [(2, EQ, 0)], "read a limit"),
     ("sched_getaffinity", None, "CPU numbers for guests; do we have CPUs enough to spin"),
     ("sched_setaffinity", None, "the dispatcher moves to its last caller's CPU before it sleeps"),

@@ -26,7 +26,6 @@ cdef class Platform(Registry):
     cdef bint spinning
     cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every
-    cdef bint ran  # a callback has run
     cdef cpu_set_t allowed
     cdef int pinned  # CPU that the dispatcher keeps to; -1: none, -2: it keeps away from one
     cdef uint64_t moved  # TSC of the last move

@@ -23,7 +23,7 @@ from sentry.platform.systrap_host cimport (
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
-from sentry.platform.systrap_notify cimport notified
+from sentry.platform.systrap_notify cimport end_doomed, notified
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
@@ -53,6 +53,7 @@ cdef double SHORT_SPIN = 25000  # and how long
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
+cdef int MOST_DOOMED = 8  # address spaces that are left to die later, for a millisecond at most, while there is other work
 cdef int64_t CHECK_EVERY = 20 * MS
 
 KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR}
@@ -222,6 +223,7 @@ cdef class Platform(Registry):
         self.later = []
         for space in list(self.by_pid.values()):
             space.kill()
+        end_doomed(self)
         for pid in list(self.by_pid):
             space = self.by_pid[pid]
             try:
@@ -555,6 +557,8 @@ cdef class Platform(Registry):
                 sh_write32(&thread.ctx.park, 1)  # it blocks: its stub need not spin
         self.handed = []
         self.ran = False
+        if self.doomed and (len(self.doomed) > MOST_DOOMED or sh_tsc() - self.doomed_since > 20 * self.poll_every):
+            end_doomed(self)
         while True:
             if self.later:
                 self._run_later()
@@ -613,6 +617,9 @@ cdef class Platform(Registry):
                 if self.failed_spins > 40:
                     self.failed_spins = 24
                     self.no_spin_until = sh_tsc() + 100 * self.poll_every
+            if self.doomed:
+                end_doomed(self)
+                continue
             if self.seed is not None and not self.seed_busy:
                 # Not at once: whoever took the last one has more to do with us now, and wants the CPUs.
                 if <int>len(self.pool) < self.pool_target and (not self.pool or sh_tsc() - self.took > self.breed_after):

@@ -194,7 +194,6 @@ cdef extern from "systrap_host.h":
     st_ctx *sh_ctx(void *base, int slot) nogil
     char *sh_buf(void *base, int slot) nogil
     int sh_notif_recv(int fd, sh_notif *out) nogil
-    int sh_notif_near(int fd, int near) nogil
     int sh_notif_continue(int fd, uint64_t id) nogil
     int sh_notif_answer(int fd, uint64_t id, int64_t value, int error) nogil
     int sh_notif_addfd(int fd, uint64_t id, int src) nogil

@@ -8,7 +8,7 @@ from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
     CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
-    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_near,
+    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
@@ -33,12 +33,13 @@ cdef int notified(Registry host) except -1:
     return grant(host, thread, &n)
 
 
-cdef int near(Registry host, bint wanted) except -1:
-    """Where the callers of notified calls go on. Mappings follow each other: on our CPU. A fork works on its own for a
-    while, best on another."""
-    if host.near != wanted:
-        host.near = wanted
-        sh_notif_near(host.listener, wanted)
+cdef int end_doomed(Registry host) except -1:
+    """Send the signals that AddressSpace.kill left out: all threads there are parked."""
+    cdef AddressSpace space
+    for space in host.doomed:
+        if space.pidfd >= 0:
+            sh_pidfd_kill(space.pidfd)
+    host.doomed = []
     return 0
 
 
@@ -58,8 +59,12 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
-                near(host, False)
                 sh_notif_continue(host.listener, n.id)
+                # The host's fork takes a while, which this can be done in.
+                if host.doomed:
+                    end_doomed(host)
+                if clone.process and not host.spare:
+                    host._spare_context()
             return 0
     elif n.nr == 60 and thread.exiting:
         sh_notif_continue(host.listener, n.id)
@@ -87,7 +92,6 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                         return 0
                     thread.grant_at = at + 1
                     host.cloning = sh_tsc()
-                    near(host, True)
                     sh_notif_continue(host.listener, n.id)
                     return 0
     thread.aspace._violation(f"host call {n.nr}")
@@ -130,17 +134,21 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             return stranger(host, n)
     child = host._new_thread(space, n.pid, clone.slot)
     child._inherit(parent)
-    if process:
-        sh_notif_continue(host.listener, n.id)
-    else:
-        sh_notif_answer(host.listener, n.id, 0, 0)
     del host.clones[clone.nonce]
     parent.clone = None
     clone.parent = None
     if parent.state == CLONING:
         parent.state = PARKED
         host.running -= 1
-    host.later.append((clone.done, (child, 0)))
+    host.ran = True
+    # First the answer, then the call: so the child mostly finds its turn, and need not sleep.
+    try:
+        clone.done(child, 0)
+    finally:
+        if process:
+            sh_notif_continue(host.listener, n.id)
+        else:
+            sh_notif_answer(host.listener, n.id, 0, 0)
     return 0
 
 

@@ -2,11 +2,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from sentry.core.guest cimport GuestThread
 from sentry.platform.systrap_host cimport SH_HOT, sh_entry, st_ctx, st_seg, st_shared
-
-
-cdef class Regs:
-    cdef public uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi
-    cdef public uint64_t orig_rax, rip, rsp, eflags, fs_base, gs_base
+from sentry.platform.systrap_regs cimport Regs
 
 
 cdef class Clone:
@@ -111,13 +107,15 @@ cdef class Registry:
     cdef list ready  # threads to hand out
     cdef list later  # (callback, arguments) to run from wait
     cdef list interrupting, slot_waits
+    cdef list doomed  # AddressSpaces that are to be killed
+    cdef uint64_t doomed_since  # TSC of the first
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
     cdef Thread granting  # a thread that has notified mappings before it, or None
-    cdef bint near  # notified threads are woken on our CPU (systrap_notify.pyx)
+    cdef bint ran  # a callback has been called
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event

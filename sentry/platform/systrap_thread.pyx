@@ -17,16 +17,16 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.core.guest cimport GuestThread
 from sentry.platform.systrap_host cimport (
-    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
+    CLONING, DEAD, EPOLL_CTL_ADD, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET, ST_INTR_SIGNAL, ST_LENT_OFF,
-    ST_OP_LEND_FP,
-    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
+    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
     ST_STR_MAX, ST_TURN_SENTRY, ST_TURN_STUB, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, ST_WHAT_PARTS,
     ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now,
     sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
     sh_vm_write, sh_write32, st_ctx, st_op, st_place, st_row, st_seg,
 )
+from sentry.platform.systrap_regs cimport Regs
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
 
 import errno
@@ -43,22 +43,6 @@ cdef list ONE = [(0, 0, 0, 0, 0, 0, None, None, 0)]  # Thread.ops for an operati
 
 if not SIZES_AGREE:
     raise ImportError("native/systrap.h and systrap_thread.pxd disagree")
-
-
-cdef class Regs:
-    def copy(self):
-        """All registers as a tuple, in the order of base.Regs."""
-        cdef uint64_t *r = &self.r15
-        cdef int i
-        return tuple([r[i] for i in range(NREGS)])
-
-    def load(self, values):
-        cdef uint64_t *r = &self.r15
-        cdef int i
-        if len(values) != NREGS:
-            raise ValueError("wrong number of registers")
-        for i in range(NREGS):
-            r[i] = values[i]
 
 
 cdef class Clone:
@@ -727,7 +711,9 @@ cdef class AddressSpace:
             self.killed = True
             return
         self.killed = True
-        sh_pidfd_kill(self.pidfd)
+        if not self.platform.doomed:
+            self.platform.doomed_since = sh_tsc()
+        self.platform.doomed.append(self)  # not yet: its end would take the CPU from those that wait for our answer
         for thread in self.threads:
             self.platform._forget(thread)
             if thread in self.platform.ready:
@@ -822,6 +808,7 @@ cdef class Registry:
         self.slot_waits = []
         self.spare = []
         self.unused = []
+        self.doomed = []
         self.nonces = b""
         self.hot = [None] * SH_HOT
         self.gap = 1e9
