@@ -53,6 +53,7 @@ from sentry.net.socket import (
     UCRED,
     Socket,
 )
+from sentry.platform.base import MemFault
 from sentry.syscalls.fdpair import install_new, install_pair
 from sentry.syscalls.fileio import READ_EVENTS, WRITE_EVENTS, buffer, gather, scatter, total_of
 from sentry.syscalls.sockmsg import (
@@ -401,6 +402,15 @@ def sys_sendmsg(t, fd, addr, flags):
     return message if isinstance(message, int) else do_send(t, sock, message)
 
 
+def put_count(t, many, count: int) -> bool:
+    """msg_len of the message that a sendmmsg or recvmmsg has just finished."""
+    try:
+        t.write(many.addr + many.index * MMSGHDR_SIZE + 56, INT.pack(count))
+    except MemFault:
+        return False
+    return True
+
+
 class SendMany:
     """sendmmsg(2) in progress: continues with the next message when one has gone."""
 
@@ -408,13 +418,15 @@ class SendMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.index >= self.count:
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 
@@ -562,15 +574,17 @@ class ReceiveMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.flags & MSG_WAITFORONE:
                 self.flags |= MSG_DONTWAIT
             if self.index >= self.count or (self.end is not None and monotonic_ns() >= self.end):
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 
