@@ -24,10 +24,11 @@ from sentry.core.syscall import (
     Fd,
     Flags,
     InBuf,
+    InMsg,
     InOutStruct,
-    InStruct,
     Int,
     OutBuf,
+    OutMsg,
     OutStruct,
     Ptr,
     Size,
@@ -393,7 +394,7 @@ def read_outgoing(t, addr, flags) -> "Outgoing | int":
     return Outgoing(header.iov, name, flags, *control)
 
 
-@syscall("sendmsg", 46, (Fd, InStruct(56), Flags), blocks=True)
+@syscall("sendmsg", 46, (Fd, InMsg, Flags), blocks=True)
 def sys_sendmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
@@ -556,7 +557,7 @@ def sys_recvfrom(t, fd, buf, count, flags, addr, length_addr):
     return do_receive(t, sock, Incoming(iov, flags, None, addr, length_addr))
 
 
-@syscall("recvmsg", 47, (Fd, InOutStruct(56), Flags), blocks=True)
+@syscall("recvmsg", 47, (Fd, OutMsg, Flags), blocks=True)
 def sys_recvmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
