@@ -18,6 +18,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
+from sentry.net import hostinet, netns
 from sentry.syscalls import table
 from sentry.vfs.context import Actor
 
@@ -81,6 +82,9 @@ class Sandbox:
         if platform.entry:
             kernel.patcher = patching.Patcher(kernel)
         self.set_clocks(platform)
+        if config.network == "host":
+            netns.INIT.host = True
+            hostinet.register()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)

@@ -55,9 +55,10 @@ FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
-    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC."""
+    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:
+    further ancillary data, [(level, type, body)], or None."""
 
-    __slots__ = ("data", "rights", "creds", "addr", "flags", "length")
+    __slots__ = ("data", "rights", "creds", "addr", "flags", "length", "control")
 
     def __init__(self, data, addr=b"", rights=None, creds=None, flags=0, length=None):
         self.data = data
@@ -66,6 +67,7 @@ class Received:
         self.addr = addr
         self.flags = flags
         self.length = len(data) if length is None else length
+        self.control = None
 
 
 class Socket(File):
@@ -138,6 +140,10 @@ class Socket(File):
     def send(self, t, data: bytes, addr: "bytes | None", flags: int, rights: "list | None", creds: "tuple | None") -> int:
         """Bytes sent. References in `rights` are taken over only on success (> 0, or 0 for an empty datagram)."""
         return -EOPNOTSUPP
+
+    def send_with(self, t, data: bytes, addr: "bytes | None", flags: int, control: "list[tuple[int, int, bytes]]") -> int:
+        """As `send`, with control data (level, type, body) beside that of SOL_SOCKET; most families have none."""
+        return self.send(t, data, addr, flags, None, None)
 
     def receive(self, t, count: int, flags: int) -> "Received | int":
         return -EOPNOTSUPP

@@ -284,15 +284,16 @@ class SendWait(SocketWait):
 
 
 class Outgoing:
-    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds")
+    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds", "control")
 
-    def __init__(self, iov, addr, flags, rights=None, creds=None):
+    def __init__(self, iov, addr, flags, rights=None, creds=None, control=None):
         self.iov = iov
         self.count = total_of(iov) if iov else 0
         self.addr = addr
         self.flags = flags
         self.rights = rights
         self.creds = creds
+        self.control = control
 
     def drop(self):
         rights, self.rights = self.rights, None
@@ -310,7 +311,10 @@ def send_now(t, sock, message, done):
         data = gather(t, message.iov, done, want) if want else b""
         if len(data) < want:
             return -EFAULT, done
-        n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        if message.control is None:
+            n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        else:
+            n = sock.send_with(t, data, message.addr, message.flags, message.control)
         if n < 0:
             return n, done
         message.rights = None  # taken over
@@ -466,7 +470,7 @@ def finish_receive(t, sock, into, got, done):
             error = write_address(t, into.addr, into.length_addr, got.addr)
             if error:
                 return error
-    if into.flags & MSG_TRUNC and sock.type != SOCK_STREAM:
+    if into.flags & MSG_TRUNC and (sock.type != SOCK_STREAM or not done):
         return got.length
     return done
 
