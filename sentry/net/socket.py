@@ -18,7 +18,7 @@ from sentry.abi.errno import (
     ESPIPE,
 )
 from sentry.abi.fs import S_IFSOCK
-from sentry.abi.time import NSEC
+from sentry.abi.time import FOREVER, NSEC
 from sentry.core.creds import CAP_NET_ADMIN
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
@@ -93,7 +93,7 @@ class Socket(File):
 
     def io_deadline(self, writing):
         timeout = self.sndtimeo if writing else self.rcvtimeo
-        return monotonic_ns() + timeout if timeout else None
+        return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
     def read(self, t, count, pos):
@@ -239,7 +239,7 @@ class Socket(File):
             sec, usec = TIMEVAL.unpack_from(data)
             if not 0 <= usec < 1000000:
                 return -EDOM
-            ns = 0 if sec < 0 else sec * NSEC + usec * 1000
+            ns = 0 if sec < 0 else min(sec * NSEC + usec * 1000, FOREVER)
             if option == SO_RCVTIMEO:
                 self.rcvtimeo = ns
             else:
