@@ -7,7 +7,7 @@ from sentry.vfs.file cimport File
 
 @cython.final
 cdef class Received:
-    cdef public object data, rights, creds, addr
+    cdef public object data, rights, creds, addr, control
     cdef public int flags
     cdef public long long length
 
@@ -19,3 +19,4 @@ cdef class Socket(File):
     cdef public long long rcvtimeo, sndtimeo
     cdef public tuple linger
     cdef public int error
+    cdef public object net
