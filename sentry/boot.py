@@ -19,7 +19,7 @@ from sentry.kernel import clocks, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import hostinet, netns
-from sentry.syscalls import table
+from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
@@ -85,6 +85,7 @@ class Sandbox:
         if config.network == "host":
             netns.INIT.host = True
             hostinet.register()
+            fast_host.enable()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
