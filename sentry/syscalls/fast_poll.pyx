@@ -1,15 +1,16 @@
-"""Fast twins of sys_poll.py and sys_epoll.py, where something is ready or nothing is to be waited for."""
+"""Fast twins of sys_poll.py, where something is ready or nothing is to be waited for, and of sys_epoll.py."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLOW, GuestThread
+from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
 from sentry.fs.epoll cimport EpollFile
 from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast
 from sentry.vfs.file cimport File
 
-from sentry.syscalls.sys_epoll import CARRIED_EVENTS
+from sentry.core.result import BLOCKED
+from sentry.syscalls.sys_epoll import CARRIED_EVENTS, wait_for_events
 from sentry.syscalls.sys_poll import CARRIED
 
 cdef enum:
@@ -23,6 +24,10 @@ cdef enum:
     MOST = 32
     EVENT_SIZE = 12
     MAX_EVENTS = 178956970
+    EPOLL_CTL_ADD = 1
+    EPOLL_CTL_DEL = 2
+    EPOLL_CTL_MOD = 3
+    EPOLLEXCLUSIVE = 1 << 28
 
 cdef uint32_t MOST_POLLED = min(CARRIED, MOST)
 cdef int MOST_EVENTS = CARRIED_EVENTS
@@ -76,6 +81,7 @@ cdef long epoll_wait(object task, GuestThread thread) except? -9001:
     cdef uint32_t bits
     cdef uint64_t data
     cdef long n = 0
+    cdef int timeout
     if not 0 < limit <= MAX_EVENTS:
         return -EINVAL
     file = (<Task?>task).files.get(<int>thread.a[0])
@@ -91,7 +97,14 @@ cdef long epoll_wait(object task, GuestThread thread) except? -9001:
         return SLOW
     found = epoll.collect(limit) if epoll.ready else None
     if not found:
-        return SLOW if <int>thread.a[3] else 0
+        timeout = <int>thread.a[3]
+        if not timeout:
+            return 0
+        if timeout < 0:
+            result = wait_for_events(task, epoll, thread.a[1], <int>thread.a[2], None)
+        else:
+            result = wait_for_events(task, epoll, thread.a[1], <int>thread.a[2], <long long>timeout * 1000000)
+        return SLEEPS if result == BLOCKED else <long>result
     for event in found:
         bits = event[0]
         data = event[1]
@@ -102,5 +115,29 @@ cdef long epoll_wait(object task, GuestThread thread) except? -9001:
     return n
 
 
+cdef long epoll_ctl(object task, GuestThread thread) except? -9001:
+    cdef int op = <int>thread.a[1], fd = <int>thread.a[2]
+    cdef const char *carried
+    cdef uint32_t events
+    cdef uint64_t data
+    cdef File watcher = (<Task?>task).files.get(<int>thread.a[0])
+    cdef File file = (<Task?>task).files.get(fd)
+    if watcher is None or file is None or (watcher.flags | file.flags) & O_PATH or type(watcher) is not EpollFile or file.queue is None:
+        return SLOW
+    if op == EPOLL_CTL_DEL:
+        return (<EpollFile?>watcher).delete(file, fd)
+    carried = thread.input(3, EVENT_SIZE)
+    if carried == NULL or type(file) is EpollFile or not (op == EPOLL_CTL_ADD or op == EPOLL_CTL_MOD):
+        return SLOW
+    memcpy(&events, carried, 4)
+    memcpy(&data, carried + 4, 8)
+    if events & EPOLLEXCLUSIVE:
+        return SLOW
+    if op == EPOLL_CTL_ADD:
+        return (<EpollFile?>watcher).add(file, fd, events, data)
+    return (<EpollFile?>watcher).modify(file, fd, events, data)
+
+
 fast("poll", poll)
+fast("epoll_ctl", epoll_ctl)
 fast("epoll_wait", epoll_wait)

@@ -99,6 +99,11 @@ def do_wait(t, fd, addr, limit, timeout, mask) -> int:
     if result or timeout == 0:
         signals.restore_mask(t)
         return result
+    return wait_for_events(t, epoll, addr, limit, timeout)
+
+
+def wait_for_events(t, epoll, addr, limit, timeout) -> int:
+    """Nothing is ready: BLOCKED. timeout: ns or None."""
     entry = WaitEntry(t, exclusive=True)
     epoll.queue.add(entry)
     deadline = None if timeout is None else min(monotonic_ns() + timeout, FOREVER)
