@@ -18,7 +18,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import hostinet, netns
+from sentry.net import hostinet, hostlink, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
@@ -84,6 +84,7 @@ class Sandbox:
         self.set_clocks(platform)
         if config.network == "host":
             netns.INIT.host = True
+            hostlink.FILES.update(config.net_files)
             hostinet.register()
             fast_host.enable()
         if config.strace:

@@ -32,7 +32,7 @@ from sentry.core.syscall import (
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import inet_families, socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -70,7 +70,7 @@ def get_socket(t, fd) -> "Socket | int":
     return file if isinstance(file, Socket) else -ENOTSOCK
 
 
-@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6")
+@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6, AF_NETLINK")
 def sys_socket(t, family, type_, protocol):
     flags = type_ & ~SOCK_TYPE_MASK
     if flags & ~(O_CLOEXEC | O_NONBLOCK):
