@@ -57,7 +57,7 @@ from sentry.abi.netlink import (
     attr,
     attr32,
 )
-from sentry.net.inet_addr import is_link_local, is_loopback
+from sentry.net.inet_addr import LOOPBACK6, is_link_local, is_loopback
 
 AF_INET, AF_INET6 = 2, 10
 OPER_UNKNOWN, OPER_DOWN, OPER_UP = 0, 2, 6
@@ -135,9 +135,9 @@ class RouteRow:
         self.source = source
         self.metric = metric
 
-    def body(self) -> bytes:
+    def body(self, flags=0) -> bytes:
         parts = [
-            RTMSG.pack(family_of(self.network), self.bits, 0, 0, self.table, self.protocol, self.scope, self.kind, 0),
+            RTMSG.pack(family_of(self.network), self.bits, 0, 0, self.table, self.protocol, self.scope, self.kind, flags),
             attr32(RTA_TABLE, self.table),
         ]
         if self.bits:
@@ -163,6 +163,8 @@ def routes_of(stack) -> "list[RouteRow]":
     for link in stack.interfaces:
         if link.flags & IFF_UP:
             for addr, bits in link.addresses:
+                if addr == LOOPBACK6:
+                    rows.append(RouteRow(addr, 128, RT_TABLE_MAIN, RTPROT_KERNEL, RT_SCOPE_UNIVERSE, RTN_UNICAST, None, link, None, 256))
                 rows += local_rows(link, addr, bits)
     return rows
 
@@ -174,7 +176,7 @@ def local_rows(link, addr: bytes, bits: int) -> "list[RouteRow]":
     if len(addr) == 16:
         return [row(addr, 128, RT_SCOPE_UNIVERSE, RTN_LOCAL, None)]
     rows = []
-    if is_loopback(addr):
+    if is_lo(link) and bits < 32:
         network = (int.from_bytes(addr, "big") >> 32 - bits << 32 - bits).to_bytes(4, "big")
         rows.append(row(network, bits, RT_SCOPE_HOST, RTN_LOCAL, addr))
     rows.append(row(addr, 32, RT_SCOPE_HOST, RTN_LOCAL, addr))

@@ -71,6 +71,7 @@ from sentry.net.interfaces import AF_INET, AF_INET6, RouteRow
 from sentry.net.netlink import SERVERS, tell
 from sentry.net.stack import Route
 
+RTM_F_CLONED = 0x200
 WIDTHS = {AF_INET: 4, AF_INET6: 16}
 
 
@@ -161,15 +162,15 @@ def get_route(net, body):
         if not lo.flags & IFF_UP:
             return -ENETUNREACH
         source = (LOOPBACK4 if len(addr) == 4 else LOOPBACK6) if is_loopback(addr) else addr
-        row = RouteRow(addr, len(addr) * 8, 255, 0, RT_SCOPE_UNIVERSE, RTN_LOCAL, None, lo, source, 0)
-        return [(RTM_NEWROUTE, row.body())]
+        row = RouteRow(addr, len(addr) * 8, RT_TABLE_MAIN, 0, RT_SCOPE_UNIVERSE, RTN_LOCAL, None, lo, source, 0)
+        return [(RTM_NEWROUTE, row.body(RTM_F_CLONED))]
     route = stack.route(addr)
     if isinstance(route, int):
         return route
     source = stack.source(addr)
     row = RouteRow(addr, len(addr) * 8, RT_TABLE_MAIN, 0, RT_SCOPE_UNIVERSE, RTN_UNICAST, route.gateway, route.interface,
                    None if isinstance(source, int) else source, 0)  # fmt: skip
-    return [(RTM_NEWROUTE, row.body())]
+    return [(RTM_NEWROUTE, row.body(RTM_F_CLONED))]
 
 
 DUMPS = {
@@ -220,6 +221,8 @@ def raise_link(net, link, up: bool) -> None:
 
 def new_link(net, flags, body):
     found = find_link(net, body)
+    if found == -EINVAL and len(body) >= IFINFO.size:
+        return -ENODEV
     if found == -ENODEV and flags & NLM_F_CREATE:
         return -EOPNOTSUPP  # no kinds of links can be made: veth, bridge, dummy ...
     if isinstance(found, int):

@@ -53,6 +53,10 @@ UCRED = Struct("<iII")
 FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 
 
+# ioctl(t, sock, cmd, arg) of every socket beside its own: net/netdev.py puts itself here.
+OTHER_IOCTLS: list = []
+
+
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
     `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:
@@ -114,7 +118,7 @@ class Socket(File):
         elif cmd == TIOCOUTQ:
             n = self.unsent_bytes()
         else:
-            return -ENOTTY
+            return OTHER_IOCTLS[0](t, self, cmd, arg) if OTHER_IOCTLS else -ENOTTY
         if n < 0:
             return n
         t.write(arg, INT.pack(n))

@@ -32,7 +32,7 @@ from sentry.core.syscall import (
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import inet_families, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, netdev, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
