@@ -59,6 +59,7 @@ static inline void sh_yield(void) { sched_yield(); }
 static inline uint32_t sh_turn(struct st_ctx *c) { return __atomic_load_n(&c->turn, __ATOMIC_ACQUIRE); }
 static inline uint32_t sh_read32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void sh_write32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+static inline void sh_write64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 static inline uint64_t sh_peek64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST); }
 

@@ -5,7 +5,7 @@ Sentry, gofer and guest processes all go in before any guest code runs. Where cg
 """
 
 import os
-from errno import EACCES, EBUSY, ENOENT, EPERM, EROFS
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import sleep
 
 from sandbox import log
@@ -144,7 +144,7 @@ def limit_v1(controller, directory, resources) -> None:
             write(os.path.join(directory, name), str(value))
 
     if controller == "memory":
-        put("memory.limit_in_bytes", "memory", "limit")
+        limit_v1_memory(directory, number(resources, "memory", "limit"), number(resources, "memory", "swap"))
         put("memory.soft_limit_in_bytes", "memory", "reservation")
     elif controller == "cpu":
         put("cpu.shares", "cpu", "shares")
@@ -159,6 +159,36 @@ def limit_v1(controller, directory, resources) -> None:
         value = number(resources, "pids", "limit")
         if value:
             write(os.path.join(directory, "pids.max"), str(value) if value > 0 else "max")
+
+
+def limit_v1_memory(directory, memory, swap) -> None:
+    """Memory alone, and with swap: the kernel insists that the second is never below the first, so the order depends on
+    what was set before. Hosts without swap accounting have no file for the second."""
+    steps = [("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", swap)]
+    steps = [(os.path.join(directory, name), str(value)) for name, value in steps if value]
+    steps = [step for step in steps if os.path.exists(step[0])]
+    try:
+        for step in steps:
+            write(*step)
+    except OSError as error:
+        if error.errno != EINVAL or len(steps) < 2:
+            raise
+        for step in reversed(steps):
+            write(*step)
+
+
+def update(leaves, resources) -> None:
+    """New limits for the cgroups [(controller or "" for v2, directory)] of a container. CliError."""
+    if not leaves and any(resources.get(key) for key in ("memory", "cpu", "pids")):
+        raise CliError("the container has no cgroups of its own, so its limits cannot be changed")
+    try:
+        for controller, leaf in leaves:
+            if controller:
+                limit_v1(controller, leaf, resources)
+            else:
+                limit_v2(leaf, resources)
+    except OSError as error:
+        raise CliError(f"cgroup: {os_text(error)}") from None
 
 
 def enable_v2(top, directory) -> None:
@@ -189,6 +219,9 @@ def limit_v2(directory, resources) -> None:
     memory = number(resources, "memory", "limit")
     if memory:
         put("memory.max", amount(memory))
+    swap = number(resources, "memory", "swap")  # of both together, where v2 counts swap alone
+    if swap and os.path.exists(os.path.join(directory, "memory.swap.max")):
+        put("memory.swap.max", amount(swap - memory if swap > 0 and memory and memory > 0 else swap))
     reservation = number(resources, "memory", "reservation")
     if reservation:
         put("memory.low", amount(reservation))

@@ -190,6 +190,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
     plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
     container.own["cgroups"] = plan.directories if plan else []
+    container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
     container.save()  # from here on `delete --force` finds everything if we are killed
     if plan:
         undo.add(cgroups.remove, plan.directories)

@@ -149,6 +149,10 @@ class Container:
             os.close(self.lock)
             self.lock = -1
 
+    def unlock(self) -> None:
+        """Let others use the container while we look on."""
+        fcntl.flock(self.lock, fcntl.LOCK_UN)
+
     def remove(self) -> None:
         """Delete the directory, whatever is in it, and unlock."""
         for name in os.listdir(self.path):
@@ -199,6 +203,15 @@ class Container:
         if status == CREATING:  # locked by its creator while that lives
             return CREATING if self.busy else STOPPED
         return status if self.process("sentry").alive() else STOPPED
+
+    def exit_code(self) -> "int | None":
+        """What the first process ended with; None where the Sentry could not write it down."""
+        try:
+            with open(f"/proc/self/fd/{self.lock}/exit", "rb") as file:
+                text = file.read().strip()
+        except FileNotFoundError:
+            return None
+        return int(text) if text.isdigit() else None
 
     def oci(self) -> dict:
         """The state as the OCI runtime specification prints it, with `created` and `rootfs` beside, as runc does."""

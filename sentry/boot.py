@@ -15,7 +15,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, patching, statistics, trace
+from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import hostinet, hostlink, netns
@@ -222,6 +222,8 @@ class Sandbox:
         try:
             if not self.started:
                 raise ControlError("it has not been started")
+            if self.kernel.frozen is not None:
+                raise ControlError("it is paused")
             if self.container.exit_status is not None:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
@@ -251,6 +253,16 @@ class Sandbox:
         errno = self.container.kill(signo, pid or None, everyone)
         if errno:
             raise ControlError(f"signal {signo}: {os.strerror(-errno)}")
+        if signo == SIGKILL:
+            freeze.thaw(self.kernel)  # what is paused must die as well
+
+    def pause(self):
+        if not self.started:
+            raise ControlError("it has not been started")
+        freeze.freeze(self.kernel)
+
+    def resume(self):
+        freeze.thaw(self.kernel)
 
     def ps(self):
         return {"processes": self.container.processes() if self.started else []}

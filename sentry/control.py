@@ -9,6 +9,7 @@ descriptors by SCM_RIGHTS where the request needs some:
          "terminal": true                                one descriptor: the slave of a host pty in raw mode
          "follow": true                                  its size may change without a "resize"
     {"op": "kill", "signal": N, "pid": N, "all": bool}   no pid: the first process
+    {"op": "pause"}, {"op": "resume"}
     {"op": "ps"}                                         {"processes": [...]}
     {"op": "state"}                                      {"status": "created" | "running" | "stopped"}
     {"op": "wait", "pid": N}                             answered when that process ends: {"status": wait(2) status}
@@ -109,7 +110,7 @@ class Connection:
 class Server:
     """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
 
-    target: has methods named as the operations (start, exec, kill, ps, state, stats, wait, resize), each called with keyword
+    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize), each called with keyword
     arguments; they return a dict (or None for {"ok": true}) and raise ControlError. `wait` gets a callback.
     """
 
@@ -120,8 +121,8 @@ class Server:
         self.listener = _socket.socket(fileno=listener)
         self.listener.setblocking(False)
         self.operations = {
-            "start": self.start, "exec": self.exec, "kill": self.kill, "ps": self.ps, "state": self.state,
-            "stats": self.stats, "wait": self.wait, "resize": self.resize,
+            "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
+            "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
 
@@ -167,6 +168,12 @@ class Server:
         return done(self.target.kill(
             signo=field(request, "signal", int), pid=field(request, "pid", int, 0), everyone=field(request, "all", bool, False)
         ))  # fmt: skip
+
+    def pause(self, connection, request, fds):
+        return done(self.target.pause())
+
+    def resume(self, connection, request, fds):
+        return done(self.target.resume())
 
     def ps(self, connection, request, fds):
         return done(self.target.ps())

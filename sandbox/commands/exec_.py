@@ -1,6 +1,8 @@
 """stockade exec"""
 
-from sandbox import attach, console, control, launch, oci, state
+import os
+
+from sandbox import _host, attach, console, control, launch, oci, state
 from sandbox.args import Option
 from sandbox.commands import common
 from sandbox.errors import CliError, UsageError
@@ -20,10 +22,10 @@ OPTIONS = [
     Option("--apparmor", "PROFILE", "accepted and without effect"),
     Option("--process-label", "LABEL", "accepted and without effect"),
     Option("--cgroup", "PATH", "accepted and without effect", many=True),
-    Option("--ignore-paused", None, "accepted and without effect"),
+    Option("--ignore-paused", None, "accepted and without effect (a paused container refuses)"),
     common.CONSOLE_SOCKET,
     common.PRESERVE_FDS,
-    Option("--pid-file", "FILE", "write the host process id of the sandbox to FILE"),
+    Option("--pid-file", "FILE", "write the id of the host process that stands for the program to FILE"),
     Option("--internal-pid-file", "FILE", "write the process's number in the container to FILE"),
 ]
 INTERSPERSED = False
@@ -116,24 +118,48 @@ def execute(container, values, process) -> int:
     request["stdio"] = [number for number, _ in pairs]
     signals = attach.Signals() if not values.detach else None
     pid = client.call(request, [fd for _, fd in pairs])["pid"]
-    waiter = None
-    if not values.detach:
-        waiter = control.Client(container)
-        waiter.send({"op": "wait", "pid": pid})
+    waiter = control.Client(container)
+    waiter.send({"op": "wait", "pid": pid})
     if terminal is not None:
         terminal.close_slave()
         if values.console_socket:
             console.send_master(values.console_socket, terminal)
             terminal.close()
             terminal = None
-    if values.pid_file:
-        launch.write_pid_file(values.pid_file, container.data["pid"])
     if values.internal_pid_file:
         launch.write_pid_file(values.internal_pid_file, pid)
     container.close()
     if values.detach:
+        detach(values, client, waiter, pid)
         return 0
+    if values.pid_file:
+        launch.write_pid_file(values.pid_file, os.getpid())
     status = attach.wait(client, waiter, pid, signals, terminal)
     if status is None:
         raise CliError(f"container {container.id!r}: its sandbox ended", 137)
     return control.exit_code(status)
+
+
+def detach(values, client, waiter, pid) -> None:
+    """Leave a process behind that stands for the program: callers (conmon, containerd's shim) wait for the process in
+    --pid-file, read the program's exit code from it and send it signals. Returns in the command."""
+    if not values.pid_file:
+        return  # nobody could know of it
+    signals = attach.Signals()  # before anybody can send one
+    stand_in = os.fork()
+    if stand_in:
+        launch.write_pid_file(values.pid_file, stand_in)
+        return
+    code = 255
+    try:
+        os.setsid()
+        os.chdir("/")
+        _host.set_name("stockade-exec")
+        _host.close_except({client.fileno(), waiter.fileno(), signals.fd, signals.writer})
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        status = attach.wait(client, waiter, pid, signals)
+        code = 137 if status is None else control.exit_code(status)
+    finally:
+        os._exit(code)

@@ -3,6 +3,7 @@
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, EOPNOTSUPP, EPERM
+from sentry.abi.signal import SS_DISABLE
 from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
@@ -275,6 +276,8 @@ def new_task(parent, args, tid, thread) -> Task:
     # A thread must not run its handlers on its creator's alternate stack (sigaltstack(2)).
     if flags & (CLONE_VM | CLONE_VFORK) != CLONE_VM:
         child.altstack = parent.altstack
+    else:
+        child.altstack = (0, SS_DISABLE, 0)
     if flags & CLONE_CHILD_CLEARTID:
         child.clear_child_tid = args.child_tid
     signals.init_task(child)

@@ -15,6 +15,7 @@ cdef class Kernel:
     cdef public object host, init
     cdef public object last_pid, boot_time, load, boot_id, forks
     cdef public bint stopping
+    cdef public list frozen
     cdef public object signalfds, core_dump, patcher, trace, profile
 
     cpdef loop(self)

@@ -46,6 +46,7 @@ class Kernel:
         self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
         self.patcher = None  # kernel/patching.py, where the platform has a second way in
         self.held = {}  # MM -> [(task, result)]: would go back to guest code, but a rewriting wants them to wait
+        self.frozen = None  # [(task, result)]: the same while the sandbox is paused, kernel/freeze.py
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
         self.profile = None  # counters.Profile while profiling is switched on, kernel/statistics.py
 
@@ -97,6 +98,7 @@ class Kernel:
         elif event == EV_INTERRUPT:
             if task.mm.patches is not None:
                 self.patcher.interrupted(task, thread)
+            signals.mask_changed(task)
             self.back_to_guest(task, None)
         elif event == EV_OPS:
             task.mm.ops_finished(task, thread.ops_done, thread.ops_errno)
@@ -192,7 +194,9 @@ class Kernel:
 
     def back_to_guest(self, task, result: "int | None") -> None:
         """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""
-        if self.held and task.mm in self.held:
+        if self.frozen is not None:
+            self.frozen.append((task, result))
+        elif self.held and task.mm in self.held:
             self.held[task.mm].append((task, result))
         elif task.work:
             signals.user_return(task, result)

@@ -50,9 +50,9 @@ cdef class Task:
     cdef public FsContext fs
     cdef public Creds creds
     cdef public object comm
-    cdef public unsigned long long sigmask
+    cdef public unsigned long long last_sigmask
     cdef public object saved_sigmask, pending
-    cdef public tuple altstack
+    cdef public tuple stack
     cdef public unsigned long long clear_child_tid
     cdef public tuple robust_list
     cdef public Wait wait

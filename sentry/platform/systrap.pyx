@@ -101,8 +101,8 @@ cdef class Platform(Registry):
             raise
         self.shared_fd = fd
 
-    def set_marshal(self, int nr, parts):
-        """Have the stub carry along memory that call `nr` names. parts: (kind, argument, index of the argument that
+    def set_marshal(self, int nr, parts, int count=6):
+        """Have the stub carry along memory that call `nr`, of `count` arguments, names. parts: (kind, argument, index of the argument that
         holds the length or None, size in bytes or None); kind is "in", "out", "inout" or "str". It changes cost,
         never meaning: what does not fit (three parts, buffer sizes) is left to process_vm_*."""
         cdef st_row *row
@@ -125,6 +125,7 @@ cdef class Platform(Registry):
                 row.parts[n].len = 0 if size is None else size
                 n += 1
         row.nparts = n
+        row.nargs = count
 
     def refuse_sites(self):
         """Before the start: no call site will be rewritten."""
@@ -173,6 +174,7 @@ cdef class Platform(Registry):
                 raise PlatformError("the stub does not start: it died or hangs after its filters were installed")
         self.fp_size = <int>min(sh_read32(&seed.ctx.fp_size), 1 << 15)
         memcpy(self.shared.fp_sw, seed.ctx.fp_sw, sizeof(self.shared.fp_sw))
+        self.frames = self.fp_size > 512  # with XSAVE
         if self.fp_size < 512:
             raise PlatformError(f"unusable FP state size {self.fp_size}")
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)

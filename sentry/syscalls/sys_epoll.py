@@ -99,11 +99,6 @@ def do_wait(t, fd, addr, limit, timeout, mask) -> int:
     if result or timeout == 0:
         signals.restore_mask(t)
         return result
-    return wait_for_events(t, epoll, addr, limit, timeout)
-
-
-def wait_for_events(t, epoll, addr, limit, timeout) -> int:
-    """Nothing is ready: BLOCKED. timeout: ns or None."""
     entry = WaitEntry(t, exclusive=True)
     epoll.queue.add(entry)
     deadline = None if timeout is None else min(monotonic_ns() + timeout, FOREVER)
@@ -128,7 +123,7 @@ def sys_epoll_wait(t, fd, addr, limit, timeout):
     return do_wait(t, fd, addr, limit, milliseconds(timeout), None)
 
 
-@syscall("epoll_pwait", 281, (Fd, Ptr, Int, Int, InStruct(8), Size), blocks=True)
+@syscall("epoll_pwait", 281, (Fd, OutStruct(12 * CARRIED_EVENTS), Int, Int, InStruct(8), Size), blocks=True)
 def sys_epoll_pwait(t, fd, addr, limit, timeout, mask_addr, size):
     mask = get_mask(t, mask_addr, size)
     if mask == -EINVAL:

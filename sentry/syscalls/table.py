@@ -67,5 +67,5 @@ def fill_marshalling(platform) -> None:
             continue
         parts = [(a.kind, i, a.length, a.size) for i, a in enumerate(row.args) if a.kind is not None]
         if parts:
-            set_marshal(row.nr, parts)
+            set_marshal(row.nr, parts, row.count)
     platform.set_answered([row.nr for row in TABLE if row is not None and row.lasting])
