@@ -10,3 +10,4 @@ cdef class HostSocket(Socket):
     cdef public int fd
     cdef public object platform
     cdef public bint watched
+    cdef public int shut

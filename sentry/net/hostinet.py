@@ -18,7 +18,6 @@ from sentry.abi.errno import (
     EMFILE,
     ENFILE,
     ENOPROTOOPT,
-    EOPNOTSUPP,
     EPERM,
     EPROTONOSUPPORT,
     ESOCKTNOSUPPORT,
@@ -31,12 +30,14 @@ from sentry.net.socket import (
     FAMILIES,
     LINGER,
     MSG_CTRUNC,
+    MSG_DONTWAIT,
     MSG_EOR,
     MSG_ERRQUEUE,
     MSG_MORE,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
+    SHUT_RD,
     SO_LINGER,
     SO_MARK,
     SO_RCVBUFFORCE,
@@ -80,13 +81,14 @@ FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
 class HostSocket(Socket):
     """`fd`: the host's descriptor, which this object owns."""
 
-    __slots__ = ("fd", "platform", "watched")
+    __slots__ = ("fd", "platform", "watched", "shut")
 
     def __init__(self, t, family, type_, protocol, flags, fd):
         Socket.__init__(self, t, family, type_, protocol, flags)
         self.fd = fd
         self.platform = t.kernel.platform
         self.watched = False
+        self.shut = 0  # SHUT_* bits
         self.inode.ino = os.fstat(fd).st_ino  # what /proc/net and sock_diag(7) tell of it
 
     def release(self):
@@ -154,6 +156,7 @@ class HostSocket(Socket):
 
     def shutdown(self, t, how):
         result = hostcalls.shutdown(self.fd, how - 1)
+        self.shut |= how  # even if it says that there is no connection
         if self.queue.entries:
             self.queue.wake()
         return result
@@ -185,6 +188,8 @@ class HostSocket(Socket):
             count = min(count, STREAM_MOST)
         got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
         if type(got) is int:
+            if got == -EAGAIN and self.shut & SHUT_RD and not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK):
+                return Received(b"")  # a call that never blocks is told otherwise, and the host's never do
             return self.blocked() if got == -EAGAIN else got
         data, length, addr, control, told = got
         if stream and flags & MSG_TRUNC:
@@ -219,7 +224,7 @@ class HostSocket(Socket):
             return Socket.getsockopt(self, t, level, option)
         if (level, option) in hostnet.READABLE:
             return hostcalls.get_option(self.fd, level, option, OPTION_MOST)
-        return -ENOPROTOOPT if level in hostnet.OPTIONS else -EOPNOTSUPP
+        return -ENOPROTOOPT
 
     def setsockopt(self, t, level, option, data):
         if level == SOL_SOCKET:
