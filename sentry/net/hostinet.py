@@ -18,6 +18,7 @@ from sentry.abi.errno import (
     EMFILE,
     ENFILE,
     ENOPROTOOPT,
+    EOPNOTSUPP,
     EPERM,
     EPROTONOSUPPORT,
     ESOCKTNOSUPPORT,
@@ -224,7 +225,7 @@ class HostSocket(Socket):
             return Socket.getsockopt(self, t, level, option)
         if (level, option) in hostnet.READABLE:
             return hostcalls.get_option(self.fd, level, option, OPTION_MOST)
-        return -ENOPROTOOPT
+        return -EOPNOTSUPP if self.family == AF_INET and level not in hostnet.OPTIONS else -ENOPROTOOPT
 
     def setsockopt(self, t, level, option, data):
         if level == SOL_SOCKET:

@@ -92,9 +92,9 @@ def link_body(link, change=0) -> bytes:
         attr32(IFLA_NUM_TX_QUEUES, 1),
         attr32(IFLA_NUM_RX_QUEUES, 1),
         attr(IFLA_CARRIER, b"\1"),
-        attr(IFLA_QDISC, b"noqueue\0"),
         attr(IFLA_ADDRESS, link.hwaddr),
         attr(IFLA_BROADCAST, bytes(6) if lo else b"\xff" * 6),
+        attr(IFLA_QDISC, b"noqueue\0"),
         attr(IFLA_STATS64, bytes(8 * 25)),
         attr(IFLA_STATS, bytes(4 * 24)),
     ))  # fmt: skip
@@ -153,7 +153,7 @@ class RouteRow:
 
 
 def routes_of(stack) -> "list[RouteRow]":
-    """The main table, then what follows from addresses of links that are up: the local table."""
+    """The main table, then what follows from the addresses: the local table. In the order of the host's tries."""
     rows = []
     for route in stack.routes:
         scope = RT_SCOPE_LINK if route.gateway is None and len(route.network) == 4 else RT_SCOPE_UNIVERSE
@@ -161,12 +161,11 @@ def routes_of(stack) -> "list[RouteRow]":
         rows.append(RouteRow(route.network, route.bits, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, route.gateway,
                              route.interface, route.source, route.metric))  # fmt: skip
     for link in stack.interfaces:
-        if link.flags & IFF_UP:
-            for addr, bits in link.addresses:
-                if addr == LOOPBACK6:
-                    rows.append(RouteRow(addr, 128, RT_TABLE_MAIN, RTPROT_KERNEL, RT_SCOPE_UNIVERSE, RTN_UNICAST, None, link, None, 256))
-                rows += local_rows(link, addr, bits)
-    return rows
+        for addr, bits in link.addresses:
+            if addr == LOOPBACK6:
+                rows.append(RouteRow(addr, 128, RT_TABLE_MAIN, RTPROT_KERNEL, RT_SCOPE_UNIVERSE, RTN_UNICAST, None, link, None, 256))
+            rows += local_rows(link, addr, bits)
+    return sorted(rows, key=lambda row: (row.table, row.network, row.bits))
 
 
 def local_rows(link, addr: bytes, bits: int) -> "list[RouteRow]":
@@ -180,7 +179,7 @@ def local_rows(link, addr: bytes, bits: int) -> "list[RouteRow]":
         network = (int.from_bytes(addr, "big") >> 32 - bits << 32 - bits).to_bytes(4, "big")
         rows.append(row(network, bits, RT_SCOPE_HOST, RTN_LOCAL, addr))
     rows.append(row(addr, 32, RT_SCOPE_HOST, RTN_LOCAL, addr))
-    if bits < 31:
+    if bits < 31 and link.flags & IFF_UP:
         rows.append(row(broadcast_of(addr, bits), 32, RT_SCOPE_LINK, RTN_BROADCAST, addr))
     return rows
 

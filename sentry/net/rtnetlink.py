@@ -62,6 +62,7 @@ from sentry.abi.netlink import (
     RTN_UNICAST,
     RTPROT_BOOT,
     RTPROT_KERNEL,
+    attr32,
     parse_attrs,
 )
 from sentry.core.creds import CAP_NET_ADMIN
@@ -72,7 +73,9 @@ from sentry.net.netlink import SERVERS, tell
 from sentry.net.stack import Route
 
 RTM_F_CLONED = 0x200
+RTM_NEWNSID, RTM_GETNSID, NETNSA_NSID, NO_NSID = 88, 90, 1, 0xFFFFFFFF  # namespaces have no numbers for each other
 WIDTHS = {AF_INET: 4, AF_INET6: 16}
+FAMILIES = (bytes((AF_INET,)), bytes((AF_INET6,)))
 
 
 def answer(t, sock, kind, flags, body):
@@ -83,6 +86,8 @@ def answer(t, sock, kind, flags, body):
         if not t.creds.capable(CAP_NET_ADMIN):
             return -EPERM
         return -EPERM if sock.net.host else change(sock.net, kind, flags, body)
+    if kind == RTM_GETNSID:
+        return [(RTM_NEWNSID, bytes(4) + attr32(NETNSA_NSID, NO_NSID))]
     if sock.net.host:
         return hostlink.ask(kind, flags, body)
     handler = (DUMPS if flags & NLM_F_DUMP == NLM_F_DUMP else GETS).get(kind)
@@ -241,15 +246,15 @@ def del_link(net, flags, body):
 
 def parse_address(net, body):
     """(link, address, prefix length) of an ifaddrmsg, or -errno."""
+    if body[:1] not in FAMILIES:
+        return -EOPNOTSUPP
     if len(body) < IFADDR.size:
         return -EINVAL
     family, bits, _, _, index = IFADDR.unpack_from(body)
     attrs = parse_attrs(body, IFADDR.size)
     if attrs is None:
         return -EINVAL
-    width = WIDTHS.get(family)
-    if width is None:
-        return -EOPNOTSUPP
+    width = WIDTHS[family]
     addr = attrs.get(IFA_LOCAL) or attrs.get(IFA_ADDRESS)
     if addr is None or len(addr) != width or bits > width * 8:
         return -EINVAL
@@ -294,6 +299,8 @@ class RouteRequest:
 
 
 def parse_route(net, body) -> "RouteRequest | int":
+    if body[:1] not in FAMILIES:
+        return -EOPNOTSUPP
     if len(body) < RTMSG.size:
         return -EINVAL
     family, bits, _, _, table, _, _, _, _ = RTMSG.unpack_from(body)
@@ -301,9 +308,7 @@ def parse_route(net, body) -> "RouteRequest | int":
     if attrs is None:
         return -EINVAL
     request = RouteRequest()
-    width = request.width = WIDTHS.get(family)
-    if width is None:
-        return -EOPNOTSUPP
+    width = request.width = WIDTHS[family]
     for kind in (RTA_DST, RTA_GATEWAY, RTA_PREFSRC):
         if kind in attrs and len(attrs[kind]) != width:
             return -EINVAL

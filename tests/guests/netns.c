@@ -17,7 +17,7 @@ struct request {
     char body[512];
 };
 
-static void *put(struct request *r, int type, int flags, size_t size)
+static void *begin(struct request *r, int type, int flags, size_t size)
 {
     memset(r, 0, sizeof *r);
     r->head.nlmsg_len = NLMSG_LENGTH(size);
@@ -72,7 +72,7 @@ static void show_link(struct nlmsghdr *h)
         if (a->rta_type == IFLA_OPERSTATE)
             say("  state %d", *(unsigned char *)RTA_DATA(a));
         if (a->rta_type == IFLA_QDISC)
-            say("  length of hardware queue discipline's name > 0");
+            say("  has a queue discipline");
         if (a->rta_type == IFLA_ADDRESS)
             say("  hardware address of %zu bytes", RTA_PAYLOAD(a));
     }
@@ -111,7 +111,7 @@ static void show_route(struct nlmsghdr *h)
 static void dump(int type, int family, void (*show)(struct nlmsghdr *))
 {
     struct request r;
-    struct rtmsg *m = put(&r, type, NLM_F_DUMP, type == RTM_GETLINK ? sizeof(struct ifinfomsg) : type == RTM_GETADDR ? sizeof(struct ifaddrmsg) : sizeof *m);
+    struct rtmsg *m = begin(&r, type, NLM_F_DUMP, type == RTM_GETLINK ? sizeof(struct ifinfomsg) : type == RTM_GETADDR ? sizeof(struct ifaddrmsg) : sizeof *m);
     m->rtm_family = family;
     send(nl, &r, r.head.nlmsg_len, 0);
     for (;;) {
@@ -138,7 +138,7 @@ static void dump(int type, int family, void (*show)(struct nlmsghdr *))
 static int set_up(int up)
 {
     struct request r;
-    struct ifinfomsg *m = put(&r, RTM_NEWLINK, 0, sizeof *m);
+    struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof *m);
     m->ifi_index = 1;
     m->ifi_flags = up ? IFF_UP : 0;
     m->ifi_change = IFF_UP;
@@ -149,7 +149,7 @@ static int change_address(int type, int flags, const char *text, int bits, int i
 {
     struct request r;
     struct in_addr addr;
-    struct ifaddrmsg *m = put(&r, type, flags, sizeof *m);
+    struct ifaddrmsg *m = begin(&r, type, flags, sizeof *m);
     m->ifa_family = AF_INET;
     m->ifa_prefixlen = bits;
     m->ifa_index = index;
@@ -163,7 +163,7 @@ static int change_route(int type, int flags, const char *to, int bits, const cha
 {
     struct request r;
     struct in_addr addr;
-    struct rtmsg *m = put(&r, type, flags, sizeof *m);
+    struct rtmsg *m = begin(&r, type, flags, sizeof *m);
     m->rtm_family = AF_INET;
     m->rtm_dst_len = bits;
     m->rtm_table = RT_TABLE_MAIN;
@@ -184,7 +184,7 @@ static void sockets(void)
     RES(bind(fd, (struct sockaddr *)&name, 4));
     RES(bind(fd, (struct sockaddr *)&name, sizeof name));
     RES(getsockname(fd, (struct sockaddr *)&name, &length));
-    CHECK(length == 12 && name.nl_pid != 0 && name.nl_groups == 0);
+    IS(length == 12 && name.nl_pid != 0 && name.nl_groups == 0);
     int other = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
     RES(bind(other, (struct sockaddr *)&name, sizeof name));
     RES(recv(fd, answer, 10, MSG_DONTWAIT));
@@ -206,17 +206,17 @@ static void sockets(void)
 static void requests(void)
 {
     struct request r;
-    put(&r, 120, 0, 4);
+    begin(&r, 120, 0, 4);
     told("a type that nobody has", talk(&r));
-    put(&r, RTM_MAX + 1 + 80, 0, 4);
+    begin(&r, RTM_MAX + 1 + 80, 0, 4);
     told("a type beyond all", talk(&r));
-    put(&r, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
+    begin(&r, RTM_GETLINK, 0, sizeof(struct ifinfomsg));
     told("no link meant", talk(&r));
-    ((struct ifinfomsg *)put(&r, RTM_GETLINK, 0, sizeof(struct ifinfomsg)))->ifi_index = 77;
+    ((struct ifinfomsg *)begin(&r, RTM_GETLINK, 0, sizeof(struct ifinfomsg)))->ifi_index = 77;
     told("a link that is not there", talk(&r));
-    ((struct ifinfomsg *)put(&r, RTM_SETLINK, 0, sizeof(struct ifinfomsg)))->ifi_index = 77;
+    ((struct ifinfomsg *)begin(&r, RTM_SETLINK, 0, sizeof(struct ifinfomsg)))->ifi_index = 77;
     told("to set a link that is not there", talk(&r));
-    put(&r, RTM_NEWADDR, NLM_F_CREATE, 2);
+    begin(&r, RTM_NEWADDR, NLM_F_CREATE, 2);
     told("a short address", talk(&r));
     told("an address of no link", change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, "10.1.2.3", 24, 77));
     told("an address with too long a prefix", change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, "10.1.2.3", 40, 1));
@@ -310,7 +310,7 @@ int main(void)
     say("# a new namespace");
     RES(unshare(CLONE_NEWNET));
     readlink("/proc/self/ns/net", after, sizeof after - 1);
-    CHECK(strcmp(before, after) != 0);
+    IS(strcmp(before, after) != 0);
     int again = bound("name");
     open_netlink();
     requests();
@@ -340,7 +340,7 @@ int main(void)
     RES(setns(first, CLONE_NEWUTS));
     RES(setns(first, CLONE_NEWNET));
     readlink("/proc/self/ns/net", after, sizeof after - 1);
-    CHECK(strcmp(before, after) == 0);
+    IS(strcmp(before, after) == 0);
     close(held);
     close(again);
     held = bound("name");
