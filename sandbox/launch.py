@@ -170,6 +170,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
+    if net.mode == "sandbox":
+        take_network(undo, spec, config)
     boot.prepare(config)
 
     net.enter()
@@ -224,7 +226,22 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
     os.close(config.control)
     os.close(config.exit)
+    for fd in config.links:
+        os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
+
+
+def take_network(undo, spec, config) -> None:
+    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
+    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
+        if namespace["type"] == "network" and namespace.get("path"):
+            from sandbox import netlinks  # only who has one pays for it
+
+            taken, links = netlinks.take(namespace["path"])
+            for fd in links:
+                undo.add(os.close, fd)
+            if links:
+                config.taken, config.links = taken, links
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:

@@ -18,7 +18,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import hostinet, hostlink, netns
+from sentry.net import hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
@@ -26,12 +26,15 @@ EPOLLRDHUP = 0x2000
 SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
+WIRE = "sentry.net.lwip"  # loaded only for those who have links
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
+    if config.links:
+        __import__(WIRE)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -90,6 +93,8 @@ class Sandbox:
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
+        if config.links:
+            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False

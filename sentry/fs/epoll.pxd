@@ -23,11 +23,3 @@ cdef class Item:
 @cython.final
 cdef class EpollFile(AnonFile):
     cdef public dict items, ready
-
-    cpdef long add(self, File file, int fd, unsigned int events, unsigned long long data) except? -9001
-    cpdef long modify(self, File file, int fd, unsigned int events, unsigned long long data) except? -9001
-    cpdef long delete(self, File file, int fd) except? -9001
-    cpdef remove(self, Item item)
-
-    @cython.locals(item=Item, bits=cython.long)
-    cpdef list collect(self, long limit)

@@ -16,7 +16,7 @@ from sentry.abi.netlink import (
     parse_attrs,
 )
 from sentry.fs.pseudo import fixed
-from sentry.net import hostlink, netdev, sockdiag, sockets
+from sentry.net import hostlink, netdev, sockets, unix_names
 
 TCP_HEADER = (
     b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                    "
@@ -60,7 +60,6 @@ SOCKSTAT = (
 )
 
 NETLINK_HEADER = b"sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
-UNIX_HEADER = b"Num       RefCount Protocol Flags    Type St Inode Path\n"
 IGMP = (
     b"Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"
     b"1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n"
@@ -156,15 +155,19 @@ def inet_table(header, family, protocol, with_drops):
     return show
 
 
-def show_unix(t):
-    lines = [UNIX_HEADER]
-    for sock in sockets.unix(t.kernel, t.net):
-        state = sockdiag.state_of(sock)
-        flags = 0x10000 if state == sockets.LISTEN else 0
-        shown = 3 if state == sockets.ESTABLISHED else 1  # SS_CONNECTED, SS_UNCONNECTED
-        name = sock.address[2:]
-        name = b" @" + name[1:].replace(b"\0", b"@") if name[:1] == b"\0" else b" " + name.rstrip(b"\0") if name else b""
-        lines.append(b"0000000000000000: %08X 00000000 %08X %04X %02X %5d%s\n" % (sock.refs, flags, sock.type, shown, sock.inode.ino, name))
+def show_unix(t) -> bytes:
+    """/proc/net/unix (net/unix/af_unix.c: unix_seq_show): flags, type, state (sys/un.h has none: SS_*), inode, name."""
+    lines = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
+    for ino, sock in sorted(unix_names.ALL.items()):
+        if sock.net is not t.net:
+            continue
+        state = (3 if sock.connected else 1) if sock.listener is None else 2
+        flags = 0x10000 if sock.backlog is not None else 0
+        line = b"%016x: %08X %08X %08X %04X %02X %5d" % (0, sock.refs + 1, 0, flags, sock.type, state, ino)
+        if sock.address:
+            name = sock.address[2:]
+            line += b" " + (b"@" + name[1:].replace(b"\0", b"@") if name[0] == 0 else name[:-1])
+        lines.append(line + b"\n")
     return b"".join(lines)
 
 

@@ -5,6 +5,8 @@ An address is 4 or 16 bytes. One that a guest writes as ::ffff:a.b.c.d is the IP
 
 from struct import Struct
 
+from _socket import inet_pton
+
 from sentry.abi.errno import EAFNOSUPPORT, EINVAL
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
@@ -72,6 +74,11 @@ def masked(addr: bytes, bits: int) -> int:
 
 def in_network(addr: bytes, network: bytes, bits: int) -> bool:
     return len(addr) == len(network) and masked(addr, bits) == masked(network, bits)
+
+
+def parse_text(name: str) -> bytes:
+    """The address in usual notation. OSError."""
+    return inet_pton(AF_INET6 if ":" in name else AF_INET, name)
 
 
 def text(addr: bytes) -> str:

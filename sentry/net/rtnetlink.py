@@ -66,9 +66,9 @@ from sentry.abi.netlink import (
     parse_attrs,
 )
 from sentry.core.creds import CAP_NET_ADMIN
-from sentry.net import hostlink, interfaces
+from sentry.net import hostlink, rtbodies
 from sentry.net.inet_addr import LOOPBACK4, LOOPBACK6, in_network, is_loopback
-from sentry.net.interfaces import AF_INET, AF_INET6, RouteRow
+from sentry.net.rtbodies import AF_INET, AF_INET6, RouteRow
 from sentry.net.netlink import SERVERS, tell
 from sentry.net.stack import Route
 
@@ -96,18 +96,18 @@ def answer(t, sock, kind, flags, body):
 
 # -- questions
 def dump_links(net, body):
-    return [(RTM_NEWLINK, interfaces.link_body(link)) for link in net.stack.interfaces]
+    return [(RTM_NEWLINK, rtbodies.link_body(link)) for link in net.stack.interfaces]
 
 
 def dump_addresses(net, body):
     family = body[0] if body else 0
     index = IFADDR.unpack_from(body)[4] if len(body) >= IFADDR.size else 0
     return [
-        (RTM_NEWADDR, interfaces.address_body(link, addr, bits))
+        (RTM_NEWADDR, rtbodies.address_body(link, addr, bits))
         for wanted in (AF_INET, AF_INET6)
         for link in net.stack.interfaces
         for addr, bits in link.addresses
-        if interfaces.family_of(addr) == wanted and family in (0, wanted) and index in (0, link.index)
+        if rtbodies.family_of(addr) == wanted and family in (0, wanted) and index in (0, link.index)
     ]
 
 
@@ -116,8 +116,8 @@ def dump_routes(net, body):
     return [
         (RTM_NEWROUTE, row.body())
         for wanted in (AF_INET, AF_INET6)
-        for row in interfaces.routes_of(net.stack)
-        if interfaces.family_of(row.network) == wanted and family in (0, wanted)
+        for row in rtbodies.routes_of(net.stack)
+        if rtbodies.family_of(row.network) == wanted and family in (0, wanted)
     ]
 
 
@@ -127,7 +127,7 @@ def dump_neighbours(net, body):
 
 def dump_rules(net, body):
     family = body[0] if body else 0
-    return [(RTM_NEWRULE, rule) for one in (AF_INET, AF_INET6) if family in (0, one) for rule in interfaces.rule_bodies(one)]
+    return [(RTM_NEWRULE, rule) for one in (AF_INET, AF_INET6) if family in (0, one) for rule in rtbodies.rule_bodies(one)]
 
 
 def find_link(net, body):
@@ -150,7 +150,7 @@ def find_link(net, body):
 
 def get_link(net, body):
     found = find_link(net, body)
-    return found if isinstance(found, int) else [(RTM_NEWLINK, interfaces.link_body(found[0]))]
+    return found if isinstance(found, int) else [(RTM_NEWLINK, rtbodies.link_body(found[0]))]
 
 
 def get_route(net, body):
@@ -214,14 +214,14 @@ def raise_link(net, link, up: bool) -> None:
     before = link.flags
     if up:
         link.flags |= IFF_UP | IFF_RUNNING
-        if interfaces.is_lo(link) and not link.addresses:
+        if rtbodies.is_lo(link) and not link.addresses:
             link.addresses += [(LOOPBACK4, 8), (LOOPBACK6, 128)]
     else:
         link.flags &= ~(IFF_UP | IFF_RUNNING)
         link.addresses[:] = [(addr, bits) for addr, bits in link.addresses if len(addr) == 4]
         net.stack.routes[:] = [route for route in net.stack.routes if route.interface is not link]
     if link.flags != before:
-        tell(net, RTMGRP_LINK, RTM_NEWLINK, interfaces.link_body(link, IFF_UP))
+        tell(net, RTMGRP_LINK, RTM_NEWLINK, rtbodies.link_body(link, IFF_UP))
 
 
 def new_link(net, flags, body):
@@ -274,7 +274,7 @@ def new_address(net, flags, body):
     if any(own == addr and (len(own) == 16 or length == bits) for own, length in link.addresses):
         return 0 if flags & NLM_F_REPLACE and not flags & NLM_F_EXCL else -EEXIST
     link.addresses.append((addr, bits))
-    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_NEWADDR, interfaces.address_body(link, addr, bits))
+    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_NEWADDR, rtbodies.address_body(link, addr, bits))
     return 0
 
 
@@ -288,7 +288,7 @@ def del_address(net, flags, body):
     if (addr, bits) not in link.addresses:
         return -EADDRNOTAVAIL
     link.addresses.remove((addr, bits))
-    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_DELADDR, interfaces.address_body(link, addr, bits))
+    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_DELADDR, rtbodies.address_body(link, addr, bits))
     return 0
 
 

@@ -25,7 +25,7 @@ def answer(t, sock, kind, flags, body):
     if family in (AF_INET, AF_INET6):
         return inet(t, sock, flags, body)
     if family == AF_UNIX:
-        return unix(t, sock, body)
+        return unix(sock, body)
     return -ENOENT  # as where the family's module is missing
 
 
@@ -49,12 +49,12 @@ def inet(t, sock, flags, body):
     return rows
 
 
-def unix(t, sock, body):
+def unix(sock, body):
     if len(body) < UNIX_REQUEST.size:
         return -EINVAL
     _, _, _, states, ino, show = UNIX_REQUEST.unpack_from(body)
     rows = []
-    for one in sockets.unix(t.kernel, sock.net):
+    for one in sockets.unix(sock.net):
         state = state_of(one)
         if not states >> state & 1 or (ino and one.inode.ino != ino):
             continue

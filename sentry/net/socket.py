@@ -39,10 +39,10 @@ SOL_SOCKET = 1
     SO_SNDLOWAT, SO_RCVTIMEO, SO_SNDTIMEO,
 ) = range(1, 22)  # fmt: skip
 SO_TIMESTAMP, SO_ACCEPTCONN, SO_PEERSEC, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_PASSSEC = 29, 30, 31, 32, 33, 34
-SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEERGROUPS = 36, 38, 39, 59
+SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEEK_OFF, SO_PEERGROUPS, SO_PASSPIDFD, SO_PEERPIDFD = 36, 38, 39, 42, 59, 76, 77
 # Options that are a number of their own and change nothing here.
 PLAIN = (SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_PRIORITY, SO_REUSEPORT,
-         SO_TIMESTAMP, SO_PASSCRED, SO_PASSSEC)  # fmt: skip
+         SO_TIMESTAMP, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD)  # fmt: skip
 FLAGS = tuple(option for option in PLAIN if option != SO_PRIORITY)
 WMEM_DEFAULT = WMEM_MAX = 212992
 MIN_SNDBUF, MIN_RCVBUF = 4608, 2304
@@ -100,6 +100,9 @@ class Socket(File):
         return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
+    def tells_sigpipe(self):
+        return self.type == SOCK_STREAM
+
     def read(self, t, count, pos):
         if pos is not None:
             return -ESPIPE
@@ -255,11 +258,25 @@ class Socket(File):
         return 0
 
 
+DROPPED = []  # files to let go of
+dropping = False
+
+
 def drop(rights) -> None:
-    """Let go of files that nobody received."""
-    if rights:
-        for file in rights:
-            file.decref()
+    """Let go of files that nobody received. Sockets among them have messages of their own, with further files: these wait for
+    their turn, so that a long chain takes no deep recursion."""
+    global dropping
+    if not rights:
+        return
+    DROPPED.extend(rights)
+    if dropping:
+        return
+    dropping = True
+    try:
+        while DROPPED:
+            DROPPED.pop().decref()
+    finally:
+        dropping = False
 
 
 # family -> (create(t, type, protocol, flags) -> Socket | -errno, pair(t, type, protocol, flags) -> (a, b) | -errno)

@@ -1,7 +1,8 @@
 """The sockets of a network namespace, found through the descriptors of its tasks: /proc/net and sock_diag(7) look seldom, so that
 nothing is kept for them."""
 
-from sentry.net.socket import AF_INET, AF_INET6, AF_UNIX, Socket
+from sentry.net import unix_names
+from sentry.net.socket import AF_INET, AF_INET6, Socket
 
 ANY = {4: bytes(4), 16: bytes(16)}
 ESTABLISHED, CLOSE, LISTEN = 1, 7, 10
@@ -61,5 +62,5 @@ def wide(addr: bytes, family: int) -> bytes:
     return bytes(16) if addr == bytes(4) else bytes(10) + b"\xff\xff" + addr
 
 
-def unix(kernel, net) -> list:
-    return [sock for sock in of(kernel, net) if sock.family == AF_UNIX]
+def unix(net) -> list:
+    return [sock for _, sock in sorted(unix_names.ALL.items()) if sock.net is net]

@@ -200,14 +200,17 @@ class TcpSocket(InetSocket):
         self.grow_buffers()
         self.queue.wake(POLL_WRITABLE)
 
-    def wire_data(self, data):
+    def wire_data(self, data, more):
+        """`more`: another piece follows at once."""
         self.rx.append(data)
         self.rx_bytes += len(data)
         self.received += len(data)
-        if self.queue.entries:
+        if not more and self.queue.entries and self.rx_bytes >= self.rcvlowat:
             self.queue.wake(POLL_READABLE)
 
     def wire_fin(self):
+        if self.state == FIN_WAIT2:
+            self.wire = None  # what is left is the packet stack's
         self.take_fin()
 
     def wire_room(self):
@@ -217,6 +220,8 @@ class TcpSocket(InetSocket):
 
     def wire_failed(self, errno):
         self.wire = None
+        if not errno:
+            return
         if self.state == CLOSE_WAIT and errno == ECONNRESET:
             errno = EPIPE
         self.fail(errno)

@@ -1,6 +1,6 @@
 """Fast twins of sys_poll.py, where something is ready or nothing is to be waited for, and of sys_epoll.py."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from sentry.core.guest cimport SLOW, GuestThread
@@ -27,10 +27,6 @@ cdef enum:
     MOST = 32
     EVENT_SIZE = 12
     MAX_EVENTS = 178956970
-    EPOLL_CTL_ADD = 1
-    EPOLL_CTL_DEL = 2
-    EPOLL_CTL_MOD = 3
-    EPOLLEXCLUSIVE = 1 << 28
 
 cdef uint32_t MOST_POLLED = min(CARRIED, MOST)
 cdef int MOST_EVENTS = CARRIED_EVENTS
@@ -176,31 +172,7 @@ cdef long epoll_pwait(object task, GuestThread thread) except? -9001:
     return SLOW if thread.a[4] else wait_events(<Task?>task, thread)
 
 
-cdef long epoll_ctl(object task, GuestThread thread) except? -9001:
-    cdef int op = <int>thread.a[1], fd = <int>thread.a[2]
-    cdef const char *carried
-    cdef uint32_t events
-    cdef uint64_t data
-    cdef File watcher = (<Task?>task).files.get(<int>thread.a[0])
-    cdef File file = (<Task?>task).files.get(fd)
-    if watcher is None or file is None or (watcher.flags | file.flags) & O_PATH or type(watcher) is not EpollFile or file.queue is None:
-        return SLOW
-    if op == EPOLL_CTL_DEL:
-        return (<EpollFile?>watcher).delete(file, fd)
-    carried = thread.input(3, EVENT_SIZE)
-    if carried == NULL or type(file) is EpollFile or not (op == EPOLL_CTL_ADD or op == EPOLL_CTL_MOD):
-        return SLOW
-    memcpy(&events, carried, 4)
-    memcpy(&data, carried + 4, 8)
-    if events & EPOLLEXCLUSIVE:
-        return SLOW
-    if op == EPOLL_CTL_ADD:
-        return (<EpollFile?>watcher).add(file, fd, events, data)
-    return (<EpollFile?>watcher).modify(file, fd, events, data)
-
-
 fast("poll", poll)
-fast("epoll_ctl", epoll_ctl)
 fast("ppoll", ppoll)
 fast("epoll_wait", epoll_wait)
 fast("epoll_pwait", epoll_pwait)

@@ -43,6 +43,7 @@ from sentry.syscalls import (  # noqa: F401
 )
 from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
     fast_dir,
+    fast_epoll,
     fast_fd,
     fast_file,
     fast_futex,
@@ -52,6 +53,7 @@ from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the
     fast_poll,
     fast_rw,
     fast_signal,
+    fast_socket,
     fast_stat,
 )
 
