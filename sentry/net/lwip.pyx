@@ -14,6 +14,7 @@ from sentry.core import log
 from sentry.net import raw, udp
 from sentry.net import inet_options as opt
 from sentry.net.inet_addr import is_any, is_multicast
+from sentry.net.netns import INIT
 from sentry.net.socket import MSG_MORE, SO_KEEPALIVE
 from sentry.net.stack import STACK
 from sentry.net.tcp import SYN_SENT
@@ -171,6 +172,7 @@ class Stranger:
         self.kernel = kernel
         self.creds = self
         self.fsuid = self.fsgid = 0
+        self.net = INIT
 
 
 cdef void on_connected(void *arg) noexcept:
