@@ -283,6 +283,7 @@ def new_task(parent, args, tid, thread) -> Task:
     signals.init_task(child)
     if not flags & CLONE_THREAD:
         signals.init_group(tg, child_actions(parent, flags))
+    signals.announce(child)
     return child
 
 

@@ -206,6 +206,7 @@ def on_exec(task) -> None:
         tg.sighand = tg.sighand.copy()
     tg.sighand.reset_handlers()
     task.altstack = (0, task.altstack[1], 0)  # the flags stay, as begin_new_exec leaves them
+    announce(task)
 
 
 def task_exit(task) -> None:

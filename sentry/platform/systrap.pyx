@@ -50,6 +50,7 @@ cdef double STUB_SPIN = 30000  # ns that a stub waits for its answer before it s
 cdef double STUB_SHORT = 10000  # the same while there are more threads than CPUs
 cdef double SHORT_GAP = 5000  # ns between calls, on average, below which the dispatcher waits for them even then
 cdef double SHORT_SPIN = 25000  # and how long
+cdef double MOST_MISSED = 0.2  # share of waits in vain, about what a wake-up on one CPU costs of one across CPUs
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
@@ -404,6 +405,7 @@ cdef class Platform(Registry):
                     for at in range(self.nentries - 1, -1, -1):
                         if at < self.nentries:
                             self._take(at)
+                self.missed *= 0.875
                 if idle < 16:
                     self.gap -= (self.gap - idle * self.pause) * 0.125
                 else:
@@ -563,7 +565,9 @@ cdef class Platform(Registry):
             self._tune()
             # Spin where a call is likely soon and a CPU is free.
             # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
+            # (Nor where every few calls the wait would be in vain, and each costs a wake-up across CPUs instead of one on its own.)
             may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < self.spin_below
+                        and (self.missed < MOST_MISSED or self.same_cpu < 4)
                         and (not self.no_spin_until or sh_tsc() > self.no_spin_until))
             if may_spin:
                 if self.pinned >= 0:
@@ -671,6 +675,7 @@ cdef class Platform(Registry):
                     if posted > woken - since:
                         posted = 0
                     self.gap -= (self.gap - <double>min(posted, self.spin_for)) * 0.125
+                    self.missed -= (self.missed - <double>(posted > self.spin_for)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
                     if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
                         self._measured(<double>(woken - thread.ctx.posted))

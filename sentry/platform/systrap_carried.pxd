@@ -16,6 +16,7 @@ cdef class Carrier(GuestThread):
     cdef int nouts
     cdef bint here  # the first of them is in `a`
     cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
+    cdef bint in_scratch  # and it has not been copied to the buffer
     cdef int scratch_for  # argument whose output is in `scratch`, or -1
     cdef char scratch[1024]
 

@@ -70,11 +70,15 @@ cdef class Carrier(GuestThread):
 
     cdef char *output(self, int arg, uint64_t room) noexcept:
         cdef char *to = <char *>self.input(arg, room)
-        self.scratch_for = -1
-        if to == NULL or room > sizeof(self.scratch):
+        cdef uint32_t kind
+        if to == NULL or self.scratch_for >= 0 and self.scratch_for != arg:
+            return to
+        kind = self._kind(arg)
+        if kind == ST_M_IN or room > sizeof(self.scratch):
+            self.scratch_for = -1
             return to
         # Whether it goes back in the reply's own line is known when it has been written; till then no other line is touched.
-        if self._kind(arg) == ST_M_INOUT:
+        if kind == ST_M_INOUT and self.scratch_for < 0:
             memcpy(self.scratch, to, <size_t>room)
         self.scratch_for = arg
         return self.scratch
@@ -101,7 +105,7 @@ cdef class Carrier(GuestThread):
         if length and part >= 0 and length <= room:
             if self.scratch_for == arg and length > sizeof(self.a):
                 memcpy(self.buf + off, self.scratch, <size_t>min(length, <uint64_t>sizeof(self.scratch)))
-                self.scratch_for = -1
+            self.in_scratch = self.scratch_for == arg and length <= sizeof(self.a)
             self.short_out = ST_WHAT_ONE << ST_WHAT_OUTS | <uint32_t>part << ST_WHAT_PART | <uint32_t>length << ST_WHAT_LEN
 
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:

@@ -110,6 +110,7 @@ cdef class Registry:
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event
+    cdef double missed  # share of the events that came later than a busy wait would have lasted
     cdef int woken  # CPU of a stub that slept when it got its answer, or -1
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 

@@ -181,7 +181,7 @@ cdef class Thread(Carrier):
 
     cdef int answer(self, long value) except -1:
         self.ctx.word = <uint64_t>value
-        if self.short_out and self.scratch_for >= 0:
+        if self.short_out and self.in_scratch:
             memcpy(self.ctx.args, self.scratch, sizeof(self.a))
             self.short_out |= ST_WHAT_SHORT
         return self._give(ST_CMD_RET | self.short_out, GUEST)

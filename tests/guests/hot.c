@@ -249,10 +249,13 @@ static void *wakes(void *argument)
     return NULL;
 }
 
+static volatile int through;
 static void *interrupts(void *main_thread)
 {
-    usleep(1000);
-    pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+    while (!through) { /* the first may come before the wait */
+        usleep(1000);
+        pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+    }
     return NULL;
 }
 
@@ -267,11 +270,15 @@ static void woken(void)
     add(event.data.u32);
     read(ends[0], &byte, 1);
     pthread_join(thread, NULL);
+    through = 0;
     pthread_create(&thread, NULL, interrupts, &self);
     add(epoll_wait(instance, &event, 1, 5000));
+    through = 1;
     pthread_join(thread, NULL);
+    through = 0;
     pthread_create(&thread, NULL, interrupts, &self);
     add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, word, &second, NULL, 0));
+    through = 1;
     pthread_join(thread, NULL);
 }
 
