@@ -36,7 +36,7 @@
 #define FRAME_MAX (65535 + 64)
 #define BURST_MSS 64000         /* a segment of several packets is not longer */
 #define PENDING_MAX (256L << 20) /* bytes that guests have not read: then data is dropped, and sent again later */
-#define HALF_OPEN 255
+#define HALF_OPEN 4096           /* connections of which the last part of the handshake is missing */
 
 struct link {
     struct netif netif;
@@ -317,20 +317,24 @@ static struct tcp_pcb_listen *listener_for(const uint8_t *host, int size, int po
     return NULL;
 }
 
-/* A flood of SYNs may not shut others out: where a listener's half-open connections are all taken, the oldest goes.
- * 0: its accepted ones wait to be taken, so this SYN is dropped, and comes again. */
+/* A flood of SYNs may not shut others out: when there are too many half-open connections, the oldest goes.
+ * 0: the listener's connections wait to be accepted, so this SYN is dropped, and comes again. */
 static int make_room(const uint8_t *tcp, const uint8_t *host, int size)
 {
     struct tcp_pcb_listen *l = listener_for(host, size, tcp[2] << 8 | tcp[3]);
     struct tcp_pcb *pcb, *oldest = NULL;
-    if (l && l->callback_arg && calls->full(l->callback_arg))
-        return 0;
-    if (!l || l->accepts_pending < l->backlog)
+    int count = 0;
+    if (!l)
         return 1;
+    if (l->callback_arg && calls->full(l->callback_arg))
+        return 0;
     for (pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-        if (pcb->state == SYN_RCVD && pcb->listener == l && (!oldest || (int32_t)(pcb->tmr - oldest->tmr) <= 0))
-            oldest = pcb; /* later ones stand further in front */
-    if (oldest)
+        if (pcb->state == SYN_RCVD) {
+            count++;
+            if (!oldest || (int32_t)(pcb->tmr - oldest->tmr) <= 0)
+                oldest = pcb; /* later ones stand further in front */
+        }
+    if (count >= HALF_OPEN)
         tcp_abandon(oldest, 0);
     return 1;
 }
@@ -669,7 +673,6 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
         return ERR_ABRT;
     }
     attach(pcb, new);
-    tcp_backlog_accepted(pcb);
     return ERR_OK;
 }
 
@@ -707,7 +710,7 @@ struct tcp_pcb *wire_listen(void *arg, const uint8_t *local, int length, int por
     ip_set_option(pcb, SOF_REUSEADDR);
     if (length)
         to_ip(&ip, local, length, 0);
-    if (tcp_bind(pcb, length ? &ip : IP_ANY_TYPE, (u16_t)port) != ERR_OK || !(listener = tcp_listen_with_backlog(pcb, HALF_OPEN))) {
+    if (tcp_bind(pcb, length ? &ip : IP_ANY_TYPE, (u16_t)port) != ERR_OK || !(listener = tcp_listen(pcb))) {
         tcp_abort(pcb);
         return NULL;
     }
