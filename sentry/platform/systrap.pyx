@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
+    ST_M_GATHER, ST_M_LEN_ARG, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
@@ -57,7 +57,7 @@ cdef int64_t CLONE_CHECK = 200 * MS
 cdef int MOST_DOOMED = 8  # address spaces that are left to die later, for a millisecond at most, while there is other work
 cdef int64_t CHECK_EVERY = 20 * MS
 
-KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR}
+KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR, "gather": ST_M_GATHER, "scatter": ST_M_SCATTER}
 ADD_SEALS, SEALS = 1033, 0x01 | 0x02 | 0x04 | 0x10  # F_ADD_SEALS; SEAL SHRINK GROW FUTURE_WRITE
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "native", "stub")
 
@@ -105,7 +105,8 @@ cdef class Platform(Registry):
 
     def set_marshal(self, int nr, parts, int count=6):
         """Have the stub carry along memory that call `nr`, of `count` arguments, names. parts: (kind, argument, index of the argument that
-        holds the length or None, size in bytes or None); kind is "in", "out", "inout" or "str". It changes cost,
+        holds the length or None, size in bytes or None); kind is "in", "out", "inout", "str", or for iovec arrays "gather"
+        or "scatter" (size 1: in the msghdr that the argument points to). It changes cost,
         never meaning: what does not fit (three parts, buffer sizes) is left to process_vm_*."""
         cdef st_row *row
         cdef int n = 0
