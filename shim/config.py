@@ -16,7 +16,6 @@ from sandbox.args import Values
 from shim.ttrpc import INVALID_ARGUMENT, RpcError
 
 STATE = "/run/containerd/stockade"
-MEMORY = "stockade-root"  # in the bundle: where the container's state is, for `delete`
 NOT_HERE = ("version", "log", "log_format")
 
 
@@ -57,17 +56,3 @@ def apply(values, text, name) -> None:
             raise RpcError(f"{name}: {key}: {value!r} is none of {', '.join(option.choices)}", INVALID_ARGUMENT)
         setattr(values, option.key, value)
     values.root = os.path.abspath(values.root)
-
-
-def remember(bundle, values) -> None:
-    with open(os.path.join(bundle, MEMORY), "w", encoding="utf-8") as file:
-        file.write(values.root)
-
-
-def recall(bundle) -> "str | None":
-    """The state directory of a bundle's container; None if it was never created."""
-    try:
-        with open(os.path.join(bundle, MEMORY), encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None

@@ -2,7 +2,6 @@
 
 import gc
 import os
-from time import time_ns
 
 import events_pb2
 import options_pb2
@@ -108,7 +107,6 @@ class Service:
         if request.checkpoint:
             raise RpcError("starting from a checkpoint is not implemented", UNIMPLEMENTED)
         settings = config.settings(self.namespace, request.options)
-        config.remember(request.bundle, settings)
         task = Task(self, settings, request)
         task.create()
         self.tasks[request.id] = task
@@ -222,8 +220,3 @@ class Service:
             self.stop()
             return None
         return EMPTY
-
-
-def deleted(code, pid) -> "task_pb2.DeleteResponse":
-    """What `delete` of the shim's binary prints."""
-    return task_pb2.DeleteResponse(pid=pid, exit_status=code, exited_at=timestamp(time_ns()))

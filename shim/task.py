@@ -5,45 +5,16 @@ from time import time_ns
 
 import task_pb2
 
-from sandbox import _host, cgroups, control, launch, oci, state
+from sandbox import cgroups, control, launch, oci, state
 from sandbox.commands import common
 from sandbox.errors import CliError
 from sentry.core import jsonlite
 from shim import loop as events
+from shim import main, rootfs
 from shim.stdio import Stdio
 from shim.ttrpc import ALREADY_EXISTS, FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, RpcError
 
 SIGKILL = 9
-MOUNT_FLAGS = {
-    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "sync": 16, "dirsync": 128, "noatime": 1024, "nodiratime": 2048,
-    "bind": 4096, "rbind": 4096 | 16384, "relatime": 1 << 21, "strictatime": 1 << 24,
-}  # fmt: skip
-MNT_DETACH = 2
-
-
-def mount_rootfs(mounts, target) -> None:
-    """Mount what containerd's snapshotter says, one above the other (mount(2)); OSError."""
-    for entry in mounts:
-        flags, data = 0, []
-        for option in entry.options:
-            if option in MOUNT_FLAGS:
-                flags |= MOUNT_FLAGS[option]
-            elif option not in ("rw", "defaults"):
-                data.append(option)
-        place = os.path.join(target, entry.target.lstrip("/")) if entry.target else target
-        os.makedirs(place, 0o711, exist_ok=True)
-        _host.mount(entry.source, place, None if flags & 4096 else entry.type, flags, ",".join(data))
-        if flags & 4096 and flags & ~(4096 | 16384):  # a bind mount takes its flags only afterwards
-            _host.mount(None, place, None, flags & ~16384 | 32)
-
-
-def unmount_rootfs(target) -> None:
-    """Take all mounts on `target` away."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        name = os.fsencode(os.path.realpath(target)).replace(b" ", b"\\040")
-        count = sum(line.split(b" ")[4] == name for line in file)
-    for _ in range(count):
-        _host.umount2(target, MNT_DETACH)
 
 
 class Process:
@@ -94,7 +65,8 @@ class Task(Process):
     def create(self) -> None:
         """CliError, OSError, RpcError; then nothing is left."""
         try:
-            mount_rootfs(self.request.rootfs, self.rootfs)
+            main.remember(self.bundle, self.settings.root)
+            rootfs.mount(self.request.rootfs, self.rootfs)
             spec = oci.load(self.bundle)
             terminal = bool(spec["process"].get("terminal"))
             if terminal != self.request.terminal:
@@ -119,7 +91,8 @@ class Task(Process):
         if self.sandbox is not None:
             common.remove(self.settings, self.sandbox)
             self.sandbox = None
-        unmount_rootfs(self.rootfs)
+        rootfs.unmount(self.rootfs)
+        main.forget(self.bundle)
 
     def container(self):
         """The locked state.Container. The caller closes it."""
@@ -203,7 +176,8 @@ class Task(Process):
         if self.sandbox.gofer.pid > 0:
             self.service.loop.unwatch(self.sandbox.gofer.pidfd)
             self.sandbox.gofer.kill()
-        unmount_rootfs(self.rootfs)
+        rootfs.unmount(self.rootfs)
+        main.forget(self.bundle)
 
     def update(self, resources) -> None:
         try:

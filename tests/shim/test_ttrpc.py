@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from support import ROOT
@@ -81,6 +82,21 @@ def test_bad_commands(tmp_path):
     for argv in (["start"], ["-namespace", "n", "-id", "c", "fly"], ["-wings", "start"]):
         done = subprocess.run([SHIM, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=20)
         assert done.returncode == 1 and not os.listdir(tmp_path)
+
+
+def test_delete_prints_a_response(tmp_path):
+    import task_pb2
+
+    argv = [SHIM, "-namespace", "n", "-id", "c", "-bundle", str(tmp_path), "delete"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, timeout=20, check=True)
+    answer = task_pb2.DeleteResponse.FromString(done.stdout)
+    assert answer.exit_status == 137 and abs(answer.exited_at.seconds - time.time()) < 60
+
+    from shim import main
+
+    assert task_pb2.DeleteResponse.FromString(main.delete_response(300, 7, 5 * 10**9 + 6)) == task_pb2.DeleteResponse(
+        pid=300, exit_status=7, exited_at=task_pb2.Timestamp(seconds=5, nanos=6)
+    )
 
 
 def test_version():
