@@ -125,7 +125,7 @@ def wait_clean(containerd, seconds=10):
 
 
 @pytest.fixture(scope="session")
-def containerd(tmp_path_factory, busybox_root):
+def containerd(tmp_path_factory, image):
     if os.geteuid() != 0:
         pytest.skip("needs root")
     for program in ("containerd", "ctr", "runc"):
@@ -135,14 +135,21 @@ def containerd(tmp_path_factory, busybox_root):
     daemon = Containerd(top)
     daemon.start()
     try:
-        archive(f"{busybox_root}/.", f"{top}/image.tar")
-        daemon.ctr("images", "import", "--snapshotter", "native", f"{top}/image.tar")
+        daemon.ctr("images", "import", "--snapshotter", "native", image)
         yield daemon
     finally:
         for cid in daemon.ctr("containers", "ls", "-q", check=False).stdout.split():
             daemon.ctr("tasks", "rm", "-f", cid, check=False)
             daemon.ctr("containers", "rm", cid, check=False)
         daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory, busybox_root):
+    """Path of the image's archive."""
+    path = tmp_path_factory.mktemp("image") / "image.tar"
+    archive(f"{busybox_root}/.", path)
+    return str(path)
 
 
 @pytest.fixture(params=RUNTIMES)
