@@ -90,6 +90,8 @@ C_HEADER = re.compile(r'^\s*(cdef extern from "|from \S+_host cimport\b)', re.MU
 
 # Shared libraries that an extension needs beside libc.
 LIBRARIES = {"sentry/mm/decode.pyx": ["Zydis"]}
+# Archives of native/ that go into an extension.
+ARCHIVES = {"sentry/net/lwip.pyx": ["build/native/liblwip.a"]}
 
 
 def sources():
@@ -105,13 +107,14 @@ def extension(path):
     return Extension(
         os.path.splitext(path)[0].replace("/", "."),
         [path],
-        include_dirs=["native", "build/native"],
+        include_dirs=["native", "native/lwip", "build/native"],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
         define_macros=[("_GNU_SOURCE", None)],
         libraries=LIBRARIES.get(path, []),
+        extra_objects=ARCHIVES.get(path, []),
         # The structs shared with the stub are C headers: a changed header rebuilds their users.
-        depends=sorted(glob.glob("native/*.h") + glob.glob("build/native/*.h")) if includes_c else [],
+        depends=sorted(glob.glob("native/*.h") + glob.glob("build/native/*.h") + ARCHIVES.get(path, [])) if includes_c else [],
     )
 
 

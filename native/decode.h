@@ -165,8 +165,9 @@ static inline uint64_t dc_get(const uint8_t *p, uint32_t n)
 }
 
 /* Start and length pairs of the FDEs of an .eh_frame section that is linked at `vaddr`, sorted by start; only those whose
- * pointers are pc-relative with four bytes, as all compilers make them. Returns the number, at most `room`. */
-static inline uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vaddr, uint64_t *out, uint32_t room)
+ * pointers are pc-relative with four bytes, as all compilers make them. `signal`: only of code that returns from signal
+ * handlers (augmentation S). Returns the number, at most `room`. */
+static inline uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vaddr, int signal, uint64_t *out, uint32_t room)
 {
 	uint64_t at = 0;
 	uint32_t n = 0;
@@ -178,10 +179,11 @@ static inline uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vadd
 			cie = at + 4 - id; /* "zR…": the augmentation data begin with the pointer encoding, unless P or L stand before */
 			if (cie + 20 <= size && data[cie + 8] == 1 && data[cie + 9] == 'z') {
 				uint8_t encoding = 0;
+				int wanted = !signal;
 				const uint8_t *aug = data + cie + 10, *end = data + size;
 				const uint8_t *q = aug;
 				while (q < end && *q)
-					q++;
+					wanted |= *q++ == 'S';
 				q++; /* code alignment, data alignment, return address, length of the augmentation data: LEB128 */
 				for (int skip = 0; skip < 4; skip++) {
 					while (q < end && *q & 0x80)
@@ -200,7 +202,7 @@ static inline uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vadd
 					else if (*aug != 'S' && *aug != 'B')
 						break;
 				}
-				if (encoding == 0x1b) {
+				if (encoding == 0x1b && wanted) {
 					p = at + 8;
 					out[2 * n] = vaddr + p + (uint64_t)(int64_t)(int32_t)dc_get(data + p, 4);
 					out[2 * n + 1] = dc_get(data + p + 4, 4);

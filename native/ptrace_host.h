@@ -47,7 +47,7 @@ struct tr_syscall_info {
 
 /* Forks and executes the seed from the descriptor `image` with `control` as its only other descriptor.
  * Returns the process id or -errno; a failed exec is told as a message {'E', errno} on `control`. */
-static inline int tr_spawn(int image, int control)
+static inline int tr_spawn(int image, int control, int apart)
 {
 	pid_t pid = fork();
 	if (pid != 0)
@@ -63,7 +63,7 @@ static inline int tr_spawn(int image, int control)
 	int moved = fcntl(image, F_DUPFD_CLOEXEC, 3);
 	/* Where allowed: keeps the host's vDSO, which may refuse to be unmapped, above the guest. */
 	personality(ADDR_NO_RANDOMIZE);
-	if (moved >= 0 && dup2(control, TR_CONTROL) == TR_CONTROL && fcntl(TR_CONTROL, F_SETFD, 0) == 0)
+	if (moved >= 0 && (!apart || unshare(CLONE_NEWNET) == 0) && dup2(control, TR_CONTROL) == TR_CONTROL && fcntl(TR_CONTROL, F_SETFD, 0) == 0)
 		syscall(SYS_execveat, moved, "", argv, envp, AT_EMPTY_PATH);
 	char message[2] = {'E', (char)errno};
 	if (write(control, message, 2) != 2)

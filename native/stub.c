@@ -323,60 +323,82 @@ static void __attribute__((noreturn, noinline)) with_frame(struct st_ctx *c, uin
 	leave_open(c, slot, &f.uc, parts, why != FRAME_ONLY);
 }
 
-/* One call of a rewritten site; `regs` has the guest's registers, rip behind the site. Returns what goes into rax; the
- * entry loads the rest again. */
-uint64_t __attribute__((used)) st_call(struct st_ctx *c)
+/* One call of a rewritten site; `regs` has the guest's registers, rip behind the site. The entry loads them again. */
+struct st_result __attribute__((used)) st_call(struct st_ctx *c)
 {
 	const struct st_regs *r = &c->regs;
 	const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, mask = 0;
+	uint32_t slot = slot_of(c), nr = (uint32_t)r->orig_rax, what, carried = 0;
 	struct parts parts;
-	uint64_t value;
-	int rang;
+	struct st_result value = { 0, 0 };
+	int rang, done = NOT_ANSWERED;
+	if (nr == __NR_rt_sigprocmask && (done = set_mask(c, args, &value.rax)) != NOT_ANSWERED)
+		goto guest;
+	if (nr == __NR_rt_sigreturn && (done = sig_return(c)) != NOT_ANSWERED) {
+		value.whole = 1;
+		goto guest;
+	}
 	if (nr < ST_ROWS) {
 		const volatile struct st_row *row = &SHARED->rows[nr];
 		uint32_t answer = row->answer;
 		if (answer && c->known >> (answer - 1) & 1) {
-			value = c->answers[(answer - 1) % ST_ANSWERS];
+			value.rax = c->answers[(answer - 1) % ST_ANSWERS];
 			goto guest;
 		}
+		for (int i = 0; i < 6; i++)
+			c->args[i] = args[i];
 		if (row->nparts)
-			mask = marshal(&parts, slot, row, args);
+			carried = marshal(&parts, c, slot, row, args);
+	} else {
+		for (int i = 0; i < 6; i++)
+			c->args[i] = args[i];
 	}
-	for (int i = 0; i < 6; i++)
-		c->args[i] = args[i];
+	if (nr == __NR_kill || nr == __NR_tgkill)
+		c->args[5] = c->sigmask;
 	c->word = nr;
-	c->what = ST_EV_SYSCALL | mask << ST_WHAT_PARTS;
+	c->what = ST_EV_SYSCALL | carried;
 	rang = post(c, slot);
 	for (;;) {
 		wait_turn(c, rang);
 		what = c->what;
 		if ((what & 0xff) == ST_CMD_RET) {
-			value = what >> ST_WHAT_OUTS && deliver(c, slot, &parts, what) ? (uint64_t)-EFAULT : c->word;
+			value.rax = what >> ST_WHAT_OUTS && deliver(c, slot, &parts, what) ? (uint64_t)-EFAULT : c->word;
 			break;
+		}
+		if ((what & 0xff) == ST_CMD_SIGNAL) {
+			done = enter_signal(c);
+			value.whole = done != NOT_ANSWERED;
+			if (value.whole)
+				break;
+			c->what = ST_EV_FRAME_FAULT;
+			rang = post(c, slot);
+			continue;
 		}
 		if ((what & 0xff) != ST_CMD_OPS || c->flags & ST_OPS_REGS)
 			with_frame(c, slot, &parts, FRAME_REPLY);
 		if (!run_ops(c, slot, NULL) && c->flags & ST_OPS_VALUE) {
-			value = c->word;
+			value.rax = c->word;
 			break;
 		}
 		c->what = ST_EV_OPS;
 		rang = post(c, slot);
 	}
 guest:
-	if (c->stepped) {
-		c->stepped = 0;
-		c->regs.eflags |= EFLAGS_TF;
+	if (!value.whole) {
+		if (c->stepped) {
+			c->stepped = 0;
+			c->regs.eflags |= EFLAGS_TF;
+		}
+		c->regs.rax = value.rax;
 	}
-	c->regs.rax = value;
 	barrier();
 	c->leaving = ST_LEAVING;
 	barrier();
-	if (*(volatile uint32_t *)&c->interrupt || c->regs.eflags & EFLAGS_SLOW) {
+	if (*(volatile uint32_t *)&c->interrupt || c->regs.eflags & EFLAGS_SLOW || done == ANSWERED_LOOK) {
 		c->leaving = ST_INSIDE;
 		barrier();
-		with_frame(c, slot, &parts, __atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL) ? FRAME_INTERRUPT : FRAME_ONLY);
+		int wanted = (int)__atomic_exchange_n(&c->interrupt, 0, __ATOMIC_ACQ_REL) || done == ANSWERED_LOOK;
+		with_frame(c, slot, &parts, wanted ? FRAME_INTERRUPT : FRAME_ONLY);
 	}
 	return value;
 }
@@ -385,7 +407,7 @@ guest:
 
 void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 {
-	uint32_t slot = my_slot(), mask = 0;
+	uint32_t slot = my_slot(), carried = 0;
 	struct st_ctx *c = context(slot);
 	struct parts parts;
 	const struct st_regs *r = &c->regs;
@@ -400,11 +422,11 @@ void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 	c->args[3] = r->r10, c->args[4] = r->r8, c->args[5] = r->r9;
 	if ((uint32_t)info->si_syscall < ST_ROWS) {
 		const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-		mask = marshal(&parts, slot, &SHARED->rows[info->si_syscall], args);
+		carried = marshal(&parts, c, slot, &SHARED->rows[info->si_syscall], args);
 	}
 	c->word = (uint32_t)info->si_syscall;
 	c->arch = info->si_arch;
-	c->what = ST_EV_SYSCALL | ST_WHAT_TRAP | mask << ST_WHAT_PARTS;
+	c->what = ST_EV_SYSCALL | ST_WHAT_TRAP | carried;
 	serve(c, slot, ucp, &parts, post(c, slot));
 }
 
@@ -419,6 +441,12 @@ static int recover(struct sigcontext *g)
 		g->rip = AT(st_str_out);
 	else if (g->rip == AT(st_probe_insn))
 		g->rip = AT(st_probe_out);
+	else if (g->rip == AT(st_peek_insn))
+		g->rip = AT(st_peek_out);
+	else if (g->rip == AT(st_xsave_insn))
+		g->rip = AT(st_xsave_out);
+	else if (g->rip == AT(st_xrstor_insn))
+		g->rip = AT(st_xrstor_out);
 	else if (g->rip == AT(st_poke_insn))
 		g->rip = AT(st_poke_out);
 	else if (g->rip >= AT(st_base_begin) && g->rip < AT(st_base_end))
@@ -467,7 +495,8 @@ void st_on_interrupt(int sig, siginfo_t *info, void *ucp)
 	(void)sig, (void)info;
 	if (in_stack || g->rip - ST_TEXT < CODE_LEN) {
 		uint32_t leaving = c->leaving;
-		if (!in_stack && !(g->rip >= AT(st_exit_begin) && g->rip < AT(st_exit_end)))
+		if (!in_stack && !(g->rip >= AT(st_exit_begin) && g->rip < AT(st_exit_end)) &&
+		    !(g->rip >= AT(st_whole_begin) && g->rip < AT(st_whole_end)))
 			return; /* on the way in */
 		if (leaving == ST_INSIDE)
 			return;

@@ -35,14 +35,18 @@ uint64_t st_zero(void *to, uint64_t n);                   /* likewise */
 int64_t st_copy_str(char *to, const char *from, uint64_t max); /* bytes incl. NUL; -1: no NUL; -2: fault */
 int st_probe_write(void *page);                           /* 0, or -1: not writable */
 int st_set_base(uint64_t fs, uint64_t gs);
+int st_peek(uint64_t *to, const uint64_t *from);          /* 0, or -1: not readable */
+int st_xsave(char *to, uint64_t features);                /* 0, or -1 on a fault */
+int st_xrstor(const char *from, uint64_t features);       /* likewise; also for an image that the processor refuses */
 int st_poke(uint64_t *where, uint64_t value);             /* 0, or -1: not writable */
 long st_clone_thread(uint64_t flags, uint64_t sp, struct ucontext *uc, uint64_t nonce);
 void st_restorer(void);
 void st_sigreturn(struct ucontext *uc) __attribute__((noreturn));
 void st_first_trap(void) __attribute__((noreturn));
 extern char st_copy_insn[], st_copy_out[], st_zero_insn[], st_zero_out[], st_str_insn[], st_str_out[],
-	st_probe_insn[], st_probe_out[], st_poke_insn[], st_poke_out[], st_base_begin[], st_base_end[], st_base_out[],
-	st_exit_begin[], st_exit_end[];
+	st_probe_insn[], st_probe_out[], st_peek_insn[], st_peek_out[], st_poke_insn[], st_poke_out[], st_base_begin[], st_base_end[], st_base_out[],
+	st_xsave_insn[], st_xsave_out[], st_xrstor_insn[], st_xrstor_out[], st_exit_begin[], st_exit_end[],
+	st_whole_begin[], st_whole_end[];
 extern char st_blob_begin[], st_code_end[], st_blob_end[]; /* the vDSO lies behind the code */
 
 void *memcpy(void *to, const void *from, size_t n);
@@ -55,10 +59,27 @@ uint64_t fp_size(char *fx);
 void fp_reset(char *fx);
 int fp_load(char *fx, const char *from);
 void fp_save(char *fx);
+int fp_to_frame(char *fx);
+int fp_from_frame(const char *fx);
+uint64_t fp_room(void);
+
+/* stub_signals.c */
+enum {
+	NOT_ANSWERED,
+	ANSWERED,
+	ANSWERED_LOOK, /* and the Sentry has to look at the thread: a signal came meanwhile */
+};
+int set_mask(struct st_ctx *c, const uint64_t *args, uint64_t *value);
+int enter_signal(struct st_ctx *c);
+int sig_return(struct st_ctx *c);
 
 /* stub.c */
 void panic(void) __attribute__((noreturn));
-uint64_t st_call(struct st_ctx *c);
+struct st_result {
+	uint64_t rax;
+	uint64_t whole; /* all registers are loaded from `regs`, not only those that a call leaves alone */
+};
+struct st_result st_call(struct st_ctx *c);
 void st_on_sigsys(int sig, siginfo_t *info, void *uc);
 void st_on_fault(int sig, siginfo_t *info, void *uc);
 void st_on_interrupt(int sig, siginfo_t *info, void *uc);

@@ -59,6 +59,8 @@ st_enter:
 	mov %rcx, %rdi
 	call st_call
 	mov %rbx, %rcx
+	test %rdx, %rdx
+	jnz st_whole
 	mov R(5), %rbx
 	mov R(7), %r10
 	mov R(8), %r9
@@ -74,6 +76,32 @@ st_exit_begin:
 	mov R(16), %rcx
 	jmp *%rcx
 st_exit_end:
+
+/* All registers: into a signal handler, or back from one. */
+	.globl st_whole_begin, st_whole_end
+st_whole:
+	mov R(18), %r11
+	push %r11
+	popfq
+	mov R(0), %r15
+	mov R(1), %r14
+	mov R(2), %r13
+	mov R(3), %r12
+	mov R(4), %rbp
+	mov R(5), %rbx
+	mov R(6), %r11
+	mov R(7), %r10
+	mov R(8), %r9
+	mov R(9), %r8
+	mov R(10), %rax
+	mov R(12), %rdx
+	mov R(13), %rsi
+	mov R(14), %rdi
+st_whole_begin:
+	mov R(17), %rsp
+	mov R(11), %rcx
+	jmp *%gs:ST_OFF_REGS + 8 * 16
+st_whole_end:
 
 	.section .vdso,"a",@progbits
 	.incbin "vdso.so"
@@ -128,6 +156,46 @@ st_probe_insn:
 	xor %eax, %eax
 	ret
 st_probe_out:
+	mov $-1, %eax
+	ret
+
+/* st_peek(to, from) */
+	.globl st_peek, st_peek_insn, st_peek_out
+st_peek:
+st_peek_insn:
+	mov (%rsi), %rax
+	mov %rax, (%rdi)
+	xor %eax, %eax
+	ret
+st_peek_out:
+	mov $-1, %eax
+	ret
+
+/* st_xsave(to, features): the header's reserved bytes are not written. */
+	.globl st_xsave, st_xsave_insn, st_xsave_out
+st_xsave:
+	mov %esi, %eax
+	shr $32, %rsi
+	mov %esi, %edx
+st_xsave_insn:
+	xsave64 (%rdi)
+	xor %eax, %eax
+	ret
+st_xsave_out:
+	mov $-1, %eax
+	ret
+
+/* st_xrstor(from, features) */
+	.globl st_xrstor, st_xrstor_insn, st_xrstor_out
+st_xrstor:
+	mov %esi, %eax
+	shr $32, %rsi
+	mov %esi, %edx
+st_xrstor_insn:
+	xrstor64 (%rdi)
+	xor %eax, %eax
+	ret
+st_xrstor_out:
 	mov $-1, %eax
 	ret
 

@@ -86,3 +86,45 @@ void fp_save(char *fx)
 	*fp_sw(fx) = *sw;
 	*(uint32_t *)(fx + sw->xstate_size) = FP_XSTATE_MAGIC2;
 }
+
+/* --- frames in guest memory, for processors with XSAVE ------------------------------------------ */
+
+static const struct {
+	uint16_t cwd;
+	uint16_t pad[11];
+	uint32_t mxcsr;
+	uint8_t rest[FX_SIZE + XSTATE_HEADER - 28];
+} initial __attribute__((aligned(64))) = { .cwd = 0x37f, .mxcsr = 0x1f80 };
+_Static_assert(sizeof initial >= FX_SIZE + XSTATE_HEADER, "initial state");
+
+/* Bytes of FP state in a frame. */
+uint64_t fp_room(void)
+{
+	return ((const struct _fpx_sw_bytes *)SHARED->fp_sw)->extended_size;
+}
+
+/* Writes the registers into the frame at `fx` (aligned to 64), and makes them initial. 0, or -1 on a fault. */
+int fp_to_frame(char *fx)
+{
+	struct _fpx_sw_bytes sw = *(const struct _fpx_sw_bytes *)SHARED->fp_sw;
+	uint32_t magic2 = FP_XSTATE_MAGIC2;
+	if (sw.magic1 != FP_XSTATE_MAGIC1 || st_zero(fx + FX_SIZE, XSTATE_HEADER) || st_xsave(fx, sw.xfeatures) ||
+	    st_copy(fx + FX_SW, &sw, sizeof sw) || st_copy(fx + sw.xstate_size, &magic2, sizeof magic2))
+		return -1;
+	return st_xrstor((const char *)&initial, sw.xfeatures);
+}
+
+/* Loads the registers from a frame that has all that ours have. -1: it is another one, or not readable; the registers
+ * may have changed then. */
+int fp_from_frame(const char *fx)
+{
+	struct _fpx_sw_bytes sw = *(const struct _fpx_sw_bytes *)SHARED->fp_sw, theirs;
+	uint32_t magic2;
+	if (sw.magic1 != FP_XSTATE_MAGIC1 || st_copy(&theirs, fx + FX_SW, sizeof theirs) ||
+	    st_copy(&magic2, fx + sw.xstate_size, sizeof magic2))
+		return -1;
+	if (theirs.magic1 != sw.magic1 || theirs.extended_size != sw.extended_size || theirs.xfeatures != sw.xfeatures ||
+	    theirs.xstate_size != sw.xstate_size || magic2 != FP_XSTATE_MAGIC2)
+		return -1;
+	return st_xrstor(fx, sw.xfeatures);
+}

@@ -41,11 +41,13 @@ struct parts {
 	uint32_t off[ST_PARTS], len[ST_PARTS];
 };
 
-/* Copies what the table says about this call's pointers into the buffer; a bit for each part that is there. A piece that
- * cannot be copied whole is left out: the Sentry then looks itself, with Linux's exact partial results. */
-static inline uint32_t marshal(struct parts *p, uint32_t slot, const volatile struct st_row *row, const uint64_t *args)
+/* Copies what the table says about this call's pointers into the buffer, or behind the arguments, where it costs no further
+ * line; ST_WHAT_HERE, and a bit for each part that is there, as in `what`. A piece that cannot be copied whole is left out:
+ * the Sentry then looks itself, with Linux's exact partial results. */
+static inline uint32_t marshal(struct parts *p, struct st_ctx *c, uint32_t slot, const volatile struct st_row *row, const uint64_t *args)
 {
 	uint32_t n = row->nparts, used = 0, mask = 0;
+	uint32_t here = 0, nargs = row->nargs;
 	char *buf = buffer(slot);
 	for (uint32_t i = 0; i < n && i < ST_PARTS; i++) {
 		uint32_t kind = row->parts[i].kind & 0x7fu, off = used;
@@ -69,12 +71,16 @@ static inline uint32_t marshal(struct parts *p, uint32_t slot, const volatile st
 				if (bad)
 					continue;
 			}
-			if (kind & ST_M_IN && st_copy(buf + off, (const void *)addr, len))
+			if (kind == ST_M_IN && !i && nargs <= 6 && len <= (6 - nargs) * 8) {
+				if (st_copy(&c->args[nargs], (const void *)addr, len))
+					continue;
+				here = ST_WHAT_HERE;
+			} else if (kind & ST_M_IN && st_copy(buf + off, (const void *)addr, len))
 				continue;
 		}
 		mask |= 1u << i;
 	}
-	return mask;
+	return mask << ST_WHAT_PARTS | here;
 }
 
 /* Writes an answer's output into guest memory; 0, or -1 on a fault. */
@@ -82,8 +88,9 @@ static inline int deliver(struct st_ctx *c, uint32_t slot, const struct parts *p
 {
 	uint32_t n = what >> ST_WHAT_OUTS & 7u;
 	if (n == ST_WHAT_ONE) {
-		uint32_t i = what >> ST_WHAT_PART & 3u, len = what >> ST_WHAT_LEN;
-		return i < ST_PARTS && len <= p->len[i] && st_copy((void *)p->addr[i], buffer(slot) + p->off[i], len) ? -1 : 0;
+		uint32_t i = what >> ST_WHAT_PART & 3u, len = (what & ~ST_WHAT_SHORT) >> ST_WHAT_LEN;
+		const char *from = what & ST_WHAT_SHORT ? (const char *)c->args : buffer(slot) + p->off[i % ST_PARTS];
+		return i < ST_PARTS && len <= p->len[i] && st_copy((void *)p->addr[i], from, len) ? -1 : 0;
 	}
 	for (uint32_t i = 0; i < n && i < ST_OUTS; i++)
 		if (st_copy((void *)c->outs[i].addr, buffer(slot) + c->outs[i].off, c->outs[i].len))

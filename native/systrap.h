@@ -76,17 +76,21 @@ enum { /* command */
 	ST_CMD_FORK,     /* `word`: a number (32 bits) that the child names when it reports */
 	ST_CMD_SPAWN,    /* likewise; `addr`: the new thread's slot */
 	ST_CMD_EXIT,
+	ST_CMD_SIGNAL, /* to a call of a rewritten site: enter a signal handler (the struct st_signal in place of the arguments) */
 };
 
 /* st_ctx.what from the stub: event | parts carried (a bit each) << 8 | how it came. */
 #define ST_WHAT_PARTS 8
 #define ST_WHAT_TRAP 0x800u /* the call arrived as SIGSYS, not from a rewritten call site */
+#define ST_WHAT_HERE 0x1000u /* its first part, an input, stands behind the arguments that the call has, and not in the buffer */
 /* st_ctx.what from the Sentry: command | for RET: number of entries of `outs` << 8, or ST_WHAT_ONE, part << 11, length << 13:
  * that many bytes of that part. */
 #define ST_WHAT_OUTS 8
 #define ST_WHAT_ONE 7u
 #define ST_WHAT_PART 11
 #define ST_WHAT_LEN 13
+#define ST_WHAT_SHORT 0x80000000u /* ONE: the bytes stand in `args` */
+#define ST_WHAT_ONSTACK 0x100u /* SIGNAL: SA_ONSTACK */
 
 enum { /* st_ctx.flags */
 	ST_FP_RESET = 1, /* REGS: initial FP state */
@@ -125,7 +129,7 @@ struct st_ctx {
 	uint32_t turn;      /* futex word */
 	uint32_t what;
 	uint64_t word;      /* stub: system call number; Sentry: value */
-	uint64_t args[6];
+	uint64_t args[6];   /* kill and tgkill: the last is the caller's signal mask */
 	/* 64: the Sentry's */
 	uint32_t park;      /* this call blocks, do not spin; the stub takes it back */
 	uint32_t interrupt; /* an interrupt is wanted; set before the signal is sent; the stub takes it back */
@@ -161,6 +165,24 @@ struct st_ctx {
 	struct st_seg outs[ST_OUTS];
 	/* 576: the stub's, at the first trap: the end of the legacy FP area in a signal frame (struct _fpx_sw_bytes) */
 	uint8_t fp_sw[48];
+	uint64_t pad4[2];
+	/* 640: the Sentry's */
+	uint64_t quiet;     /* signals that are pending nowhere: the stub may block and unblock them (stub_signals.c) */
+	uint64_t alt_stack; /* sigaltstack: ss_sp, ss_size, ss_flags */
+	uint64_t alt_size;
+	uint32_t alt_flags;
+	uint32_t pad5[9];
+	/* 704: whoever's turn it is; the Sentry reads it at any time */
+	uint64_t sigmask;   /* the thread's signal mask: there is no other */
+};
+
+/* In `args`, with ST_CMD_SIGNAL; `word` is the signal's number, and its si_code in the upper half. The call's result is 0. */
+struct st_signal {
+	uint64_t handler, restorer;
+	uint64_t block;   /* what the handler blocks besides the present mask */
+	uint64_t sender;  /* si_pid, si_uid */
+	uint64_t trap;    /* of the last fault: trap number, error code */
+	uint64_t address;
 };
 
 /* Memory operations; opcodes equal to base.py's OP_*. */
@@ -207,7 +229,8 @@ struct st_part {
 struct st_row {
 	uint8_t nparts;
 	uint8_t answer; /* 0, or 1 + the index of the context's answer that the stub returns at once */
-	uint16_t pad;
+	uint8_t nargs;  /* that the call has; what is behind them in `args` may carry a short input */
+	uint8_t pad;
 	struct st_part parts[ST_PARTS];
 };
 
@@ -269,6 +292,9 @@ _Static_assert(__builtin_offsetof(struct st_ctx, self) == ST_OFF_SELF, "st_ctx l
 _Static_assert(__builtin_offsetof(struct st_ctx, regs) == ST_OFF_REGS, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, fault) == 384, "st_ctx lines");
 _Static_assert(__builtin_offsetof(struct st_ctx, flags) == 448, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, quiet) == 640, "st_ctx lines");
+_Static_assert(__builtin_offsetof(struct st_ctx, sigmask) == 704, "st_ctx lines");
+_Static_assert(sizeof(struct st_signal) == 48, "st_signal");
 _Static_assert(sizeof(struct st_op) == 40, "st_op");
 _Static_assert(sizeof(struct st_row) == 16, "st_row");
 _Static_assert(sizeof(struct st_shared) == ST_SHARED_LEN, "st_shared");

@@ -59,6 +59,7 @@ static inline void sh_yield(void) { sched_yield(); }
 static inline uint32_t sh_turn(struct st_ctx *c) { return __atomic_load_n(&c->turn, __ATOMIC_ACQUIRE); }
 static inline uint32_t sh_read32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void sh_write32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+static inline void sh_write64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 static inline uint64_t sh_peek64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint64_t sh_take64(uint64_t *p) { return __atomic_exchange_n(p, 0, __ATOMIC_SEQ_CST); }
 
@@ -303,6 +304,33 @@ static inline uint64_t sh_vdso_symbol(const char *name)
 }
 
 static inline int sh_has_bmi2(void) { return __builtin_cpu_supports("bmi2") != 0; }
+/* Executes the stub, with the descriptors `have` at the numbers `want`, in a network namespace of its own: the Sentry itself
+ * may be in the container's. The pid or -errno. */
+#define SH_PLACES 4
+static inline int sh_spawn_apart(const char *stub, const int *have, const int *want)
+{
+	static char *const argv[] = { "stockade-guest", NULL };
+	static char *const envp[] = { NULL };
+	volatile int error = 0; /* vfork: the child has our memory */
+	int pid = vfork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) == 0) {
+			int i = 0;
+			while (i < SH_PLACES && dup2(have[i], want[i]) == want[i])
+				i++;
+			if (i == SH_PLACES)
+				execve(stub, argv, envp);
+		}
+		error = errno;
+		_exit(127);
+	}
+	if (pid < 0)
+		return -errno;
+	if (error)
+		waitpid(pid, NULL, 0);
+	return error ? -error : pid;
+}
+
 static inline int sh_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & 2) != 0; }
 
 #endif

@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -125,10 +125,9 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
     if console_socket and not wants_terminal:
         raise CliError("--console-socket needs process.terminal to be true")
-    sentry_filter = filter_program(f"sentry-{settings.platform}")
+    net = network.Plan(network.mode(settings, spec), spec)
+    sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
-    if settings.network != "none":
-        log.unsupported(f"--network {settings.network}: the container has the loopback interface only")
 
     container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
     undo.add(container.remove)
@@ -160,6 +159,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
+    config.network = net.mode
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
@@ -170,12 +170,18 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
+    if net.mode == "sandbox":
+        take_network(undo, spec, config)
     boot.prepare(config)
 
-    sentry = child.spawn(
-        "sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter),
-        lambda: sentry_process.prelude(config, boot),
-    )  # fmt: skip
+    net.enter()
+    try:
+        sentry = child.spawn(
+            "sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter, net),
+            lambda: sentry_process.prelude(config, boot), net.flags,
+        )  # fmt: skip
+    finally:
+        net.leave()
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
     container.set_process("gofer", state.Process(gofer.pid))
@@ -220,7 +226,22 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
     os.close(config.control)
     os.close(config.exit)
+    for fd in config.links:
+        os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
+
+
+def take_network(undo, spec, config) -> None:
+    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
+    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
+        if namespace["type"] == "network" and namespace.get("path"):
+            from sandbox import netlinks  # only who has one pays for it
+
+            taken, links = netlinks.take(namespace["path"])
+            for fd in links:
+                undo.add(os.close, fd)
+            if links:
+                config.taken, config.links = taken, links
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:

@@ -213,6 +213,14 @@ def check_linux(linux) -> None:
     if ".." in path.split("/"):
         raise CliError(f"linux.cgroupsPath {path!r} has '..' in it")
     strings(linux, "maskedPaths", "linux.")
+    for i, namespace in enumerate(get(linux, "namespaces", list, "linux.", default=[])):
+        place = f"linux.namespaces[{i}]"
+        if not isinstance(namespace, dict):
+            raise CliError(f"{place} must be an object")
+        get(namespace, "type", str, place + ".", True)
+        path = get(namespace, "path", str, place + ".", default="")
+        if path and not path.startswith("/"):
+            raise CliError(f"{place}.path {path!r} is not an absolute path")
     strings(linux, "readonlyPaths", "linux.")
     for key, value in get(linux, "sysctl", dict, "linux.", default={}).items():
         if not isinstance(value, str):

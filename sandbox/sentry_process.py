@@ -21,11 +21,13 @@ def prelude(config, boot) -> None:
     boot.learn(config)
 
 
-def body(parent, config, boot, rootless, program) -> None:
+def body(parent, config, boot, rootless, program, net) -> None:
     """What child.spawn runs. config: boot.Config; boot: the module sentry.boot (or a test's stand-in); program: the
-    seccomp filter (bytes or None). Ends the process with the container's exit code."""
+    seccomp filter (bytes or None); net: network.Plan. Ends the process with the container's exit code."""
     confine.private_mounts()
     confine.own_proc()
+    net.settle(ID)
+    boot.open_network(config)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     confine.detach_from_caller("stockade-sentry")
     confine.become(ID, ID, not rootless)

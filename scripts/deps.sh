@@ -27,6 +27,33 @@ if [ -n "$missing" ]; then
     fi
 fi
 
+# lwIP is built from Debian's source with options of our own (native/lwip.mk); its licence is BSD.
+fetch_lwip() {
+    local sources=$cache/lwip version=2.1.3+dfsg1 work
+    local sum=0a8276d09fc4e97bbba2f953d74af2388fc2195ea156be9d7589e297a68fde24
+    [ -f "$sources/.done-$version" ] && return
+    say "fetching the source of lwip $version"
+    work=$(mktemp -d)
+    mkdir -p "$work/parts" "$work/lists/partial" "$sources"
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -f "$file" ] && sed -n 's/^deb /deb-src /p' "$file"
+    done >"$work/sources.list"
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [ -f "$file" ] && sed 's/^Types:.*/Types: deb-src/' "$file" >"$work/parts/$(basename "$file")"
+    done
+    (
+        cd "$work"
+        apt="-q -o Dir::Etc::SourceList=$work/sources.list -o Dir::Etc::SourceParts=$work/parts -o Dir::State::Lists=$work/lists"
+        apt-get $apt update >/dev/null 2>&1 || say "apt-get update failed for some sources"
+        apt-get $apt source --download-only "lwip=$version-2" >/dev/null 2>&1 || die "cannot fetch the source package lwip $version"
+        echo "$sum  lwip_$version.orig.tar.xz" | sha256sum -c --quiet || die "lwip's source is not the expected one"
+        tar -xf "lwip_$version.orig.tar.xz" -C "$sources" --strip-components=1
+    )
+    touch "$sources/.done-$version"
+    rm -rf "$work"
+}
+fetch_lwip
+
 install_python() {
     local file=$1 stamp=.venv/.installed-$(basename "$1")
     cmp -s "$file" "$stamp" && return

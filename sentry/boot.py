@@ -18,6 +18,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
+from sentry.net import interfaces
 from sentry.syscalls import table
 from sentry.vfs.context import Actor
 
@@ -25,12 +26,15 @@ EPOLLRDHUP = 0x2000
 SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
+WIRE = "sentry.net.lwip"  # loaded only for those who have links
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
+    if config.links:
+        __import__(WIRE)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -40,6 +44,12 @@ def learn(config) -> None:
     seal.warm()
     config.host = hostinfo.capture()
     config.meminfo = config.host["meminfo_fd"]
+
+
+def open_network(config) -> None:
+    """In the Sentry's process, in the container's network namespace if that is to be seen: what needs files."""
+    if config.network == "host":
+        config.net_files = hostinfo.open_network()
 
 
 def platform_module(name) -> str:
@@ -53,6 +63,7 @@ def start_platform(config):
     platform = module.Platform(f"/proc/self/fd/{config.stub}") if config.stub >= 0 else module.Platform()
     if platform.entry and not config.patching:
         platform.refuse_sites()
+    platform.apart = config.network == "host"
     table.fill_marshalling(platform)
     platform.start()
     if config.stub >= 0:
@@ -77,6 +88,8 @@ class Sandbox:
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
+        if config.links:
+            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False

@@ -7,6 +7,7 @@ class Config:
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
         "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
+        "network", "net_files", "taken", "links",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -28,16 +29,20 @@ class Config:
         self.terminal = False  # stdio is {0: the slave of a host pty in raw mode}
         self.size = (0, 0)  # of the terminal: rows, columns
         self.follow = False  # its size may change without our being told
+        self.network = "sandbox"  # or "none", "host"
+        self.net_files = {}  # with "host": name below /proc/net -> open file; "route", "diag": netlink sockets
         self.stub = -1  # the guest processes' first executable
         self.meminfo = -1  # /proc/meminfo
         self.leash = False  # end when the command that made us does
+        self.taken = None  # what was in the namespace that the sandbox took over (sandbox/netlinks.py); None: loopback only
+        self.links = []  # a packet descriptor for each of its links
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
     SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")
 
     def descriptors(self) -> "set[int]":
         """Every descriptor that the Sentry needs."""
-        return {getattr(self, name) for name in self.SINGLE} - {-1} | set(self.stdio.values())
+        return {getattr(self, name) for name in self.SINGLE} - {-1} | set(self.stdio.values()) | set(self.net_files.values()) | set(self.links)
 
     def claim_descriptors(self, move_up, lowest: int) -> None:
         """Move them all out of the low numbers: move_up(fd, lowest) -> new fd."""
@@ -46,4 +51,6 @@ class Config:
             moved[fd] = move_up(fd, lowest)
         for name in self.SINGLE:
             setattr(self, name, moved.get(getattr(self, name), -1))
+        self.net_files = {name: moved[fd] for name, fd in self.net_files.items()}
+        self.links = [moved[fd] for fd in self.links]
         self.stdio = {number: moved[fd] for number, fd in self.stdio.items()}

@@ -43,6 +43,9 @@ def main(directory):
     sentry = importlib.import_module("sandbox.seccomp.sentry")
     compile_rows(sentry.ROWS, sentry.PROBES, os.path.join(directory, "sentry-systrap.bpf"))
     compile_rows(sentry.PTRACE + sentry.ROWS, sentry.PROBES, os.path.join(directory, "sentry-ptrace.bpf"))
+    for platform, first in (("systrap", []), ("ptrace", sentry.PTRACE)):
+        rows = first + sentry.HOT + sentry.HOST_NETWORK + sentry.COOL
+        compile_rows(rows, sentry.PROBES, os.path.join(directory, f"sentry-{platform}-host.bpf"))
     if not os.path.exists(os.path.join(PROJECT, "gofer", "seccomp_list.py")):
         return
     gofer = importlib.import_module("gofer.seccomp_list")

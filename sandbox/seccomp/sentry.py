@@ -8,6 +8,8 @@ There is no open, connect, execve, socket, clone, ptrace (but for the ptrace pla
 no way to raise a descriptor's rights.
 """
 
+from sentry.abi import hostnet
+
 PROT_EXEC = 4
 MAP_SHARED, MAP_PRIVATE, MAP_TYPE = 1, 2, 15
 EQ, NE, MASKED_EQ = "EQ", "NE", "MASKED_EQ"
@@ -142,7 +144,25 @@ INTERPRETER = [
     ("exit_group", None, "the end"),
 ]
 
-ROWS = HOT + FILES + MEMORY + PROCESSES + EVENTS + INTERPRETER
+# --- host networking: in front of the rest, and only in that mode --------------------------------------------------
+NONBLOCK_CLOEXEC = 0o2004000
+HOST_NETWORK = [
+    ("bind", None, "sockets of the container's network namespace, all made by the rows for socket"),
+    ("connect", None, "the same; the Sentry holds no socket of another kind that is not connected already"),
+    ("listen", None, "the same"),
+    ("sendto", None, "datagrams of the guest, with their addresses"),
+    ("getpeername", None, "the same"),
+    *(
+        ("socket", [(0, EQ, family), (1, EQ, type_ | NONBLOCK_CLOEXEC), (2, EQ, protocol)], "a kind of socket that guests may have")
+        for family, type_, protocol in hostnet.SOCKETS
+    ),
+    *(("getsockopt", [(1, EQ, level), (2, EQ, option)], "an option that guests may read") for level, option in sorted(hostnet.READABLE)),
+    *(("setsockopt", [(1, EQ, level), (2, EQ, option)], "an option that guests may set") for level, option in sorted(hostnet.SETTABLE)),
+    *(("ioctl", [(1, EQ, number)], "how much is to be read, or is not sent yet") for number in hostnet.NUMBERS),
+]
+
+COOL = FILES + MEMORY + PROCESSES + EVENTS + INTERPRETER
+ROWS = HOT + COOL
 
 # Harmless probes that the interpreter makes when it prints a traceback or looks for a module: answered with EPERM,
 # because a kill for them would end the pod.

@@ -4,7 +4,7 @@ A fast handler is a twin of the plain one (core/syscall.py) for the common case:
 SLOW, having changed nothing; then the plain handler serves the call; or SLEEPS, having left a Wait in the task.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     SLOW = -9000
@@ -20,6 +20,10 @@ cdef class GuestThread:
     cdef readonly long nr
     cdef readonly bint trapped  # the call arrived by a signal, not from a rewritten site
     cdef uint64_t a[6]  # arguments, a copy of our own
+    # The thread's signal mask, where it is kept: in memory that the guest can write, if the platform answers rt_sigprocmask.
+    cdef volatile uint64_t *mask_at
+    cdef uint64_t own_mask
+    # Of kill and tgkill from a rewritten site, a[5] is the caller's mask at that moment.
 
     # Memory that argument `arg` points to, as far as the stub brought it along: NULL when it did not, or has less.
     cdef const char *input(self, int arg, uint64_t length) noexcept
@@ -31,9 +35,19 @@ cdef class GuestThread:
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept
     cdef int answer(self, long value) except -1  # back to the guest
+    cdef int answer_plain(self, long value) except -1  # the same from a plain handler: `ret` of platform/base.py
     # Back to the guest with `value` by way of one memory operation, not acknowledged unless it fails (base.OP_*: MMAP_ANON
     # with `a` the protection, MUNMAP, MPROTECT, MADVISE), in [addr, addr + length) below the guest's limit.
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1
+    # These signals are pending, for the thread or its process: a change of the mask that concerns one of them is a call to
+    # the kernel. To be told before the mask is looked at, so that no signal is lost between the two.
+    cdef void set_pending(self, uint64_t signals) noexcept
+    # Back to the guest, from a call of a fast handler, with 0 and into the handler of a signal that the call has sent to its
+    # own thread: only where `enters_signals` says so. `mask` blocks while it runs, besides what is blocked. `trap`: (number, error
+    # code, address) of the last fault, or None. EV_FRAME_FAULT if the frame cannot be written; `entered_signal` is its signal then.
+    cdef bint enters_signals(self) noexcept
+    cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1
+    cdef readonly int entered_signal
     cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001

@@ -1,6 +1,6 @@
 """See guest.pxd. The methods here are those of a platform that brings no memory along."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef fast_t TABLE[NR_FAST]
 cdef dispatch_t DISPATCH
@@ -15,6 +15,34 @@ cdef dispatch_t *dispatcher() noexcept:
 
 
 cdef class GuestThread:
+    def __cinit__(self):
+        self.mask_at = &self.own_mask
+
+    @property
+    def signal_mask(self):
+        """The signal mask as it is at this moment; what a guest wrote there is not checked."""
+        return self.mask_at[0]
+
+    @signal_mask.setter
+    def signal_mask(self, uint64_t mask):
+        self.mask_at[0] = mask
+
+    def tell_pending(self, uint64_t signals):
+        """See set_pending in guest.pxd."""
+        self.set_pending(signals)
+
+    cdef void set_pending(self, uint64_t signals) noexcept:
+        pass
+
+    def tell_altstack(self, stack):
+        """The alternate signal stack: (ss_sp, ss_flags, ss_size). A hint."""
+
+    cdef bint enters_signals(self) noexcept:
+        return False
+
+    cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1:
+        raise NotImplementedError
+
     cdef const char *input(self, int arg, uint64_t length) noexcept:
         return NULL
 
@@ -35,6 +63,10 @@ cdef class GuestThread:
 
     cdef int answer(self, long value) except -1:
         raise NotImplementedError
+
+    cdef int answer_plain(self, long value) except -1:
+        self.ret(value)
+        return 0
 
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
         raise NotImplementedError

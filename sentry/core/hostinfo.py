@@ -12,6 +12,7 @@
 """
 
 import os
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, socket
 from struct import iter_unpack
 
 AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ = 16, 26, 51
@@ -78,6 +79,28 @@ def capture() -> dict:
     host["hwcap2"] = auxv.get(AT_HWCAP2, 0)
     host["minsigstksz"] = auxv.get(AT_MINSIGSTKSZ, 2048)
     return host
+
+
+# /proc/net of the container's network namespace (--network=host), to be read again and again.
+NET_FILES = (
+    "arp dev dev_mcast if_inet6 igmp igmp6 ip6_flowlabel ipv6_route mcfilter netstat packet protocols psched ptype raw raw6 route "
+    "rt_cache snmp snmp6 sockstat sockstat6 tcp tcp6 udp udp6 udplite udplite6 softnet_stat"
+).split()
+NETLINK_ROUTE, NETLINK_SOCK_DIAG = 0, 4
+
+
+def open_network() -> dict:
+    """Name -> descriptor: files of /proc/net as far as there are any, and "netlink:route", "netlink:diag"."""
+    found = {}
+    for name in NET_FILES:
+        try:
+            found[name] = os.open("/proc/thread-self/net/" + name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # a host without it
+    for name, protocol in (("netlink:route", NETLINK_ROUTE), ("netlink:diag", NETLINK_SOCK_DIAG)):
+        sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol)
+        found[name] = sock.detach()
+    return found
 
 
 def auxiliary_vector() -> dict:

@@ -12,6 +12,9 @@ the call; it changes cost, never meaning. Number, strace format and support tabl
 FULL, PARTIAL, UNSUPPORTED = "full", "partial", "unsupported"
 
 
+WIDTHS = {"u64": b"U", "i64": b"I", "u32": b"u", "i32": b"i"}
+
+
 class Arg:
     """Kind of an argument; `width` (i32, u32, i64, u64) is how the register is read."""
 
@@ -66,7 +69,7 @@ def InOutStruct(size):
 class Row:
     """One system call: name, x86-64 number, argument kinds, handler, support level and note."""
 
-    __slots__ = ("name", "nr", "args", "fn", "level", "note", "blocks", "lasting", "convert", "count")
+    __slots__ = ("name", "nr", "args", "fn", "level", "note", "blocks", "lasting", "convert", "count", "widths")
 
     def __init__(self, name, nr, args, fn, level, note, blocks, lasting):
         self.name = name
@@ -78,6 +81,7 @@ class Row:
         self.blocks = blocks
         self.lasting = lasting
         self.count = len(args)
+        self.widths = b"".join([WIDTHS[a.width] for a in args])
         self.convert = tuple((i, a.width) for i, a in enumerate(args) if a.width != "u64")
 
     def call(self, t, raw):

@@ -17,7 +17,7 @@ cdef class Item:
     cdef public WaitEntry entry
 
     cpdef woken(self, object entry, object mask)
-    cpdef current(self)
+    cpdef long current(self) except? -1
 
 
 @cython.final

@@ -2,6 +2,7 @@
 empty table with the header that programs expect."""
 
 from sentry.fs.pseudo import fixed
+from sentry.net import unix_names
 
 TCP_HEADER = (
     b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                    "
@@ -46,6 +47,22 @@ SOCKSTAT = (
     b"FRAG: inuse 0 memory 0\n"
 )
 
+def show_unix(t) -> bytes:
+    """/proc/net/unix (net/unix/af_unix.c: unix_seq_show): flags, type, state (sys/un.h has none: SS_*), inode, name."""
+    lines = [b"Num       RefCount Protocol Flags    Type St Inode Path\n"]
+    for ino, sock in sorted(unix_names.ALL.items()):
+        if sock.net is not t.net:
+            continue
+        state = (3 if sock.connected else 1) if sock.listener is None else 2
+        flags = 0x10000 if sock.backlog is not None else 0
+        line = b"%016x: %08X %08X %08X %04X %02X %5d" % (0, sock.refs + 1, 0, flags, sock.type, state, ino)
+        if sock.address:
+            name = sock.address[2:]
+            line += b" " + (b"@" + name[1:].replace(b"\0", b"@") if name[0] == 0 else name[:-1])
+        lines.append(line + b"\n")
+    return b"".join(lines)
+
+
 # name -> show(t)
 FILES = {
     b"arp": fixed(b"IP address       HW type     Flags       HW address            Mask     Device\n"),
@@ -67,7 +84,7 @@ FILES = {
     b"tcp6": fixed(TCP6_HEADER),
     b"udp": fixed(UDP_HEADER),
     b"udp6": fixed(UDP6_HEADER),
-    b"unix": fixed(b"Num       RefCount Protocol Flags    Type St Inode Path\n"),
+    b"unix": show_unix,
     b"wireless": fixed(
         b"Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n"
         b" face | tus | link level noise |  nwid  crypt   frag  retry   misc | beacon | 22\n"

@@ -3,6 +3,7 @@
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, EOPNOTSUPP, EPERM
+from sentry.abi.signal import SS_DISABLE
 from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
@@ -10,6 +11,7 @@ from sentry.core.waitq import Wait
 from sentry.kernel import cpulimit, cputime, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
+from sentry.net import netns
 from sentry.platform.base import MemFault
 
 CSIGNAL = 0xFF
@@ -25,7 +27,7 @@ CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP, CLONE_NEWTIME = 1 << 32, 1 << 33, 0x80
 NEW_NAMESPACES = (
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME
 )
-SUPPORTED_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS
+SUPPORTED_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWNET
 
 # Task.data entries that a new task begins with: keys of features whose state is inherited.
 INHERITED_DATA = []
@@ -68,7 +70,7 @@ def check_flags(task, flags) -> int:
 
 
 def check_namespaces(task, flags) -> int:
-    """May the task have these new namespaces? Mount and UTS namespaces exist; user namespaces are refused as
+    """May the task have these new namespaces? Mount, network and UTS namespaces exist; user namespaces are refused as
     where user.max_user_namespaces forbids them, the others as by a kernel built without them."""
     if flags & CLONE_NEWUSER:
         log.once("newuser", log.INFO, "a user namespace was asked for and refused")
@@ -266,6 +268,7 @@ def new_task(parent, args, tid, thread) -> Task:
     child.personality = parent.personality
     child.no_new_privs = parent.no_new_privs
     child.dumpable = parent.dumpable
+    child.net = netns.new() if flags & CLONE_NEWNET else parent.net
     child.uts = parent.uts.copy() if flags & CLONE_NEWUTS else parent.uts
     for key in INHERITED_DATA:
         if key in parent.data:
@@ -273,11 +276,14 @@ def new_task(parent, args, tid, thread) -> Task:
     # A thread must not run its handlers on its creator's alternate stack (sigaltstack(2)).
     if flags & (CLONE_VM | CLONE_VFORK) != CLONE_VM:
         child.altstack = parent.altstack
+    else:
+        child.altstack = (0, SS_DISABLE, 0)
     if flags & CLONE_CHILD_CLEARTID:
         child.clear_child_tid = args.child_tid
     signals.init_task(child)
     if not flags & CLONE_THREAD:
         signals.init_group(tg, child_actions(parent, flags))
+    signals.announce(child)
     return child
 
 

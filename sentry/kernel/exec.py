@@ -180,8 +180,7 @@ class Exec:
         mm = layout.mm
         mm.aspace = thread.aspace
         exit.leave_memory(task)
-        thread.task = task
-        task.thread = thread
+        task.give_thread(thread)
         task.mm = mm
         mm.exe = self.program.file.path.incref()
         if task.files.users > 1:

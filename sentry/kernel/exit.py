@@ -176,8 +176,7 @@ def leave_memory(task) -> None:
         if mm.users > 1:
             thread.exit()
         mm.drop()
-    thread.task = None
-    task.thread = None
+    task.take_thread()
 
 
 def release_vfork(task) -> None:

@@ -1,20 +1,34 @@
 """The road of a system call through C: the platform hands each call to `serve`, which runs the call's fast handler
-(core/guest.pxd) without a Python frame if it has one and nothing stands against it, else the plain one (kernel.py).
+(core/guest.pxd) without a Python frame if it has one and nothing stands against it, else the plain one, as Kernel.serve
+does it.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_Occurred
+from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.ref cimport Py_DECREF, PyObject
 
-from sentry.core.counters cimport Profile, answered_fast, waited
+from sentry.core.counters cimport Profile, answered_fast, called, waited
 from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLEEPS, SLOW, GuestThread, dispatcher, fast_t, fast_table
+from sentry.core.syscall cimport Row
 from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
 
-from sentry.abi.errno import EIO
+from sentry.abi.errno import EFAULT, EIO
 from sentry.core import log
+from sentry.core.result import BLOCKED, SysErr
+from sentry.core.syscall import TABLE
+from sentry.platform.base import MemFault
+
+cdef extern from "Python.h":
+    PyObject *PyLong_FromLongLong(long long value)
+    PyObject *PyLong_FromUnsignedLongLong(unsigned long long value)
+    object PyObject_Vectorcall(PyObject *callable, PyObject **args, size_t n, PyObject *names)
 
 ctypedef long (*raw_t)(object task, GuestThread thread) noexcept
 
 cdef Kernel KERNEL = None
+cdef list ROWS = TABLE
 cdef object READY = None  # Kernel.ready
 cdef long long TIMERS = 0  # Timers.seq, as seen last
 cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
@@ -65,10 +79,72 @@ cdef int serve(GuestThread thread) except -1:
 
 
 cdef int plain(Task task, GuestThread thread) except -1:
-    KERNEL.system_call(task, thread)
+    """What Kernel.system_call does, which serves the rare cases: sites that may be rewritten, unknown calls."""
+    cdef object result
+    cdef Row row
+    cdef long value
+    cdef int overflow = 0
+    if COUNT_TRAPS and thread.trapped or not 0 <= thread.nr < <long>len(ROWS) or ROWS[thread.nr] is None:
+        KERNEL.system_call(task, thread)
+    else:
+        if PROFILE is not None:
+            PROFILE.begin()
+        called(thread.nr)
+        task.in_call = thread.nr
+        row = <Row?>ROWS[thread.nr]
+        try:
+            result = run(row, task, thread)
+        except MemFault:
+            result = -EFAULT
+        except SysErr as error:
+            result = -error.errno
+        except Exception:
+            log.exception(f"internal error serving call {task.in_call} of task {task.tid} ({task.comm!r})")
+            result = -EIO
+        if row.lasting:
+            thread.remember(row.nr, result)
+        if PROFILE is not None:
+            PROFILE.handled(row.nr)
+        value = PyLong_AsLongAndOverflow(result, &overflow)
+        if overflow:  # BLOCKED or NO_RETURN
+            if result == BLOCKED:
+                waited(row.nr)
+        elif task.work or KERNEL.held or KERNEL.frozen is not None:
+            KERNEL.back_to_guest(task, result)
+        else:
+            task.in_call = -1
+            thread.answer_plain(value)
+        if PROFILE is not None:
+            PROFILE.replied()
     if task.wait is not None:
         thread.sleeps()
     return 2 if more() else 1
+
+
+cdef object run(Row row, Task task, GuestThread thread):
+    """Row.call."""
+    cdef PyObject *args[7]
+    cdef long i, n = 0
+    cdef long count = row.count
+    cdef const char *widths = PyBytes_AS_STRING(row.widths)
+    args[0] = <PyObject *>task
+    try:
+        while n < count and n < 6:
+            if widths[n] == b"U":
+                args[n + 1] = PyLong_FromUnsignedLongLong(thread.a[n])
+            elif widths[n] == b"i":
+                args[n + 1] = PyLong_FromLongLong(<int>thread.a[n])
+            elif widths[n] == b"u":
+                args[n + 1] = PyLong_FromLongLong(<unsigned int>thread.a[n])
+            else:
+                args[n + 1] = PyLong_FromLongLong(<long long>thread.a[n])
+            if args[n + 1] == NULL:
+                raise MemoryError()
+            n += 1
+        return PyObject_Vectorcall(<PyObject *>row.fn, args, <size_t>(n + 1), NULL)
+    finally:
+        for i in range(n):
+            Py_DECREF(<object>args[i + 1])
 
 
 cdef int serve_plainly(GuestThread thread) except -1:

@@ -98,6 +98,7 @@ class Kernel:
         elif event == EV_INTERRUPT:
             if task.mm.patches is not None:
                 self.patcher.interrupted(task, thread)
+            signals.mask_changed(task)
             self.back_to_guest(task, None)
         elif event == EV_OPS:
             task.mm.ops_finished(task, thread.ops_done, thread.ops_errno)

@@ -1,5 +1,5 @@
-"""Namespaces as files: /proc/PID/ns/*, setns(2) (namespaces(7), fs/nsfs.c). Mount and UTS namespaces are objects; of
-the other kinds there is one for everybody, with the number that Linux gives to its first."""
+"""Namespaces as files: /proc/PID/ns/*, setns(2) (namespaces(7), fs/nsfs.c). Mount, network and UTS namespaces are objects;
+of the other kinds there is one for everybody, with the number that Linux gives to its first."""
 
 from stat import S_IFREG
 
@@ -10,7 +10,7 @@ from sentry.vfs.inode import FileSystem, Inode
 NSFS_MAGIC = 0x6E736673
 NS_NAMES = (b"cgroup", b"ipc", b"mnt", b"net", b"pid", b"pid_for_children", b"time", b"time_for_children", b"user", b"uts")
 # include/linux/proc_ns.h
-SHARED = {b"ipc": 0xEFFFFFFF, b"user": 0xEFFFFFFD, b"pid": 0xEFFFFFFC, b"cgroup": 0xEFFFFFFB, b"time": 0xEFFFFFFA, b"net": 0xF0000000}
+SHARED = {b"ipc": 0xEFFFFFFF, b"user": 0xEFFFFFFD, b"pid": 0xEFFFFFFC, b"cgroup": 0xEFFFFFFB, b"time": 0xEFFFFFFA}
 CLONE_FLAGS = {b"cgroup": 0x02000000, b"ipc": 0x08000000, b"mnt": 0x00020000, b"net": 0x40000000, b"pid": 0x20000000,
                b"time": 0x80, b"user": 0x10000000, b"uts": 0x04000000}  # fmt: skip
 
@@ -29,6 +29,8 @@ def namespace_of(task, kind: bytes):
         return kind, ns, ns.ino
     if kind == b"uts":
         return kind, task.uts, task.uts.ino
+    if kind == b"net":
+        return kind, task.net, task.net.ino
     return kind, None, SHARED[kind]
 
 

@@ -205,7 +205,8 @@ def on_exec(task) -> None:
         tg.sighand.users -= 1
         tg.sighand = tg.sighand.copy()
     tg.sighand.reset_handlers()
-    task.altstack = (0, 2, 0)
+    task.altstack = (0, task.altstack[1], 0)  # the flags stay, as begin_new_exec leaves them
+    announce(task)
 
 
 def task_exit(task) -> None:
@@ -301,6 +302,8 @@ def send(target, signo: int, info: "bytes | None" = None, *, force: bool = False
                 # Kernel signals always get through with what they carry (override_rlimit).
                 pending.queue.append(QueuedSignal(signo, info, None, None))
     pending.mask |= here
+    for receiver in tg.tasks if task is None else (task,):
+        announce(receiver)
     if kernel.signalfds.entries:
         kernel.signalfds.wake()
     complete_signal(tg, task, main, signo)
@@ -411,6 +414,7 @@ def force(task, signo: int, info: "bytes | None" = None) -> None:
     if not pending.mask & here:
         pending.mask |= here
         pending.queue.append(QueuedSignal(signo, info if info is not None else siginfo.kernel(signo), None, None))
+        announce(task)
     task.work = True
 
 
@@ -421,6 +425,21 @@ def disposition(tg, signo: int) -> "tuple[int, int]":
 
 
 # -- masks -----------------------------------------------------------------------------------------
+
+
+def announce(task) -> None:
+    """Tell the task's thread what is pending for it, before its mask is looked at: it may change that on its own otherwise."""
+    if task.thread is not None and task.kernel.trace is None:
+        task.thread.tell_pending(task.pending.mask | task.tg.shared_pending.mask)
+
+
+def mask_changed(task) -> None:
+    """The thread has changed its mask while a signal came that this concerns; it may be one to take now, or not any more."""
+    mask = task.sigmask
+    pending = task.pending.mask | task.tg.shared_pending.mask
+    if pending & ~mask:
+        task.work = True
+    retarget(task, pending & mask)
 
 
 def set_mask(task, mask: int) -> None:
@@ -454,6 +473,7 @@ def deliverable(task) -> int:
 def recalculate(task) -> None:
     """Set `work` for the task that is in the kernel."""
     task.work = bool(task.dying or task.tg.stop_state.signo or deliverable(task))
+    announce(task)
 
 
 def take_signal(task, mask: int) -> "tuple[int, bytes] | None":
@@ -643,6 +663,7 @@ def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = No
     fp_addr = 0
     frame = None
     task.work = False
+    task.restart = None  # rt_sigreturn does so, but the kernel may not learn of that
     if result is not None:
         flags = sighand.actions[signo][1]
         if result == -ERESTARTNOINTR or (result == -ERESTARTSYS and flags & SA_RESTART):
@@ -724,6 +745,11 @@ def frame_failed(task, undo) -> None:
 def frame_fault(task) -> None:
     """A signal frame could not be written (enter_handler), or its FP state not be read (sigreturn): SIGSEGV, forced."""
     undo = task.data.pop("frame_undo", None)
+    regs = task.thread.regs
+    signo = task.thread.entered_signal
+    if signo:  # by a fast handler: the call has returned, and that is all
+        regs.rax = 0
+        undo = (signo, regs.copy(), task.sigmask, None, task.altstack)
     if undo is not None:
         frame_failed(task, undo)
     else:

@@ -50,9 +50,9 @@ cdef class Task:
     cdef public FsContext fs
     cdef public Creds creds
     cdef public object comm
-    cdef public unsigned long long sigmask
+    cdef public unsigned long long last_sigmask
     cdef public object saved_sigmask, pending
-    cdef public tuple altstack
+    cdef public tuple stack
     cdef public unsigned long long clear_child_tid
     cdef public tuple robust_list
     cdef public Wait wait
@@ -70,7 +70,7 @@ cdef class Task:
     cdef public tuple sched
     cdef public int exit_code
     cdef public bint dying
-    cdef public object uts, data
+    cdef public object uts, net, data
     cdef object __weakref__
 
     cpdef woken(self, object entry, object mask)

@@ -1,8 +1,10 @@
 """Task (a thread, task_struct) and ThreadGroup (a process, signal_struct)."""
 
+from sentry.abi.signal import UNBLOCKABLE
 from sentry.core import leaks
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import WaitEntry, WaitQueue
+from sentry.net import netns
 
 RLIM_INFINITY = (1 << 64) - 1
 (
@@ -79,10 +81,10 @@ class Task:
     """A guest thread."""
 
     __slots__ = (
-        "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "sigmask", "saved_sigmask", "pending",
-        "altstack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
+        "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "last_sigmask", "saved_sigmask", "pending",
+        "stack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
-        "ptracer", "sched", "exit_code", "dying", "uts", "data", "__weakref__",
+        "ptracer", "sched", "exit_code", "dying", "uts", "net", "data", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, tid, tg, thread):
@@ -95,10 +97,10 @@ class Task:
         self.fs = None  # vfs.context.FsContext
         self.creds = None  # core.creds.Creds
         self.comm = b""
-        self.sigmask = 0  # bit n-1 is signal n
+        self.last_sigmask = 0  # while there is no thread, as between two programs
         self.saved_sigmask = None  # mask to restore after sigsuspend/ppoll/… if no handler runs
         self.pending = None  # signals.Pending of this thread
-        self.altstack = (0, 2, 0)  # ss_sp, ss_flags (SS_DISABLE), ss_size
+        self.stack = (0, 0, 0)
         self.clear_child_tid = 0
         self.robust_list = (0, 0)  # head address, length
         self.wait = None  # Wait of the blocked call
@@ -120,6 +122,7 @@ class Task:
         self.exit_code = 0  # wait(2) status word of this thread
         self.dying = False  # must end before it would go back to guest code (SIGKILL, exit_group, exec); work is set
         self.uts = None  # kernel.uts.UTS
+        self.net = netns.INIT
         self.data = {}  # rarely used state of single features, keyed by their module
         leaks.add("task")
 
@@ -138,6 +141,47 @@ class Task:
 
     def write_upto(self, addr: int, data) -> int:
         return self.thread.write_upto(addr, data)
+
+    # -- the thread
+    def give_thread(self, thread) -> None:
+        """exec: the task goes on in another one."""
+        thread.task = self
+        thread.signal_mask = self.last_sigmask
+        thread.tell_altstack(self.stack)
+        self.thread = thread
+
+    def take_thread(self) -> None:
+        """The task has left its thread."""
+        self.last_sigmask = self.sigmask
+        self.thread.task = None
+        self.thread = None
+
+    @property
+    def sigmask(self) -> int:
+        """The signal mask: bit n-1 is signal n. The platform keeps it, since a running thread may change its own at any
+        moment. To be read once where a decision hangs on it."""
+        thread = self.thread
+        return (self.last_sigmask if thread is None else thread.signal_mask) & ~UNBLOCKABLE
+
+    @sigmask.setter
+    def sigmask(self, mask: int) -> None:
+        """For a task in the kernel."""
+        if self.thread is None:
+            self.last_sigmask = mask
+        else:
+            self.thread.signal_mask = mask
+
+    @property
+    def altstack(self) -> tuple:
+        """The alternate signal stack: (ss_sp, ss_flags, ss_size)."""
+        return self.stack
+
+    @altstack.setter
+    def altstack(self, stack: tuple) -> None:
+        """For a task in the kernel."""
+        self.stack = stack
+        if self.thread is not None:
+            self.thread.tell_altstack(stack)
 
     # -- limits, signals
     def rlimit(self, which: int) -> int:

@@ -16,7 +16,7 @@ cdef extern from "decode.h" nogil:
     int dc_shape(const uint8_t *code, uint32_t size, uint32_t at, dc_shape_t *out)
     int dc_relative(const uint8_t *code, uint32_t size)
     int dc_rel32(const uint8_t *text, uint64_t size, uint64_t low, uint64_t high)
-    uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vaddr, uint64_t *out, uint32_t room)
+    uint32_t dc_fdes(const uint8_t *data, uint64_t size, uint64_t vaddr, int signal, uint64_t *out, uint32_t room)
 
 # The reasons of dc_shape, by number.
 REASONS = ("", "undecodable", "misaligned", "no syscall", "short", "fixed", "branch", "indirect")
@@ -56,8 +56,9 @@ def may_branch(bytes text not None, uint64_t low, uint64_t high):
     return bool(dc_rel32(<const uint8_t *>PyBytes_AS_STRING(text), <uint64_t>len(text), low, high))
 
 
-def functions(bytes data not None, uint64_t vaddr):
-    """The functions that an .eh_frame section describes, linked at vaddr: list of (start, length), sorted."""
+def functions(bytes data not None, uint64_t vaddr, bint signal=False):
+    """The functions that an .eh_frame section describes, linked at vaddr: list of (start, length), sorted. signal: only those
+    that return from signal handlers."""
     cdef uint64_t *out
     cdef uint32_t n, i, room
     room = <uint32_t>min(len(data) // 16 + 1, 1 << 24)
@@ -65,7 +66,7 @@ def functions(bytes data not None, uint64_t vaddr):
     if out == NULL:
         raise MemoryError()
     try:
-        n = dc_fdes(<const uint8_t *>PyBytes_AS_STRING(data), <uint64_t>len(data), vaddr, out, room)
+        n = dc_fdes(<const uint8_t *>PyBytes_AS_STRING(data), <uint64_t>len(data), vaddr, signal, out, room)
         return [(out[2 * i], out[2 * i + 1]) for i in range(n)]
     finally:
         free(out)

@@ -20,7 +20,8 @@ STT_FUNC = 2
 TABLE_LIMIT = 4 << 20  # bytes of a table that are read, and mostly kept
 FUNCTION_LIMIT = 1 << 16  # bytes of a function that are decoded
 TEXT_LIMIT = 8 << 20  # bytes of code that are searched for branches
-# Unwinders know the return from a signal handler by these bytes: mov $15, %eax; mov $15, %rax.
+SYSCALL = b"\x0f\x05"
+# The return from a signal handler: mov $15, %eax; mov $15, %rax. Unwinders know it by these bytes where .eh_frame says nothing.
 SIGNAL_RETURN = (b"\xb8\x0f\0\0\0", b"\x48\xc7\xc0\x0f\0\0\0")
 GO_MAGIC = (0xFFFFFFF0, 0xFFFFFFF1)  # pclntab of Go 1.18 and 1.20
 
@@ -43,6 +44,7 @@ class Functions:
         self.starts = ()  # sorted, from `base`; a view of the file's table where it has one: libraries have many thousands
         self.base = 0
         self.ends = None  # parallel to starts; None: a function ends where the next begins
+        self.frames = None  # (offset, address) of .eh_frame
         self.whole = False  # a function's code is all in one piece: no branch comes in from another
         try:
             self.parse(fd)
@@ -75,6 +77,7 @@ class Functions:
                 return
         if b".eh_frame" in by_name:
             section = by_name[b".eh_frame"]
+            self.frames = section[4], section[3]
             found = decode.functions(read(fd, section[4], section[5]), section[3])
             if found:
                 self.keep([start for start, _ in found], [start + size for start, size in found])
@@ -98,6 +101,8 @@ class Functions:
         count = int.from_bytes(data[8:12], "little")
         words = memoryview(data[12 : 12 + min(count, (len(data) - 12) // 8) * 8]).cast("i")
         self.starts, self.base = words[::2], vaddr
+        distance = 4 + int.from_bytes(data[4:8], "little", signed=True)
+        self.frames = offset + distance, vaddr + distance  # (of one segment)
         return len(self.starts) > 0
 
     def from_go(self, fd, section, text) -> bool:
@@ -144,6 +149,18 @@ class Functions:
         if start < where or not start <= offset < end or offset - start >= FUNCTION_LIMIT:
             return None
         return start, min(end, where + size)
+
+    def is_signal_return(self, fd: int, offset: int) -> bool:
+        """Does .eh_frame say that the code at this file offset returns from signal handlers?"""
+        if self.frames is None:
+            return False
+        where, vaddr = self.frames
+        for load in self.loads:
+            if load[3] and load[1] <= offset < load[1] + load[2]:
+                address = offset - load[1] + load[0]
+                found = decode.functions(read(fd, where, TABLE_LIMIT), vaddr, True)
+                return any(start <= address < start + length for start, length in found)
+        return False
 
     def text(self, offset: int) -> "tuple[int, int]":
         """(start, size) in the file of the segment of code around `offset`."""
@@ -264,12 +281,16 @@ class Library:
         size = min(end - start, FUNCTION_LIMIT)
         code = read(fd, start, size)
         at = offset - start
+        for whole in SIGNAL_RETURN:
+            if code[max(0, at - len(whole)) : at] == whole and code[at : at + 2] == SYSCALL:
+                if not functions.is_signal_return(fd, offset):
+                    return "signal return"
+                # What .eh_frame describes begins a byte before the function, for unwinders that look up a call there.
+                return Shape(len(whole), (len(whole),), whole + SYSCALL)
         result = decode.shape(code, at)
         if type(result) is str:
             return result
         first, lengths = result
-        if code[first:at] in SIGNAL_RETURN:
-            return "signal return"
         if len(lengths) > 1 and not functions.whole:
             if end - start > FUNCTION_LIMIT:
                 return "long function"

@@ -18,7 +18,7 @@ from sentry.abi.errno import (
     ESPIPE,
 )
 from sentry.abi.fs import S_IFSOCK
-from sentry.abi.time import NSEC
+from sentry.abi.time import FOREVER, NSEC
 from sentry.core.creds import CAP_NET_ADMIN
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
@@ -39,10 +39,10 @@ SOL_SOCKET = 1
     SO_SNDLOWAT, SO_RCVTIMEO, SO_SNDTIMEO,
 ) = range(1, 22)  # fmt: skip
 SO_TIMESTAMP, SO_ACCEPTCONN, SO_PEERSEC, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_PASSSEC = 29, 30, 31, 32, 33, 34
-SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEERGROUPS = 36, 38, 39, 59
+SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEEK_OFF, SO_PEERGROUPS, SO_PASSPIDFD, SO_PEERPIDFD = 36, 38, 39, 42, 59, 76, 77
 # Options that are a number of their own and change nothing here.
 PLAIN = (SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_PRIORITY, SO_REUSEPORT,
-         SO_TIMESTAMP, SO_PASSCRED, SO_PASSSEC)  # fmt: skip
+         SO_TIMESTAMP, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD)  # fmt: skip
 FLAGS = tuple(option for option in PLAIN if option != SO_PRIORITY)
 WMEM_DEFAULT = WMEM_MAX = 212992
 MIN_SNDBUF, MIN_RCVBUF = 4608, 2304
@@ -55,9 +55,10 @@ FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
-    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC."""
+    `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:
+    further ancillary data, [(level, type, body)], or None."""
 
-    __slots__ = ("data", "rights", "creds", "addr", "flags", "length")
+    __slots__ = ("data", "rights", "creds", "addr", "flags", "length", "control")
 
     def __init__(self, data, addr=b"", rights=None, creds=None, flags=0, length=None):
         self.data = data
@@ -66,10 +67,12 @@ class Received:
         self.addr = addr
         self.flags = flags
         self.length = len(data) if length is None else length
+        self.control = None
 
 
 class Socket(File):
-    __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error")
+    __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error",
+                 "net")  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags):
         inode = SOCKFS.inode(S_IFSOCK | 0o777, t.creds.fsuid, t.creds.fsgid)
@@ -83,15 +86,19 @@ class Socket(File):
         self.rcvtimeo = self.sndtimeo = 0  # ns, 0: for ever
         self.linger = (0, 0)
         self.error = 0  # positive errno, reported once
+        self.net = t.net  # netns.NetNamespace
 
     def anon_name(self):
         return b"socket:[%d]" % self.inode.ino
 
     def io_deadline(self, writing):
         timeout = self.sndtimeo if writing else self.rcvtimeo
-        return monotonic_ns() + timeout if timeout else None
+        return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
+    def tells_sigpipe(self):
+        return self.type == SOCK_STREAM
+
     def read(self, t, count, pos):
         if pos is not None:
             return -ESPIPE
@@ -231,7 +238,7 @@ class Socket(File):
             sec, usec = TIMEVAL.unpack_from(data)
             if not 0 <= usec < 1000000:
                 return -EDOM
-            ns = 0 if sec < 0 else sec * NSEC + usec * 1000
+            ns = 0 if sec < 0 else min(sec * NSEC + usec * 1000, FOREVER)
             if option == SO_RCVTIMEO:
                 self.rcvtimeo = ns
             else:
@@ -243,11 +250,25 @@ class Socket(File):
         return 0
 
 
+DROPPED = []  # files to let go of
+dropping = False
+
+
 def drop(rights) -> None:
-    """Let go of files that nobody received."""
-    if rights:
-        for file in rights:
-            file.decref()
+    """Let go of files that nobody received. Sockets among them have messages of their own, with further files: these wait for
+    their turn, so that a long chain takes no deep recursion."""
+    global dropping
+    if not rights:
+        return
+    DROPPED.extend(rights)
+    if dropping:
+        return
+    dropping = True
+    try:
+        while DROPPED:
+            DROPPED.pop().decref()
+    finally:
+        dropping = False
 
 
 # family -> (create(t, type, protocol, flags) -> Socket | -errno, pair(t, type, protocol, flags) -> (a, b) | -errno)

@@ -1,17 +1,15 @@
 """Unix domain sockets (unix(7), net/unix/af_unix.c): stream, datagram and sequenced packets.
 
-A sender puts messages straight into its peer's queue and is charged for them until they are read. Files in flight
-(SCM_RIGHTS) are held by their message; sockets sent through themselves in a cycle are freed only with the sandbox.
+A sender puts messages straight into its peer's queue and is charged for them until they are read. Names are the business of
+unix_names.py, files in messages (SCM_RIGHTS) that of unix_flight.py.
 """
 
 from _collections import deque
 
 from sentry.abi.errno import (
-    EADDRINUSE,
     EAGAIN,
     ECONNREFUSED,
     ECONNRESET,
-    EEXIST,
     EINVAL,
     EISCONN,
     EMSGSIZE,
@@ -22,20 +20,25 @@ from sentry.abi.errno import (
     EPROTONOSUPPORT,
     EPROTOTYPE,
     ESOCKTNOSUPPORT,
+    ETOOMANYREFS,
 )
-from sentry.abi.fs import MAY_WRITE, S_IFMT, S_IFSOCK
+from sentry.net import unix_flight, unix_names
 from sentry.net.socket import (
     AF_UNIX,
     AF_UNSPEC,
     FAMILIES,
     INT,
+    MSG_DONTWAIT,
     MSG_EOR,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
     SHUT_RD,
     SHUT_WR,
+    SO_OOBINLINE,
     SO_PASSCRED,
+    SO_PASSPIDFD,
+    SO_PEEK_OFF,
     SO_PEERCRED,
     SO_PEERGROUPS,
     SOCK_DGRAM,
@@ -48,58 +51,55 @@ from sentry.net.socket import (
     Socket,
     drop,
 )
-from sentry.vfs import ops, walk
-from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLRDHUP
-from sentry.vfs.perm import inode_permission
+from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDHUP
 
-AT_FDCWD = -100
-PATH_MAX = 108
-OVERHEAD = 768  # what Linux charges for a small buffer beside its data
-PIECE = 32768  # a stream's data travels in pieces of this size
+PIECE = 36544  # a stream's data travels in pieces of at most this size
 DGRAM_QUEUE = 10  # net.unix.max_dgram_qlen
 BACKLOG_MAX = 4096  # net.core.somaxconn
 BOTH = SHUT_RD | SHUT_WR
-
-# Bound sockets: by id of the inode (the socket holds its path, so the id stays its own), and by abstract name.
-BY_INODE: "dict[int, UnixSocket]" = {}
-ABSTRACT: "dict[bytes, UnixSocket]" = {}
+NOBODY = (0, 65534, 65534)  # credentials that nobody recorded
+SIOCATMARK = 0x8905
 
 
 class Message:
-    __slots__ = ("data", "offset", "rights", "creds", "addr", "sender", "charge", "eor")
+    """`creds`: (pid, uid, gid), recorded where an end asks for them, else None; `rights`: Files or None."""
 
-    def __init__(self, data, rights, creds, sender):
+    __slots__ = ("data", "offset", "rights", "creds", "addr", "sender", "charge", "uid", "eor", "oob")
+
+    def __init__(self, data, creds, sender, charge):
         self.data = data
         self.offset = 0
-        self.rights = rights
-        self.creds = creds  # (pid, uid, gid)
+        self.rights = None
+        self.creds = creds
         self.addr = sender.address
         self.sender = sender
-        self.charge = len(data) + OVERHEAD
+        self.charge = charge
+        self.uid = 0  # who is charged for the rights
         self.eor = False
-        sender.charged += self.charge
+        self.oob = False  # the urgent byte of a stream, or what is left of it
+        sender.charged += charge
 
 
-def parse_address(addr: bytes) -> "bytes | int":
-    """The name in a sockaddr_un: a path, b"\\0" + abstract name, or b"" for none."""
-    if len(addr) < 2 or len(addr) > 2 + PATH_MAX or int.from_bytes(addr[:2], "little") != AF_UNIX:
-        return -EINVAL
-    name = addr[2:]
-    if not name or name[0] == 0:
-        return name
-    return name.split(b"\0", 1)[0]
-
-
-def make_address(name: bytes) -> bytes:
-    """sockaddr_un of a bound name, with the length that Linux gives it."""
-    tail = b"" if not name or name[0] == 0 else b"\0"
-    return b"\1\0" + name + tail
+def charge_of(type_: int, length: int) -> int:
+    """What the buffer of a message counts against SO_SNDBUF: a head out of a slab, pages behind it, and its descriptor
+    (net/core/skbuff.c, sock_alloc_send_pskb)."""
+    pages = 0
+    if type_ == SOCK_STREAM:
+        if length > 3776:
+            pages = min(length, (length - 3776 + 4095) & ~4095)
+    elif length > 16064:
+        pages = min(length, (length - 16064 + 4095) & ~4095)
+    head = ((length - pages + 63) & ~63) + 320
+    size = 512
+    while size < head:
+        size *= 2
+    return size + 256 + ((pages + 4095) & ~4095)
 
 
 class UnixSocket(Socket):
     __slots__ = (
-        "address", "bound_path", "bound_name", "peer", "messages", "charged", "shut", "backlog", "pending", "connected",
-        "peer_creds", "peer_groups", "listener", "blocked",
+        "address", "bound_path", "bound_name", "peer", "peer_address", "messages", "charged", "peek_offset", "shut", "backlog",
+        "pending", "connected", "dead", "passcred", "peer_creds", "peer_groups", "listener", "blocked", "urgent",
     )  # fmt: skip
 
     def __init__(self, t, type_, flags):
@@ -107,51 +107,62 @@ class UnixSocket(Socket):
         self.address = b""  # sockaddr_un once bound
         self.bound_path = None
         self.bound_name = None
-        self.peer = None  # no reference is held: `release` takes it away
+        self.peer = None  # no reference is held; stream, seqpacket: None when it has ended
+        self.peer_address = b""  # kept beyond its end
         self.messages = deque()
         self.charged = 0  # bytes sent and not read yet
+        self.peek_offset = -1  # SO_PEEK_OFF
         self.shut = 0
         self.backlog = None  # its length while listening
         self.pending = deque()  # connections not accepted yet
         self.connected = False  # stream, seqpacket: has had a peer
+        self.dead = False
+        self.passcred = False  # SO_PASSCRED or SO_PASSPIDFD
         self.peer_creds = None
         self.peer_groups = ()
-        self.listener = None  # while not accepted yet
+        self.listener = None  # while not accepted yet, or while it waits in connect
         self.blocked = None  # senders that found this queue full
+        self.urgent = None  # the message with the out-of-band byte
+        unix_names.ALL[self.inode.ino] = self
 
     # -- end
     def release(self):
-        if self.bound_path is not None:
-            BY_INODE.pop(id(self.bound_path.inode), None)
-            self.bound_path.decref()
-        elif self.bound_name is not None:
-            ABSTRACT.pop(self.bound_name, None)
-        peer, self.peer = self.peer, None
+        unix_names.ALL.pop(self.inode.ino, None)
+        unix_names.unbind(self)
+        self.dead = True
+        peer = self.peer
         if peer is not None and self.type != SOCK_DGRAM:
+            self.peer = None
             peer.shut = BOTH
             if self.messages or self.listener is not None:
                 peer.error = ECONNRESET
             peer.peer = None
             peer.queue.wake()
-        elif peer is not None and peer.peer is self:
-            peer.peer = None
-            peer.error = ECONNRESET
-            peer.queue.wake()
-        for message in self.messages:
-            self.uncharge(message)
-            drop(message.rights)
-        self.messages.clear()
+        rights = self.empty()
         self.wake_blocked()
-        for embryo in self.pending:
-            embryo.decref()
-        self.pending.clear()
         self.shut = BOTH
+        pending, self.pending = self.pending, deque()
+        drop(rights)
+        drop(list(pending))
+        if unix_flight.SOCKETS:
+            unix_flight.collect()
 
-    def uncharge(self, message) -> None:
+    def empty(self) -> list:
+        """Forget all messages; the Files of their rights, with their references."""
+        rights = []
+        while self.messages:
+            message = self.messages.popleft()
+            self.uncharge(message)
+            if message.rights is not None:
+                rights.extend(unix_flight.arrive(message))
+        self.urgent = None
+        return rights
+
+    def uncharge(self, message):
         sender = message.sender
         before = sender.charged
         sender.charged = before - message.charge
-        if before * 4 > sender.sndbuf >= sender.charged * 4 and sender.queue.entries:
+        if before * 4 > sender.sndbuf and sender.queue.entries and sender.charged * 4 <= sender.sndbuf:
             sender.queue.wake(POLL_WRITABLE)
 
     def wake_blocked(self) -> None:
@@ -165,47 +176,17 @@ class UnixSocket(Socket):
         return self.address or b"\1\0"
 
     def peer_name(self):
+        if self.connected:
+            return self.peer_address or b"\1\0"
         if self.peer is None:
             return -ENOTCONN
         return self.peer.address or b"\1\0"
 
     def bind(self, t, addr):
-        name = parse_address(addr)
-        if isinstance(name, int):
-            return name
-        if not name:
-            return self.autobind()
-        if self.address:
-            return -EINVAL
-        if name[0] == 0:
-            if name in ABSTRACT:
-                return -EADDRINUSE
-            ABSTRACT[name] = self
-            self.bound_name = name
-        else:
-            error = ops.mknod(t, AT_FDCWD, name, S_IFSOCK | self.inode.mode & 0o777, 0)
-            if error:
-                return -EADDRINUSE if error == -EEXIST else error
-            path = walk.resolve(t, AT_FDCWD, name)
-            if isinstance(path, int):
-                return path
-            self.bound_path = path.incref()
-            BY_INODE[id(path.inode)] = self
-        self.address = make_address(name)
-        return 0
-
-    def autobind(self) -> int:
-        """An abstract name of five hexadecimal digits (unix(7), "Autobind feature")."""
-        if self.address:
-            return 0
-        for number in range(1 << 20):
-            name = b"\0%05x" % number
-            if name not in ABSTRACT:
-                ABSTRACT[name] = self
-                self.bound_name = name
-                self.address = make_address(name)
-                return 0
-        return -EADDRINUSE
+        error = unix_names.bind(t, self, addr)
+        if not error and self.peer is not None and self.connected:
+            self.peer.peer_address = self.address
+        return error
 
     # -- connections
     def listen(self, t, backlog):
@@ -222,46 +203,30 @@ class UnixSocket(Socket):
     def listening(self):
         return self.backlog is not None
 
-    def find(self, t, addr) -> "UnixSocket | int":
-        name = parse_address(addr)
-        if isinstance(name, int):
-            return name
-        if not name:
-            return -ECONNREFUSED
-        if name[0] == 0:
-            return ABSTRACT.get(name, -ECONNREFUSED)
-        path = walk.resolve(t, AT_FDCWD, name)
-        if isinstance(path, int):
-            return path
-        inode = path.inode
-        error = inode_permission(t.creds, inode, MAY_WRITE)
-        if error:
-            return error
-        if inode.mode & S_IFMT != S_IFSOCK:
-            return -ECONNREFUSED
-        return BY_INODE.get(id(inode), -ECONNREFUSED)
-
     def connect(self, t, addr):
         if self.type == SOCK_DGRAM:
             return self.connect_dgram(t, addr)
-        target = self.find(t, addr)
+        if self.passcred:
+            unix_names.autobind(self)
+        target = unix_names.find(t, self.net, addr)
         if isinstance(target, int):
             return target
         if target.type != self.type:
             return -EPROTOTYPE
         if target.backlog is None or target.shut & SHUT_RD:
             return -ECONNREFUSED
-        if self.connected:
-            return -EISCONN
-        if self.backlog is not None:
-            return -EINVAL
         if len(target.pending) > target.backlog:
             self.listener = target
             return -EAGAIN
         self.listener = None
+        if self.connected:
+            return -EISCONN
+        if self.backlog is not None:
+            return -EINVAL
         embryo = UnixSocket(t, self.type, 0)
         embryo.address = target.address
         embryo.options = dict(target.options)
+        embryo.passcred = target.passcred
         embryo.listener = target
         join(self, embryo)
         embryo.peer_creds = creds_of(t)
@@ -277,24 +242,31 @@ class UnixSocket(Socket):
 
     def connect_dgram(self, t, addr):
         old = self.peer
-        if len(addr) >= 2 and int.from_bytes(addr[:2], "little") == AF_UNSPEC:
-            self.peer = None
-            return 0
-        target = self.find(t, addr)
-        if isinstance(target, int):
-            return target
-        if target.type != self.type:
-            return -EPROTOTYPE
-        if target.peer is not None and target.peer is not self:
-            return -EPERM
+        target = None
+        if len(addr) < 2 or int.from_bytes(addr[:2], "little") != AF_UNSPEC:
+            if self.passcred:
+                unix_names.autobind(self)
+            target = unix_names.find(t, self.net, addr)
+            if isinstance(target, int):
+                return target
+            if target.type != self.type:
+                return -EPROTOTYPE
+            if target.peer is not None and target.peer is not self:
+                return -EPERM
+            self.peer_creds = creds_of(t)
         self.peer = target
-        self.peer_creds = creds_of(t)
         if old is not None and old is not target:
-            for message in [m for m in self.messages if m.sender is old]:
-                self.messages.remove(message)
-                self.uncharge(message)
-                drop(message.rights)
+            self.left(old)
         return 0
+
+    def left(self, old) -> None:
+        """A datagram socket no longer belongs to `old`: what that sent is lost, and it hears of it."""
+        if self.messages:
+            drop(self.empty())
+            self.wake_blocked()
+            if not old.dead and old.peer is self:
+                old.error = ECONNRESET
+                old.queue.wake()
 
     def accept(self, t, flags):
         if self.type == SOCK_DGRAM:
@@ -323,161 +295,238 @@ class UnixSocket(Socket):
 
     # -- data
     def send(self, t, data, addr, flags, rights, creds):
-        if flags & MSG_OOB:
+        if flags & MSG_OOB and self.type != SOCK_STREAM:
             return -EOPNOTSUPP
-        if creds is None:
-            creds = creds_of(t)
+        if rights is not None and unix_flight.too_many(t):
+            return -ETOOMANYREFS
         if self.type == SOCK_DGRAM:
             return self.send_dgram(t, data, addr, rights, creds)
-        if addr is not None and self.type == SOCK_STREAM:
+        if self.type == SOCK_SEQPACKET:
+            return self.send_packet(t, data, flags, rights, creds)
+        if flags & MSG_OOB and not data:
+            return -EOPNOTSUPP
+        if addr is not None:
             return -EISCONN if self.connected else -EOPNOTSUPP
         if not self.connected:
             return -ENOTCONN
         if self.shut & SHUT_WR or self.peer is None:
             return -EPIPE
-        peer = self.peer
-        if self.type == SOCK_SEQPACKET:
-            if self.error:
-                return self.take_error()
-            if len(data) > self.sndbuf - 32:
-                return -EMSGSIZE
-            if self.charged >= self.sndbuf:
-                return -EAGAIN
-            message = Message(data, rights, creds, self)
-            message.eor = bool(flags & MSG_EOR)
-            peer.messages.append(message)
-            peer.queue.wake(POLL_READABLE)
-            return len(data)
         if not data:
             return 0
+        if flags & MSG_OOB:
+            return self.send_urgent(t, data, rights, creds)
+        peer = self.peer
+        limit = min(PIECE, (self.sndbuf >> 1) - 64)
         sent = 0
         total = len(data)
-        while sent < total and self.charged < self.sndbuf:
-            piece = data if total <= PIECE else data[sent : sent + PIECE]
-            last = peer.messages[-1] if peer.messages else None
-            if (
-                last is not None and rights is None and last.rights is None and last.sender is self
-                and last.creds == creds and len(last.data) + len(piece) <= 4096
-            ):  # fmt: skip
-                # Small writes share a buffer, but are charged as on Linux.
-                if type(last.data) is not bytearray:
-                    last.data = bytearray(last.data)
-                last.data += piece
-                last.charge += len(piece) + OVERHEAD
-                self.charged += len(piece) + OVERHEAD
-            else:
-                peer.messages.append(Message(piece, rights, creds, self))
+        while sent < total:
+            if self.error:
+                return sent or self.take_error()
+            if self.charged >= self.sndbuf:
+                break
+            piece = bytes(data[sent : sent + limit])
+            self.put(t, peer, piece, rights, creds)
             rights = None
             sent += len(piece)
-        if not sent:
-            return -EAGAIN
-        if peer.queue.entries:
-            peer.queue.wake(POLL_READABLE)
-        return sent
+        return sent or -EAGAIN
 
-    def send_dgram(self, t, data, addr, rights, creds):
-        if self.shut & SHUT_WR:
+    def send_urgent(self, t, data, rights, creds):
+        """The last byte goes out of band; it counts only if all before it has gone."""
+        peer = self.peer
+        sent = 0
+        if len(data) > 1:
+            sent = self.send(t, data[:-1], None, 0, rights, creds)
+            if sent < len(data) - 1:
+                return sent
+            rights = None
+        if self.charged >= self.sndbuf:
+            return sent or -EAGAIN
+        message = self.put(t, peer, bytes(data[-1:]), rights, creds)
+        message.oob = True
+        if peer.urgent is not None:
+            peer.urgent.oob = False  # ordinary data from now on
+        peer.urgent = message
+        peer.queue.wake(POLLPRI)
+        return sent + 1
+
+    def put(self, t, target, data, rights, creds) -> Message:
+        """Into the queue of `target`."""
+        if creds is None and (self.passcred or target.passcred or target.listener is not None):
+            creds = (t.tg.pid, t.creds.uid, t.creds.gid)
+        message = Message(data, creds, self, charge_of(self.type, len(data)))
+        if rights is not None:
+            message.rights = rights
+            unix_flight.depart(message, target, t.creds.uid)
+        target.messages.append(message)
+        if target.queue.entries:
+            target.queue.wake(POLL_READABLE)
+        return message
+
+    def send_packet(self, t, data, flags, rights, creds):
+        if not self.connected:
+            return -ENOTCONN
+        if self.passcred:
+            unix_names.autobind(self)
+        if self.error:
+            return self.take_error()
+        if self.shut & SHUT_WR or self.peer is None:
             return -EPIPE
         if len(data) > self.sndbuf - 32:
             return -EMSGSIZE
+        if self.charged >= self.sndbuf:
+            return -EAGAIN
+        self.put(t, self.peer, data, rights, creds).eor = bool(flags & MSG_EOR)
+        return len(data)
+
+    def send_dgram(self, t, data, addr, rights, creds):
+        if self.passcred:
+            unix_names.autobind(self)
+        target = self.peer
         if addr is not None:
-            target = self.find(t, addr)
+            target = unix_names.find(t, self.net, addr)
             if isinstance(target, int):
                 return target
-            if target.type != self.type:
-                return -EPROTOTYPE
-        else:
-            target = self.peer
-            if target is None:
-                return self.take_error() and -ECONNREFUSED if self.error else -ENOTCONN
+        elif target is None:
+            return -ENOTCONN
+        if len(data) > self.sndbuf - 32:
+            return -EMSGSIZE
+        if self.error:
+            return self.take_error()
+        if self.shut & SHUT_WR:
+            return -EPIPE
+        if self.charged >= self.sndbuf:
+            return -EAGAIN
+        if target.type != self.type:
+            return -EPROTOTYPE
+        if target.dead:
+            self.peer = None
+            self.left(target)
+            return -ECONNREFUSED
         if target.peer is not None and target.peer is not self:
             return -EPERM
         if target.shut & SHUT_RD:
             return -EPIPE
-        if self.charged >= self.sndbuf:
-            return -EAGAIN
-        if target.peer is not self and len(target.messages) > DGRAM_QUEUE:
+        if target.peer is not self and target is not self and len(target.messages) > DGRAM_QUEUE:
             if target.blocked is None:
                 target.blocked = []
-            target.blocked.append(self)
+            if self not in target.blocked:
+                target.blocked.append(self)
             return -EAGAIN
-        target.messages.append(Message(data, rights, creds, self))
-        target.queue.wake(POLL_READABLE)
+        self.put(t, target, data, rights, creds)
         return len(data)
 
     def receive(self, t, count, flags):
-        if flags & MSG_OOB:
-            return -EINVAL if self.type == SOCK_STREAM else -EOPNOTSUPP
         if self.type == SOCK_STREAM:
-            return self.receive_stream(count, flags)
+            if not self.connected:
+                return -EINVAL
+            return self.receive_urgent(flags) if flags & MSG_OOB else self.receive_stream(count, flags)
+        if flags & MSG_OOB:
+            return -EOPNOTSUPP
         if self.type == SOCK_SEQPACKET and not self.connected:
             return -ENOTCONN
-        if not self.messages:
+        peek = flags & MSG_PEEK
+        skip = self.peek_offset if peek and self.peek_offset >= 0 else 0
+        message = None
+        for message in self.messages:
+            if skip < len(message.data) or not skip:
+                break
+            skip -= len(message.data)
+            message = None
+        if message is None:
             if self.error:
                 return self.take_error()
-            return Received(b"") if self.shut & SHUT_RD else -EAGAIN
-        message = self.messages[0]
+            # a datagram socket without blocking does not tell the end (unix_dgram_recvmsg)
+            ended = self.shut & SHUT_RD and (self.type == SOCK_SEQPACKET or not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK))
+            return Received(b"") if ended else -EAGAIN
         data = message.data
-        got = Received(data[:count], message.addr, None, message.creds, 0, len(data))
-        if len(data) > count:
+        got = Received(data[skip : skip + count], message.addr, None, message.creds or NOBODY, 0, len(data) - skip)
+        if len(data) - skip > count:
             got.flags |= MSG_TRUNC
         if message.eor:
             got.flags |= MSG_EOR
-        if flags & MSG_PEEK:
+        if peek:
             got.rights = [file.incref() for file in message.rights] if message.rights else None
-        else:
-            self.messages.popleft()
-            got.rights = message.rights
-            self.uncharge(message)
-            self.wake_blocked()
+            if self.peek_offset >= 0:
+                self.peek_offset += len(got.data)
+            return got
+        if self.peek_offset >= 0:
+            self.peek_offset = max(self.peek_offset - len(data), 0)
+        self.messages.popleft()
+        if message.rights is not None:
+            got.rights = unix_flight.arrive(message)
+        self.uncharge(message)
+        self.wake_blocked()
         return got
 
     def receive_stream(self, count, flags):
-        if not self.connected:
-            return -EINVAL
-        messages = self.messages
-        if not messages:
-            if self.error:
-                return self.take_error()
-            return Received(b"") if self.shut & SHUT_RD else -EAGAIN
         peek = flags & MSG_PEEK
-        with_creds = bool(self.options.get(SO_PASSCRED))
-        first = messages[0]
-        if first.offset == 0 and len(first.data) == count and not peek and first.rights is None:
-            messages.popleft()
-            self.uncharge(first)
-            return Received(bytes(first.data), b"", None, first.creds)
+        skip = self.peek_offset if peek and self.peek_offset >= 0 else 0
         parts = []
-        rights = None
-        index = 0
-        while count and index < len(messages):
-            message = messages[index]
-            if with_creds and message.creds != first.creds:
+        done = 0
+        first = rights = None
+        for message in tuple(self.messages):
+            if done >= count:
                 break
-            part = message.data[message.offset : message.offset + count]
+            if message.oob:
+                if done:
+                    break  # a read ends at the mark
+                if message.data and self.options.get(SO_OOBINLINE):
+                    if not peek:
+                        self.urgent = None
+                        message.oob = False
+                else:
+                    if not peek:  # nobody asked for it
+                        if self.urgent is message:
+                            self.urgent = None
+                        self.messages.popleft()
+                        self.uncharge(message)
+                    continue
+            left = len(message.data) - message.offset
+            if skip >= left:
+                skip -= left
+                continue
+            if first is None:
+                first = message
+            elif self.passcred and message.creds != first.creds:
+                break
+            start = message.offset + skip
+            part = message.data[start : start + count - done]
+            skip = 0
             parts.append(part)
-            count -= len(part)
+            done += len(part)
             if message.rights is not None:
-                rights = [file.incref() for file in message.rights] if peek else message.rights
-            whole = message.offset + len(part) == len(message.data)
-            if peek:
-                index += 1
-            else:
-                message.rights = None
+                rights = [file.incref() for file in message.rights] if peek else unix_flight.arrive(message)
+            if not peek:
                 message.offset += len(part)
-                if not whole:
+                if message.offset < len(message.data):
                     break
-                messages.popleft()
+                self.messages.popleft()
                 self.uncharge(message)
             if rights is not None:
                 break
-        return Received(b"".join(parts), b"", rights, first.creds)
+        if self.peek_offset >= 0:
+            self.peek_offset = self.peek_offset + done if peek else max(self.peek_offset - done, 0)
+        if first is None:
+            if self.error:
+                return self.take_error()
+            return Received(b"") if self.shut & SHUT_RD or (self.messages and not count) else -EAGAIN
+        addr = first.addr
+        return Received(parts[0] if len(parts) == 1 else b"".join(parts), addr, rights, first.creds or NOBODY)
+
+    def receive_urgent(self, flags):
+        message = self.urgent
+        if message is None or self.options.get(SO_OOBINLINE):
+            return -EINVAL
+        got = Received(message.data, message.addr, None, None, MSG_OOB)
+        if not flags & MSG_PEEK:
+            self.urgent = None
+            message.data = b""  # it stays as the mark
+        return got
 
     def unread(self, data):
         """To the front of a stream; datagrams are lost, as on Linux."""
         if self.type == SOCK_STREAM:
-            message = Message(data, None, creds_unknown(self), self)
-            self.messages.appendleft(message)
+            self.messages.appendleft(Message(bytes(data), None, self.peer or self, charge_of(self.type, len(data))))
 
     # -- state
     def poll(self):
@@ -493,10 +542,11 @@ class UnixSocket(Socket):
             bits |= POLLRDHUP | POLL_READABLE
         if self.messages:
             bits |= POLL_READABLE
+        if self.urgent is not None:
+            bits |= POLLPRI
         if self.charged * 4 <= self.sndbuf:
             peer = self.peer
-            full = self.type == SOCK_DGRAM and peer is not None and peer.peer is not self and len(peer.messages) > DGRAM_QUEUE
-            if full:
+            if self.type == SOCK_DGRAM and peer is not None and peer.peer is not self and len(peer.messages) > DGRAM_QUEUE:
                 if peer.blocked is None:
                     peer.blocked = []
                 if self not in peer.blocked:
@@ -515,24 +565,42 @@ class UnixSocket(Socket):
     def unsent_bytes(self):
         return self.charged
 
+    def ioctl(self, t, cmd, arg):
+        if cmd != SIOCATMARK:
+            return Socket.ioctl(self, t, cmd, arg)
+        if self.type != SOCK_STREAM:
+            return -EOPNOTSUPP
+        t.write(arg, INT.pack(bool(self.messages) and self.messages[0].oob))
+        return 0
+
     def getsockopt(self, t, level, option):
         if level == SOL_SOCKET and option == SO_PEERCRED:
             return UCRED.pack(*self.peer_creds) if self.peer_creds is not None else UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
         if level == SOL_SOCKET and option == SO_PEERGROUPS:
             return b"".join(INT.pack(gid) for gid in self.peer_groups)
+        if level == SOL_SOCKET and option == SO_PEEK_OFF:
+            return INT.pack(self.peek_offset)
         return Socket.getsockopt(self, t, level, option)
+
+    def setsockopt(self, t, level, option, data):
+        if level == SOL_SOCKET and option == SO_PEEK_OFF:
+            if len(data) < 4:
+                return -EINVAL
+            (self.peek_offset,) = INT.unpack_from(data)
+            return 0
+        result = Socket.setsockopt(self, t, level, option, data)
+        self.passcred = bool(self.options.get(SO_PASSCRED) or self.options.get(SO_PASSPIDFD))
+        return result
 
 
 def creds_of(t) -> "tuple[int, int, int]":
+    """What SO_PEERCRED tells of a task."""
     return t.tg.pid, t.creds.euid, t.creds.egid
-
-
-def creds_unknown(sock) -> "tuple[int, int, int]":
-    return sock.peer_creds or (0, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def join(a: UnixSocket, b: UnixSocket) -> None:
     a.peer, b.peer = b, a
+    a.peer_address, b.peer_address = b.address, a.address
     a.connected = b.connected = True
 
 
@@ -554,7 +622,10 @@ def create_pair(t, type_, protocol, flags):
     if type_ < 0:
         return type_
     a, b = UnixSocket(t, type_, flags), UnixSocket(t, type_, flags)
-    join(a, b)
+    if type_ == SOCK_DGRAM:
+        a.peer, b.peer = b, a
+    else:
+        join(a, b)
     a.peer_creds = b.peer_creds = creds_of(t)
     a.peer_groups = b.peer_groups = t.creds.groups
     return a, b

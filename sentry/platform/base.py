@@ -87,6 +87,18 @@ class Thread:
 
     def forget_answers(self) -> None: ...
 
+    # -- the signal mask: kept here because a platform may let the guest change it without a call to the kernel
+    signal_mask: int  # at this moment; set while parked
+
+    def tell_pending(self, signals: int) -> None:
+        """These signals are pending, for the thread or its process. From now on a change of the mask that concerns one of
+        them is a call to the kernel, and one that was made just before is followed by EV_INTERRUPT."""
+
+    def tell_altstack(self, stack: tuple) -> None:
+        """The alternate signal stack: (ss_sp, ss_flags, ss_size). A hint; (0, 0, 0) at the start."""
+
+    entered_signal: int  # the signal whose handler a fast handler was about to enter, when EV_FRAME_FAULT came (core/guest.pxd); else 0
+
     # -- resumes --------------------------------------------------------------------------------
     def ret(self, value: int) -> None:
         """Resumes: return from the system call with rax = value (a negative errno is passed negative)."""
@@ -145,6 +157,7 @@ class Platform:
     # rcx free), or 0: system calls have one way in.
     entry: int
 
+    apart: bool  # before the start: guests get an empty network namespace of their own, not ours
     vdso: int  # address of the vDSO in guest processes, 0: none; after the start
 
     def set_time_offsets(self, monotonic: int, boottime: int) -> bool:

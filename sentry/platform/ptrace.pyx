@@ -701,6 +701,7 @@ cdef class Platform:
     cdef sigset_t old_mask
     cdef int image
     cdef bint started
+    cdef public bint apart  # base.py
 
     def __cinit__(self, int image=-1):
         self.epoll = self.signals = self.control = self.receiver = -1
@@ -737,7 +738,7 @@ cdef class Platform:
         self.epoll_control(EPOLL_CTL_ADD, self.signals, EPOLLIN)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.control, self.receiver = ours.detach(), theirs.detach()
-        seed, self.region, vdso, self.filtered = launch(self.image, self.control, self.receiver)
+        seed, self.region, vdso, self.filtered = launch(self.image, self.control, self.receiver, self.apart)
         if not self.filtered:
             log.warning("ptrace platform: the host has no seccomp filters; PTRACE_SYSEMU stands alone")
         self.seed = self.adopt(seed, None)

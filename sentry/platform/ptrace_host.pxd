@@ -51,7 +51,7 @@ cdef extern from "ptrace_host.h" nogil:
     int epoll_ctl(int, int, int, epoll_event *)
     ssize_t read(int, void *, size_t)
     ssize_t process_vm_writev(pid_t, iovec *, unsigned long, iovec *, unsigned long, unsigned long)
-    int tr_spawn(int image, int control)
+    int tr_spawn(int image, int control, int apart)
     int tr_send_fd(int sock, int fd)
     void tr_drain(int sock)
     int tr_fill_scratch(int pid, uint64_t at)

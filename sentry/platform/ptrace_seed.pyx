@@ -57,13 +57,13 @@ cdef int next_trap(int pid) except -1:
         ptrace(PTRACE_CONT, pid, NULL, NULL)
 
 
-def launch(image, control, receiver):
+def launch(image, control, receiver, apart):
     """Executes the seed and seizes it. image: a descriptor of the executable, or -1 for our own copy; control,
-    receiver: our end and the seed's end of its socket. (pid, address of its pages, of the vDSO, whether it has a
+    receiver: our end and the seed's end of its socket; apart: in a network namespace of its own. (pid, address of its pages, of the vDSO, whether it has a
     seccomp filter) (tuple of int). OSError says which step failed."""
     cdef int pid
     fd = image if image >= 0 else seed_image()
-    pid = tr_spawn(fd, receiver)
+    pid = tr_spawn(fd, receiver, apart)
     if image < 0:
         os.close(fd)
     if pid < 0:

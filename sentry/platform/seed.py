@@ -23,8 +23,9 @@ class PlatformError(Exception):
     """The host cannot carry this platform; the text says why."""
 
 
-def spawn(stub, bell, shared, contexts):
-    """Exec the stub with its descriptors; returns (pid, our end of the socket)."""
+def spawn(stub, bell, shared, contexts, start=None):
+    """Exec the stub with its descriptors; returns (pid, our end of the socket). start(stub, [(descriptor, number)]) -> pid
+    takes the place of posix_spawn(3)."""
     if not os.access(stub, os.X_OK):
         raise PlatformError(f"the stub {stub} is missing or not executable: run make")
     ours, theirs = socketpair()
@@ -32,6 +33,8 @@ def spawn(stub, bell, shared, contexts):
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (bell, theirs.fileno(), shared, contexts)]
     try:
         places = zip(high, (FD_BELL, FD_SOCKET, FD_SHARED, FD_CONTEXTS), strict=True)
+        if start is not None:
+            return start(stub, list(places)), ours
         actions = [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in places]
         return os.posix_spawn(stub, ["stockade-guest"], {}, file_actions=actions), ours
     finally:

@@ -7,6 +7,7 @@ from sentry.platform.systrap_thread cimport Registry, Thread
 
 cdef class Platform(Registry):
     cdef readonly str name
+    cdef public bint apart
     cdef readonly uint64_t entry
     cdef readonly int fp_size
     cdef readonly uint64_t vdso

@@ -18,7 +18,7 @@ from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
-    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now,
+    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
@@ -50,6 +50,7 @@ cdef double STUB_SPIN = 30000  # ns that a stub waits for its answer before it s
 cdef double STUB_SHORT = 10000  # the same while there are more threads than CPUs
 cdef double SHORT_GAP = 5000  # ns between calls, on average, below which the dispatcher waits for them even then
 cdef double SHORT_SPIN = 25000  # and how long
+cdef double MOST_MISSED = 0.2  # share of waits in vain, about what a wake-up on one CPU costs of one across CPUs
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
@@ -101,8 +102,8 @@ cdef class Platform(Registry):
             raise
         self.shared_fd = fd
 
-    def set_marshal(self, int nr, parts):
-        """Have the stub carry along memory that call `nr` names. parts: (kind, argument, index of the argument that
+    def set_marshal(self, int nr, parts, int count=6):
+        """Have the stub carry along memory that call `nr`, of `count` arguments, names. parts: (kind, argument, index of the argument that
         holds the length or None, size in bytes or None); kind is "in", "out", "inout" or "str". It changes cost,
         never meaning: what does not fit (three parts, buffer sizes) is left to process_vm_*."""
         cdef st_row *row
@@ -125,6 +126,7 @@ cdef class Platform(Registry):
                 row.parts[n].len = 0 if size is None else size
                 n += 1
         row.nparts = n
+        row.nargs = count
 
     def refuse_sites(self):
         """Before the start: no call site will be rewritten."""
@@ -153,7 +155,7 @@ cdef class Platform(Registry):
         if error:
             raise OSError(error, "context memory")
         try:
-            pid, sock = spawn(self.stub_path, self.bell, self.shared_fd, clone.memfd)
+            pid, sock = spawn(self.stub_path, self.bell, self.shared_fd, clone.memfd, spawn_apart if self.apart else None)
         finally:
             os.close(clone.memfd)
         space = self._new_space(pid, clone.base)
@@ -173,6 +175,7 @@ cdef class Platform(Registry):
                 raise PlatformError("the stub does not start: it died or hangs after its filters were installed")
         self.fp_size = <int>min(sh_read32(&seed.ctx.fp_size), 1 << 15)
         memcpy(self.shared.fp_sw, seed.ctx.fp_sw, sizeof(self.shared.fp_sw))
+        self.frames = self.fp_size > 512  # with XSAVE
         if self.fp_size < 512:
             raise PlatformError(f"unusable FP state size {self.fp_size}")
         self.ticks_per_ns = <double>(sh_tsc() - self.seed_tsc) / <double>(sh_now() - self.seed_ns)
@@ -402,6 +405,7 @@ cdef class Platform(Registry):
                     for at in range(self.nentries - 1, -1, -1):
                         if at < self.nentries:
                             self._take(at)
+                self.missed *= 0.875
                 if idle < 16:
                     self.gap -= (self.gap - idle * self.pause) * 0.125
                 else:
@@ -561,7 +565,9 @@ cdef class Platform(Registry):
             self._tune()
             # Spin where a call is likely soon and a CPU is free.
             # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
+            # (Nor where every few calls the wait would be in vain, and each costs a wake-up across CPUs instead of one on its own.)
             may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < self.spin_below
+                        and (self.missed < MOST_MISSED or self.same_cpu < 4)
                         and (not self.no_spin_until or sh_tsc() > self.no_spin_until))
             if may_spin:
                 if self.pinned >= 0:
@@ -669,6 +675,7 @@ cdef class Platform(Registry):
                     if posted > woken - since:
                         posted = 0
                     self.gap -= (self.gap - <double>min(posted, self.spin_for)) * 0.125
+                    self.missed -= (self.missed - <double>(posted > self.spin_for)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
                     if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
                         self._measured(<double>(woken - thread.ctx.posted))
@@ -676,6 +683,19 @@ cdef class Platform(Registry):
         if self.interrupting or self.clones or self.slot_waits:
             self._check()
         return 0
+
+
+def spawn_apart(stub, places):
+    """Execute the stub in a network namespace of its own; places: [(descriptor, number it shall have there)]. Its pid."""
+    cdef int have[SH_PLACES]
+    cdef int want[SH_PLACES]
+    cdef int i, pid
+    for i in range(SH_PLACES):
+        have[i], want[i] = places[i]
+    pid = sh_spawn_apart(os.fsencode(stub), have, want)
+    if pid < 0:
+        raise OSError(-pid, "the stub, in a network namespace of its own")
+    return pid
 
 
 def os_epoll():

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "systrap.h":
     const uint64_t ST_LIMIT
+    const uint32_t ST_WHAT_SHORT
     const uint64_t ST_SHARED_LEN
     const uint64_t ST_TEXT
     const uint64_t ST_VDSO
@@ -28,6 +29,7 @@ cdef extern from "systrap.h":
         ST_TURN_ASLEEP
         ST_WHAT_PARTS
         ST_WHAT_TRAP
+        ST_WHAT_HERE
         ST_WHAT_OUTS
         ST_WHAT_ONE
         ST_WHAT_PART
@@ -49,6 +51,8 @@ cdef extern from "systrap.h":
         ST_CMD_FORK
         ST_CMD_SPAWN
         ST_CMD_EXIT
+        ST_CMD_SIGNAL
+        ST_WHAT_ONSTACK
         ST_FP_RESET
         ST_FP_FROM
         ST_FP_LENT
@@ -104,6 +108,19 @@ cdef extern from "systrap.h":
         uint64_t fp_addr
         st_seg outs[6]
         uint8_t fp_sw[48]
+        uint64_t quiet
+        uint64_t alt_stack
+        uint64_t alt_size
+        uint32_t alt_flags
+        uint64_t sigmask
+
+    struct st_signal:
+        uint64_t handler
+        uint64_t restorer
+        uint64_t block
+        uint64_t sender
+        uint64_t trap
+        uint64_t address
 
     struct st_op:
         uint32_t op
@@ -121,6 +138,7 @@ cdef extern from "systrap.h":
     struct st_row:
         uint8_t nparts
         uint8_t answer
+        uint8_t nargs
         st_part parts[3]
 
     struct st_offset:
@@ -173,6 +191,7 @@ cdef extern from "systrap_host.h":
     uint32_t sh_turn(st_ctx *c) nogil
     uint32_t sh_read32(uint32_t *p) nogil
     void sh_write32(uint32_t *p, uint32_t v) nogil
+    void sh_write64(uint64_t *p, uint64_t v) nogil
     uint64_t sh_peek64(uint64_t *p) nogil
     uint64_t sh_take64(uint64_t *p) nogil
     int sh_give(st_ctx *c) nogil
@@ -209,6 +228,9 @@ cdef extern from "systrap_host.h":
     int sh_cpu() nogil
     void sh_leave(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
+    enum:
+        SH_PLACES
+    int sh_spawn_apart(const char *stub, const int *have, const int *want) nogil
     int sh_has_fsgsbase() nogil
     int sh_has_bmi2() nogil
     uint64_t sh_vdso_symbol(const char *name) nogil

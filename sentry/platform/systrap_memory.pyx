@@ -126,3 +126,21 @@ cdef list translate(list ops, bint *uses_slot):
             todo[-1] = (OP_REFUSED, 0, 0, 0, 0, 0, None, None, index)
         index += 1
     return todo
+
+
+cdef bytes vm_cstr(int pid, uint64_t addr, uint64_t limit):
+    """The bytes before the NUL, or `limit` of them."""
+    cdef uint64_t got = 0, n
+    cdef bytes part
+    cdef list parts = []
+    cdef Py_ssize_t end
+    while got < limit:
+        n = min(limit - got, 4096 - ((addr + got) & 4095))  # up to the end of the page
+        part = vm_read(pid, addr + got, n, True)
+        end = part.find(b"\0")
+        if end >= 0:
+            parts.append(part[:end])
+            return b"".join(parts)
+        parts.append(part)
+        got += n
+    return b"".join(parts)

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from sentry.core.guest cimport GuestThread
-from sentry.platform.systrap_host cimport SH_HOT, sh_entry, st_ctx, st_seg, st_shared
+from sentry.platform.systrap_carried cimport Carrier
+from sentry.platform.systrap_host cimport SH_HOT, sh_entry, st_ctx, st_shared
 
 
 cdef class Regs:
@@ -23,7 +23,7 @@ cdef class Clone:
     cdef int memfd
 
 
-cdef class Thread(GuestThread):
+cdef class Thread(Carrier):
     cdef readonly AddressSpace aspace
     cdef readonly int tid
     cdef readonly int ops_done
@@ -32,19 +32,12 @@ cdef class Thread(GuestThread):
     cdef bint have_regs  # _regs and snap are those of this event
     cdef Registry platform
     cdef st_ctx *ctx
-    cdef char *buf
     cdef int slot
     cdef int hot  # index in Registry.hot, or -1
     cdef int state
     cdef uint32_t expect  # bit n: event n may come
+    cdef uint64_t quiet  # as in the context, where the guest can write it
     cdef uint64_t snap[21]  # registers as the stub has them
-    cdef uint32_t mask  # parts of the call in the buffer
-    cdef bint listed  # segs are made of them
-    cdef st_seg segs[3]
-    cdef int nsegs
-    cdef st_seg outs[6]
-    cdef int nouts
-    cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
     cdef uint64_t faults[5]
     cdef bint exiting
     cdef bint lent  # what the stub has of registers and FP state is not ours yet (see _lend_fp)
@@ -62,12 +55,9 @@ cdef class Thread(GuestThread):
 
     cdef int _event(self) except -1
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
-    cdef int _flush(self) except -1
     cdef int _put_regs(self) except -1
     cdef int _get_regs(self) except -1
-    cdef int _list_segs(self) except -1
     cdef int _send_ops(self) except -1
-    cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1
     cdef int _parked(self) except -1
     cdef int _lend_fp(self, Clone clone) except -1
     cdef int _lent_fp(self, int error) except -1
@@ -97,6 +87,7 @@ cdef class AddressSpace:
 
 cdef class Registry:
     cdef st_shared *shared
+    cdef bint frames  # stubs can make signal frames on their own
     cdef st_ctx *hot_ctx[SH_HOT]  # contexts whose turn is looked at; NULL while the thread is parked
     cdef list hot  # their threads, or None
     cdef int next_hot
@@ -119,6 +110,7 @@ cdef class Registry:
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event
+    cdef double missed  # share of the events that came later than a busy wait would have lasted
     cdef int woken  # CPU of a stub that slept when it got its answer, or -1
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 

@@ -9,28 +9,26 @@ nothing else. The interface is that of sentry/platform/base.py.
 import os
 from select import EPOLLIN
 
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.string cimport memcmp, memcpy, memset
+from cpython.bytes cimport PyBytes_AS_STRING
 
-from sentry.core.guest cimport GuestThread
+from sentry.platform.systrap_carried cimport Carrier
 from sentry.platform.systrap_host cimport (
     CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
-    ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
-    ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET, ST_INTR_SIGNAL, ST_LENT_OFF,
-    ST_OP_LEND_FP,
-    ST_LIMIT, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OPS_REGS, ST_OPS_VALUE, ST_OUTS, ST_PARTS, ST_ROWS, ST_SLOTS,
-    ST_STR_MAX, ST_TURN_SENTRY, ST_TURN_STUB, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, ST_WHAT_PARTS,
-    ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry, sh_epoll_ctl, sh_give, sh_new_context, sh_now,
-    sh_part, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn, sh_unmap_context, sh_unpoll, sh_vm_read,
-    sh_vm_write, sh_write32, st_ctx, st_op, st_place, st_row, st_seg,
+    ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SIGNAL, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
+    ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET,
+    ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
+    ST_TURN_STUB, ST_WHAT_HERE, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_SHORT, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
+    sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
+    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
 )
-from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_read, vm_write
+from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_cstr, vm_read, vm_write
 
 import errno
 
+from sentry.abi import signal
 from sentry.core import log
 from sentry.platform.base import MemFault
 
@@ -38,6 +36,7 @@ cdef uint32_t GUEST = 1 << ST_EV_SYSCALL | 1 << ST_EV_FAULT | 1 << ST_EV_INTERRU
 cdef uint32_t ARCH_X86_64 = 0xC000003E
 cdef int MOST_IDLE = 8  # host threads of an address space that are kept for the next ones
 IDLE = "idle"  # in AddressSpace.slots: taken by one of them
+cdef uint64_t SA_ONSTACK = signal.SA_ONSTACK
 cdef uint32_t ANON_FIXED = 0x32, ANON_NORESERVE = 0x4032
 cdef list ONE = [(0, 0, 0, 0, 0, 0, None, None, 0)]  # Thread.ops for an operation that stands in the buffer already; never changed
 
@@ -65,7 +64,7 @@ cdef class Clone:
     """A fork or spawn under way."""
 
 
-cdef class Thread(GuestThread):
+cdef class Thread(Carrier):
     def __init__(self):
         self._regs = Regs()
         self.ops = []
@@ -118,18 +117,23 @@ cdef class Thread(GuestThread):
         if self.ops:
             self._ops_over()
         if event == ST_EV_FRAME_FAULT:
+            self.have_regs = self.have_regs and not self.entered_signal
             return 1
         self.have_regs = False
         if event == ST_EV_SYSCALL:
             memcpy(self.a, c.args, sizeof(self.a))
             self.nr = <int32_t>c.word
             self.mask = (what >> ST_WHAT_PARTS) & 7
+            self.here = False
+            self.scratch_for = -1
             self.listed = False
             self.trapped = what & ST_WHAT_TRAP != 0
             if self.nr >= ST_ROWS or self.nr < 0:
                 self.mask = 0
                 if self.nr > 0 and self.nr & 0x40000000:  # x32
                     self.nr = -1
+            elif what & ST_WHAT_HERE:
+                self.here = self._has_room()
             if self.trapped and sh_read32(&c.arch) != ARCH_X86_64:
                 self.nr = -1
                 self.mask = 0
@@ -177,6 +181,9 @@ cdef class Thread(GuestThread):
 
     cdef int answer(self, long value) except -1:
         self.ctx.word = <uint64_t>value
+        if self.short_out and self.in_scratch:
+            memcpy(self.ctx.args, self.scratch, sizeof(self.a))
+            self.short_out |= ST_WHAT_SHORT
         return self._give(ST_CMD_RET | self.short_out, GUEST)
 
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
@@ -197,21 +204,13 @@ cdef class Thread(GuestThread):
         self.ctx.flags = ST_OPS_VALUE
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
+
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
             sh_write32(&self.ctx.park, 1)  # its stub need not spin
 
     cdef int _put_regs(self) except -1:
         memcpy(&self.ctx.regs, &self._regs.r15, REGS_SIZE)
-        return 0
-
-    cdef int _flush(self) except -1:
-        """Write staged output by the slow road: the reply will not be a plain return."""
-        cdef int i
-        for i in range(self.nouts):
-            # The stub has found the memory writable; should it be gone since, the guest unmapped it during the call.
-            sh_vm_write(self.aspace.pid, self.buf + self.outs[i].off, self.outs[i].addr, self.outs[i].len)
-        self.nouts = 0
         return 0
 
     def remember(self, int nr, uint32_t value):
@@ -224,180 +223,34 @@ cdef class Thread(GuestThread):
         if self.ctx != NULL:
             self.ctx.known = 0
 
-    # -- memory, for fast handlers ----------------------------------------------------------------
-    cdef const char *input(self, int arg, uint64_t length) noexcept:
-        cdef uint32_t off = 0, room = 0
-        if sh_part(&self.platform.shared.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room) < 0 or length > room:
-            return NULL
-        return self.buf + off
-
-    cdef const char *text(self, int arg) noexcept:
-        return self.input(arg, ST_STR_MAX)
-
-    cdef char *output(self, int arg, uint64_t room) noexcept:
-        return <char *>self.input(arg, room)
-
-    cdef void wrote(self, int arg, uint64_t length) noexcept:
-        cdef uint32_t off = 0, room = 0
-        cdef int part = sh_part(&self.platform.shared.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
-        if length and part >= 0 and length <= room:
-            self.short_out = ST_WHAT_ONE << ST_WHAT_OUTS | <uint32_t>part << ST_WHAT_PART | <uint32_t>length << ST_WHAT_LEN
-
-    cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
-        cdef long n
-        if self.aspace.dead or self.aspace.killed or self.aspace.leader_gone or addr >= ST_LIMIT or length > ST_LIMIT - addr:
-            return -14
-        n = sh_vm_read(self.aspace.pid, to, addr, length)
-        return n if n > 0 else -14
-
-    cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept:
-        cdef long n
-        if self.aspace.dead or self.aspace.killed or self.aspace.leader_gone or addr >= ST_LIMIT or length > ST_LIMIT - addr:
-            return -14
-        n = sh_vm_write(self.aspace.pid, data, addr, length)
-        return n if n > 0 else -14
-
-    # -- memory -------------------------------------------------------------------------------
-    cdef int _list_segs(self) except -1:
-        """What the stub brought along, as pieces of guest memory."""
-        cdef const st_row *row = &self.platform.shared.rows[self.nr]
-        cdef uint32_t used = 0, off, length, kind
-        cdef uint32_t i
-        cdef const void *nul
-        self.listed = True
-        self.nsegs = 0
-        for i in range(min(<uint32_t>row.nparts, <uint32_t>ST_PARTS)):
-            off = used
-            length = st_place(&row.parts[i], self.a, &used)
-            if not (self.mask >> i) & 1 or not length:
-                continue
-            kind = row.parts[i].kind & 0x7F
-            if kind == ST_M_STR:
-                nul = memchr(self.buf + off, 0, length)
-                if nul == NULL:
-                    continue
-                length = <uint32_t>(<const char *>nul - (self.buf + off)) + 1
-            self.segs[self.nsegs].addr = self.a[row.parts[i].arg]
-            self.segs[self.nsegs].len = length
-            self.segs[self.nsegs].off = <uint16_t>off
-            self.segs[self.nsegs].kind = <uint16_t>kind
-            self.nsegs += 1
-        return 0
-
-    def read(self, uint64_t addr, uint64_t length):
-        cdef int i
-        cdef st_seg *s
-        if self.mask and not self.listed:
-            self._list_segs()
-        for i in range(self.nsegs):
-            s = &self.segs[i]
-            if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
-                return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
-        if self.nouts:
-            self._flush()
-        return vm_read(self.aspace._reach(), addr, length, True)
-
-    def read_upto(self, uint64_t addr, uint64_t length):
-        cdef int i
-        cdef st_seg *s
-        if self.mask and not self.listed:
-            self._list_segs()
-        for i in range(self.nsegs):
-            s = &self.segs[i]
-            if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
-                return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
-        if self.nouts:
-            self._flush()
-        return vm_read(self.aspace._reach(), addr, length, False)
-
-    def read_cstr(self, uint64_t addr, uint64_t limit):
-        cdef int i
-        cdef st_seg *s
-        cdef bytes text
-        cdef const char *start
-        cdef const char *nul
-        if self.mask and not self.listed:
-            self._list_segs()
-        for i in range(self.nsegs):
-            s = &self.segs[i]
-            if s.kind != ST_M_OUT and addr >= s.addr and addr - s.addr < s.len:
-                text = PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), s.len - <Py_ssize_t>(addr - s.addr))
-                start = PyBytes_AS_STRING(text)
-                nul = <const char *>memchr(start, 0, <size_t>len(text))
-                if nul != NULL:
-                    return text[:min(<uint64_t>(nul - start), limit)]
-        return self.aspace.read_cstr(addr, limit)
-
-    cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1:
-        """Keep output for the reply, if it lies in an announced buffer. 1: done."""
-        cdef int i
-        cdef st_seg *s
-        cdef st_seg *o
-        cdef uint32_t off
-        for i in range(self.nsegs):
-            s = &self.segs[i]
-            if s.kind & ST_M_OUT and s.kind <= ST_M_INOUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
-                off = s.off + <uint32_t>(addr - s.addr)
-                if self.nouts:
-                    o = &self.outs[self.nouts - 1]
-                    if o.addr + o.len == addr and o.off + o.len == off:
-                        memcpy(self.buf + off, data, length)
-                        o.len += <uint32_t>length
-                        return 1
-                    if self.nouts == ST_OUTS:
-                        return 0
-                o = &self.outs[self.nouts]
-                memcpy(self.buf + off, data, length)
-                o.addr, o.len, o.off, o.kind = addr, <uint32_t>length, <uint16_t>off, 0
-                self.nouts += 1
-                return 1
-        return 0
-
-    def write(self, uint64_t addr, data):
-        self._write(addr, data, True)
-
-    def write_upto(self, uint64_t addr, data):
-        return self._write(addr, data, False)
-
-    def _write(self, uint64_t addr, data, bint whole):
-        cdef Py_buffer view
-        cdef int done = 0
-        if self.mask and not self.listed:
-            self._list_segs()
-        if self.nsegs:
-            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-            try:
-                if view.len:
-                    done = self._staged_out(addr, <const char *>view.buf, <uint64_t>view.len)
-                if done:
-                    return view.len
-            finally:
-                PyBuffer_Release(&view)
-            if self.nouts:
-                self._flush()  # keep the order of writes
-        return vm_write(self.aspace._reach(), addr, data, whole)
-
     # -- resumptions ----------------------------------------------------------------------------
     def ret(self, int64_t value):
+        self.answer_plain(value)
+
+    cdef int answer_plain(self, long value) except -1:
         cdef int i
+        cdef uint32_t outs
         if not self._parked():
-            return
+            return 0
         if self.lent or self.have_regs and memcmp(&self._regs.r15, self.snap, REGS_SIZE):
             self._flush()
             self._regs.rax = <uint64_t>value
             self._put_regs()
             self.ctx.flags = self._lent_flag()
-            self._give(ST_CMD_REGS, GUEST)
-            return
+            return self._give(ST_CMD_REGS, GUEST)
         self.ctx.word = <uint64_t>value
-        for i in range(self.nouts):
-            self.ctx.outs[i] = self.outs[i]
-        self._give(ST_CMD_RET | <uint32_t>self.nouts << ST_WHAT_OUTS, GUEST)
+        outs = self._short()
+        if not outs:
+            for i in range(self.nouts):
+                self.ctx.outs[i] = self.outs[i]
+            outs = <uint32_t>self.nouts << ST_WHAT_OUTS
+        return self._give(ST_CMD_RET | outs, GUEST)
 
     def resume(self, bint fp_reset=False, uint64_t fp_from=0):
         cdef uint32_t flags, expect = GUEST
         if not self._parked():
             return
+        self.entered_signal = 0
         flags = self._lent_flag()
         self._flush()
         if not self.have_regs:
@@ -420,6 +273,7 @@ cdef class Thread(GuestThread):
             raise ValueError("signal frame too long")
         if not self._parked():
             return
+        self.entered_signal = 0
         self._flush()
         if frame_addr >= ST_LIMIT - ST_BUF_SIZE or fp_addr >= ST_LIMIT - ST_BUF_SIZE:
             frame_addr = 1  # a frame in the stub's region: fault
@@ -433,6 +287,32 @@ cdef class Thread(GuestThread):
         self.ctx.len = <uint64_t>n
         self.ctx.fp_addr = fp_addr
         self._give(ST_CMD_HANDLER, GUEST | 1 << ST_EV_FRAME_FAULT)
+
+    # -- signals ----------------------------------------------------------------------------------
+    cdef void set_pending(self, uint64_t signals) noexcept:
+        if self.quiet != ~signals and self.ctx != NULL:
+            self.quiet = ~signals
+            sh_write64(&self.ctx.quiet, self.quiet)
+
+    def tell_altstack(self, stack):
+        if self.ctx != NULL:
+            self.ctx.alt_stack, self.ctx.alt_flags, self.ctx.alt_size = stack
+
+    cdef bint enters_signals(self) noexcept:
+        return not self.trapped and not self.lent and self.platform.frames
+
+    cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1:
+        cdef st_signal *s = <st_signal *>self.ctx.args
+        cdef uint64_t flags = action[1]
+        self.entered_signal = signo
+        self.ctx.word = <uint64_t>signo | <uint64_t><uint32_t>code << 32
+        s.handler, s.restorer, s.block = action[0], action[2], mask
+        s.sender = <uint64_t>pid | <uint64_t>uid << 32
+        s.trap = s.address = 0
+        if trap is not None:
+            s.trap = <uint64_t>trap[0] | <uint64_t>trap[1] << 32
+            s.address = trap[2]
+        return self._give(ST_CMD_SIGNAL | (ST_WHAT_ONSTACK if flags & SA_ONSTACK else 0), GUEST | 1 << ST_EV_FRAME_FAULT)
 
     # -- memory operations ------------------------------------------------------------------------
     def run_ops(self, list ops, value=None):
@@ -656,6 +536,13 @@ cdef class Thread(GuestThread):
         self.lent = False
         return ST_FP_LENT if lent else 0
 
+    # -- the host process, for its memory
+    cdef int _reach(self) except -1:
+        return self.aspace._reach()
+
+    cdef int _host_pid(self) noexcept:
+        return -1 if self.aspace.dead or self.aspace.killed or self.aspace.leader_gone else self.aspace.pid
+
     # -- running threads ------------------------------------------------------------------------------
     def interrupt(self):
         if (self.state != RUNNING and self.state != WAITING) or self.exiting or self.interrupted:
@@ -696,21 +583,7 @@ cdef class AddressSpace:
         return vm_read(self._reach(), addr, length, False)
 
     def read_cstr(self, uint64_t addr, uint64_t limit):
-        """As Thread.read_cstr."""
-        cdef uint64_t got = 0, n
-        cdef bytes part
-        cdef list parts = []
-        cdef Py_ssize_t end
-        while got < limit:
-            n = min(limit - got, 4096 - ((addr + got) & 4095))  # up to the end of the page
-            part = vm_read(self._reach(), addr + got, n, True)
-            end = part.find(b"\0")
-            if end >= 0:
-                parts.append(part[:end])
-                return b"".join(parts)
-            parts.append(part)
-            got += n
-        return b"".join(parts)
+        return vm_cstr(self._reach(), addr, limit)
 
     def write(self, uint64_t addr, data):
         vm_write(self._reach(), addr, data, True)
@@ -883,6 +756,10 @@ cdef class Registry:
         thread.slot = slot
         thread.ctx = sh_ctx(space.base, slot)
         thread.buf = sh_buf(space.base, slot)
+        thread.rows = self.shared.rows
+        sh_write64(&thread.ctx.quiet, 0)
+        thread.tell_altstack((0, 0, 0))
+        thread.mask_at = &thread.ctx.sigmask
         thread.state = PARKED
         while len(space.slots) <= slot:
             space.slots.append(None)
@@ -930,6 +807,8 @@ cdef class Registry:
         self._cool(thread)
         thread.state = DEAD
         thread.event = 0  # for one that was about to be handed out
+        thread.own_mask = thread.mask_at[0]
+        thread.mask_at = &thread.own_mask
         thread.ctx = NULL
         thread.buf = NULL
         thread.nsegs = thread.nouts = 0

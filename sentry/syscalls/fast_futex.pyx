@@ -1,4 +1,4 @@
-"""Fast twins of sys_futex.py: WAIT and WAKE on private words, without a timeout."""
+"""Fast twins of sys_futex.py: WAIT and WAKE on private words."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from cpython.ref cimport PyObject
@@ -7,8 +7,9 @@ from sentry.core.guest cimport SLOW, GuestThread
 from sentry.kernel.futex cimport FutexWait, Waiter
 from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
-from sentry.syscalls.fast cimport fast, sleep
+from sentry.syscalls.fast cimport fast, now, sleep_until
 
+from sentry.kernel import clocks
 from sentry.kernel.futex import wake_key
 
 cdef enum:
@@ -22,6 +23,11 @@ cdef enum:
     FUTEX_PRIVATE = 128
     FUTEX_CLOCK_REALTIME = 256
 
+cdef enum:
+    NSEC = 1000000000
+    FAR = 1000000000  # seconds: more is left to others
+    CLOCK_MONOTONIC = 1
+
 cdef uint32_t MATCH_ANY = 0xFFFFFFFF
 
 
@@ -31,6 +37,8 @@ cdef long futex(object task, GuestThread thread) except? -9001:
     cdef uint32_t value = <uint32_t>thread.a[2]
     cdef int command = op & ~(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME)
     cdef uint32_t bitset = MATCH_ANY, word = 0
+    cdef long long times[2]
+    cdef long long deadline = -1
     cdef Kernel kernel
     cdef FutexWait record
     cdef Waiter waiter
@@ -40,7 +48,14 @@ cdef long futex(object task, GuestThread thread) except? -9001:
         return SLOW
     if waits:
         if thread.a[3]:
-            return SLOW
+            if thread.copy_in(times, thread.a[3], sizeof(times)) != sizeof(times):
+                return SLOW
+            if times[0] < 0 or not 0 <= times[1] < NSEC:
+                return -EINVAL
+            if times[0] > FAR:
+                return SLOW
+            deadline = times[0] * NSEC + times[1]
+            deadline = deadline + now() if command == FUTEX_WAIT else <long long>clocks.deadline(CLOCK_MONOTONIC, deadline)
     elif command != FUTEX_WAKE and command != FUTEX_WAKE_BITSET:
         return SLOW
     if command == FUTEX_WAIT_BITSET or command == FUTEX_WAKE_BITSET:
@@ -58,7 +73,7 @@ cdef long futex(object task, GuestThread thread) except? -9001:
         return SLOW
     if word != value:
         return -EAGAIN
-    record = FutexWait(task, None, (addr, value, bitset, True))
+    record = FutexWait(task, None if deadline < 0 else deadline, (addr, value, bitset, True))
     waiter = Waiter(key, bitset, record)
     record.waiters.append(waiter)
     queue = kernel.futexes.get(key)
@@ -66,7 +81,7 @@ cdef long futex(object task, GuestThread thread) except? -9001:
         kernel.futexes[key] = [waiter]
     else:
         (<list?>queue).append(waiter)
-    return sleep(task, record, None)
+    return sleep_until(<Task?>task, record, None, deadline)
 
 
 fast("futex", futex)

@@ -1,16 +1,20 @@
-"""Fast twins of sys_poll.py and sys_epoll.py, where something is ready or nothing is to be waited for."""
+"""Fast twins of sys_poll.py, where something is ready or nothing is to be waited for, and of sys_epoll.py."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from sentry.core.guest cimport SLOW, GuestThread
-from sentry.fs.epoll cimport EpollFile
+from sentry.core.waitq cimport WaitEntry, WaitQueue
+from sentry.fs.epoll cimport EpollFile, Item
 from sentry.kernel.task cimport Task
-from sentry.syscalls.fast cimport fast
+from sentry.syscalls.fast cimport fast, now, sleep_until
+from sentry.syscalls.sys_epoll cimport EpollWait
 from sentry.vfs.file cimport File
 
+from sentry.fs import epoll as instances
 from sentry.syscalls.sys_epoll import CARRIED_EVENTS
 from sentry.syscalls.sys_poll import CARRIED
+from sentry.vfs.file import POLL_READABLE
 
 cdef enum:
     EBADF = 9
@@ -26,6 +30,8 @@ cdef enum:
 
 cdef uint32_t MOST_POLLED = min(CARRIED, MOST)
 cdef int MOST_EVENTS = CARRIED_EVENTS
+cdef uint32_t ONESHOT = instances.EPOLLONESHOT, EDGE = instances.EPOLLET, PRIVATE = instances.PRIVATE_BITS
+cdef unsigned long long POLLED = POLL_READABLE
 
 cdef struct pollfd:
     int fd
@@ -34,7 +40,26 @@ cdef struct pollfd:
 
 
 cdef long poll(object task, GuestThread thread) except? -9001:
-    cdef Task t = <Task?>task
+    return look(<Task?>task, thread, <int>thread.a[2] == 0)
+
+
+cdef long ppoll(object task, GuestThread thread) except? -9001:
+    cdef const char *memory
+    cdef long long times[2]
+    if thread.a[3]:
+        return SLOW
+    if thread.a[2]:
+        memory = thread.input(2, sizeof(times))
+        if memory == NULL:
+            return SLOW
+        memcpy(times, memory, sizeof(times))
+        if times[0] or times[1]:  # to be written back
+            return SLOW
+    return look(<Task?>task, thread, thread.a[2] != 0)
+
+
+cdef long look(Task t, GuestThread thread, bint at_once) except? -9001:
+    """poll, if something is ready, or the call shall return `at_once`."""
     cdef uint32_t count = <uint32_t>thread.a[1], i
     cdef pollfd fds[MOST]
     cdef char *memory
@@ -59,48 +84,95 @@ cdef long poll(object task, GuestThread thread) except? -9001:
         fds[i].revents = <unsigned short>bits
         if bits:
             found += 1
-    if not found and <int>thread.a[2]:
+    if not found and not at_once:
         return SLOW
     memcpy(memory, fds, sizeof(pollfd) * count)
     thread.wrote(0, sizeof(pollfd) * count)
     return found
 
 
-cdef long epoll_wait(object task, GuestThread thread) except? -9001:
-    cdef int limit = <int>thread.a[2]
+cdef long gather(EpollFile epoll, char *memory, long limit) except -1:
+    """EpollFile.collect, with the events in the form that the guest gets."""
+    cdef dict ready = epoll.ready
+    cdef list again = None
+    cdef Item item
+    cdef long bits, n = 0
+    cdef uint32_t low
+    cdef bint level = False
+    cdef bint alone = len(ready) == 1
+    for found in list(ready):
+        if n >= limit:
+            break
+        item = <Item?>found
+        bits = item.current()
+        if bits and not item.events & (ONESHOT | EDGE):  # stays in the list, behind the others
+            level = True
+            if not alone:
+                del ready[item]
+                if again is None:
+                    again = []
+                again.append(item)
+        else:
+            del ready[item]
+            if not bits:
+                continue
+            if item.events & ONESHOT:
+                item.events &= PRIVATE
+        low = <uint32_t>bits
+        memcpy(memory + EVENT_SIZE * n, &low, 4)
+        memcpy(memory + EVENT_SIZE * n + 4, &item.data, 8)
+        n += 1
+    if again is not None:
+        for found in again:
+            ready[found] = None
+    if level and (<WaitQueue?>epoll.queue).entries:
+        epoll.queue.wake(POLLED)
+    return n
+
+
+cdef long wait_events(Task t, GuestThread thread) except? -9001:
+    cdef int limit = <int>thread.a[2], most
+    cdef int timeout = <int>thread.a[3]  # ms
     cdef File file
     cdef EpollFile epoll
+    cdef EpollWait wait
+    cdef WaitEntry entry
     cdef char *memory
-    cdef list found
-    cdef tuple event
-    cdef uint32_t bits
-    cdef uint64_t data
     cdef long n = 0
     if not 0 < limit <= MAX_EVENTS:
         return -EINVAL
-    file = (<Task?>task).files.get(<int>thread.a[0])
+    file = t.files.get(<int>thread.a[0])
     if file is None or file.flags & O_PATH:
         return -EBADF
     if type(file) is not EpollFile:
         return -EINVAL
     epoll = <EpollFile?>file
-    if limit > MOST_EVENTS:
-        limit = MOST_EVENTS
-    memory = thread.output(1, EVENT_SIZE * limit)
-    if memory == NULL or (limit == MOST_EVENTS and len(epoll.ready) > limit):
+    most = limit if limit < MOST_EVENTS else MOST_EVENTS
+    memory = thread.output(1, EVENT_SIZE * most)
+    if memory == NULL or (most < limit and len(epoll.ready) > most):
         return SLOW
-    found = epoll.collect(limit) if epoll.ready else None
-    if not found:
-        return SLOW if <int>thread.a[3] else 0
-    for event in found:
-        bits = event[0]
-        data = event[1]
-        memcpy(memory + EVENT_SIZE * n, &bits, 4)
-        memcpy(memory + EVENT_SIZE * n + 4, &data, 8)
-        n += 1
-    thread.wrote(1, EVENT_SIZE * n)
-    return n
+    if epoll.ready:
+        n = gather(epoll, memory, most)
+    if n:
+        thread.wrote(1, EVENT_SIZE * n)
+    if n or timeout == 0:
+        return n
+    epoll.refs += 1
+    wait = EpollWait(epoll, thread.a[1], limit)
+    entry = WaitEntry(t, exclusive=True)
+    epoll.queue.add(entry)
+    return sleep_until(t, wait, entry, -1 if timeout < 0 else now() + timeout * <long long>1000000)
+
+
+cdef long epoll_wait(object task, GuestThread thread) except? -9001:
+    return wait_events(<Task?>task, thread)
+
+
+cdef long epoll_pwait(object task, GuestThread thread) except? -9001:
+    return SLOW if thread.a[4] else wait_events(<Task?>task, thread)
 
 
 fast("poll", poll)
+fast("ppoll", ppoll)
 fast("epoll_wait", epoll_wait)
+fast("epoll_pwait", epoll_pwait)

@@ -1,5 +1,5 @@
 """Fast twins of sys_rw.py: data between the caller's memory and files in the Sentry's memory, donated descriptors, pipes,
-event counters and the plainest devices. It is copied once between the file and what the stub carried; more than the stub
+Unix sockets, event counters and the plainest devices. It is copied once between the file and what the stub carried; more than the stub
 carries goes straight to or from the caller's memory.
 """
 
@@ -16,11 +16,13 @@ from sentry.fs.gofer cimport GoferInode
 from sentry.fs.pipe cimport Chunk, Pipe, PipeFile
 from sentry.fs.tmpfs cimport TmpfsRegular
 from sentry.kernel.task cimport Task
+from sentry.net.unix cimport UnixSocket
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport (
     EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_DIRECT, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
     soft_limit, watched,
 )
+from sentry.syscalls.fast_socket cimport read_socket, write_socket
 from sentry.vfs.clock cimport file_ns
 from sentry.vfs.file cimport File, readable, writable
 from sentry.vfs.regular cimport DirFile, RegularFile
@@ -204,7 +206,7 @@ cdef long read_event(EventFile file, GuestThread thread, uint64_t count) except?
     return 8
 
 
-cdef long read_at(File file, GuestThread thread, long long pos) except? -9001:
+cdef long read_at(Task task, File file, GuestThread thread, long long pos) except? -9001:
     """read(2) and pread(2), of a file that may be read."""
     cdef uint64_t count = thread.a[2]
     cdef char *to
@@ -227,6 +229,8 @@ cdef long read_at(File file, GuestThread thread, long long pos) except? -9001:
     if pos == AT_POSITION:
         if type(file) is PipeFile:
             return read_pipe(<PipeFile?>file, thread, count)
+        if type(file) is UnixSocket:
+            return read_socket(task, <UnixSocket?>file, thread, count)
         if type(file) is EventFile:
             return read_event(<EventFile?>file, thread, count)
     return SLOW
@@ -236,7 +240,7 @@ cdef long read(object task, GuestThread thread) except? -9001:
     cdef File file = (<Task?>task).files.get(<int>thread.a[0])
     if file is None or not readable(file):
         return -EBADF
-    return read_at(file, thread, AT_POSITION)
+    return read_at(<Task?>task, file, thread, AT_POSITION)
 
 
 cdef long pread64(object task, GuestThread thread) except? -9001:
@@ -252,7 +256,7 @@ cdef long pread64(object task, GuestThread thread) except? -9001:
     if not readable(file):
         # of the types below none is without position
         return -EBADF if type(file) is RegularFile else SLOW
-    return read_at(file, thread, pos)
+    return read_at(<Task?>task, file, thread, pos)
 
 
 # ---------------------------------------------------------------- writing
@@ -409,6 +413,8 @@ cdef long write_at(Task task, File file, GuestThread thread, long long pos) exce
     if pos == AT_POSITION:
         if type(file) is PipeFile:
             return write_pipe(<PipeFile?>file, thread, count)
+        if type(file) is UnixSocket:
+            return write_socket(task, <UnixSocket?>file, thread, count)
         if type(file) is EventFile:
             return write_event(<EventFile?>file, thread, count)
     return SLOW

@@ -115,6 +115,12 @@ def gather(t, iov, skip: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def is_socket(file) -> bool:
+    """Is it a socket? Its messages are copied as a whole or not at all."""
+    inode = file.inode
+    return inode is not None and inode.mode & S_IFMT == S_IFSOCK
+
+
 def stream(file) -> bool:
     """Is it a pipe or socket, where reading nothing asks nothing?"""
     inode = file.inode
@@ -162,7 +168,7 @@ class WriteWait(Wait):
         self.done = done
         if error == -EAGAIN:
             return BLOCKED
-        return finish_write(t, done, error)
+        return finish_write(t, self.file, done, error)
 
     def timeout(self, t):
         return self.done or -EAGAIN
@@ -189,11 +195,14 @@ def read_now(t, file, iov, count, pos) -> int:
             copied = scatter(t, iov, done, data)
         except MemFault:
             copied = 0
-        done += copied
         if copied < n:
+            if is_socket(file):
+                copied = 0
+            done += copied
             if pos is None:
                 file.unread(data[copied:])
             return done or -EFAULT
+        done += n
         if n < CHUNK or done >= count:
             return done
 
@@ -224,9 +233,8 @@ def write_now(t, file, iov, count, pos, done):
     while True:
         want = count - done if count - done < CHUNK else CHUNK
         data = gather(t, iov, done, want)
-        if len(data) < want:
-            if not data:
-                return done, -EFAULT
+        if len(data) < want and (not data or is_socket(file)):
+            return done, -EFAULT
         n = file.write(t, data, pos if pos is None else pos + done)
         if n < 0:
             return done, n
@@ -237,8 +245,8 @@ def write_now(t, file, iov, count, pos, done):
             return done, 0
 
 
-def finish_write(t, done: int, error: int) -> int:
-    if error == -EPIPE and not done:
+def finish_write(t, file, done: int, error: int) -> int:
+    if error == -EPIPE and not done and file.tells_sigpipe():
         t.send_sigpipe()
     return done or error
 
@@ -248,7 +256,7 @@ def do_write(t, file, iov, pos, nowait: bool = False) -> int:
     count = iov[0][1] if len(iov) == 1 else total_of(iov)
     done, error = write_now(t, file, iov, count, pos, 0)
     if error != -EAGAIN or file.flags & O_NONBLOCK or file.queue is None or nowait:
-        if error == -EPIPE:
+        if error == -EPIPE and file.tells_sigpipe():
             t.send_sigpipe()
         return done or error
     return start_wait(t, WriteWait(file, iov, count, pos, done), file, WRITE_EVENTS, True)

@@ -2,24 +2,25 @@
 
 from struct import Struct
 
-from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS
+from sentry.abi.errno import EBADF, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, EPERM, ESRCH
 from sentry.core.creds import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
+from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIMIT_NOFILE
 from sentry.net.socket import (
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     SO_PASSCRED,
+    SO_PASSPIDFD,
     SOL_SOCKET,
     UCRED,
     drop,
 )
 from sentry.syscalls.fileio import read_iov
-from sentry.vfs.file import O_PATH
 
 MSGHDR = Struct("<QI4xQQQQI4x")  # name namelen iov iovlen control controllen flags
 CMSG = Struct("<Qii")
 INT = Struct("<i")
-SCM_RIGHTS, SCM_CREDENTIALS = 1, 2
+SCM_RIGHTS, SCM_CREDENTIALS, SCM_PIDFD = 1, 2, 4
 SCM_MAX_FD = 253
 ADDR_MAX = 128
 CONTROL_MAX = 20480  # net.core.optmem_max
@@ -102,11 +103,9 @@ def take_rights(t, body: bytes, rights):
     rights = rights if rights is not None else []
     if len(rights) + count > SCM_MAX_FD:
         return -EINVAL, rights
-    if count > t.rlimit(RLIMIT_NOFILE):
-        return -ETOOMANYREFS, rights
     for (fd,) in INT.iter_unpack(body[: 4 * count]):
         file = t.files.get(fd)
-        if file is None or file.flags & O_PATH:
+        if file is None:
             return -EBADF, rights
         rights.append(file.incref())
     return 0, rights or None
@@ -123,8 +122,20 @@ def check_creds(t, body: bytes):
         and (uid in (mine.uid, mine.euid, mine.suid) or mine.capable(CAP_SETUID))
         and (gid in (mine.gid, mine.egid, mine.sgid) or mine.capable(CAP_SETGID))
     ):
-        return 0, (pid, uid, gid)
+        return (0, (pid, uid, gid)) if pid == t.tg.pid or pid in t.kernel.tasks or pid in t.kernel.groups else (-ESRCH, None)
     return -EPERM, None
+
+
+def install_pidfd(t, pid: int) -> int:
+    """A new descriptor of process `pid`, or -ESRCH, -EMFILE."""
+    tg = t.kernel.groups.get(pid)
+    if tg is None:
+        return -ESRCH
+    file = PidFd(tg)
+    fd = t.files.install(file, t.rlimit(RLIMIT_NOFILE), True)
+    if fd < 0:
+        file.decref()
+    return fd
 
 
 class ControlWriter:
@@ -151,6 +162,13 @@ class ControlWriter:
         self.room -= space
         self.used += space
 
+    def put_pidfd(self, pid: int) -> None:
+        """SCM_PIDFD: a descriptor, or an -errno in its place (net/core/scm.c:scm_pidfd_recv)."""
+        if self.room < CMSG.size + 4:
+            self.flags |= MSG_CTRUNC
+        else:
+            self.put(SOL_SOCKET, SCM_PIDFD, INT.pack(install_pidfd(self.t, pid)))
+
     def put_rights(self, files, flags: int) -> None:
         """Install the files and tell their descriptors; those that do not fit are dropped."""
         fit = max(0, (self.room - CMSG.size) // 4)
@@ -175,6 +193,11 @@ def write_header(t, header: Header, got, sock, flags: int) -> int:
     control = ControlWriter(t, header.control, header.control_length)
     if got.creds is not None and sock.options.get(SO_PASSCRED):
         control.put(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*got.creds))
+    if got.creds is not None and sock.options.get(SO_PASSPIDFD):
+        control.put_pidfd(got.creds[0])
+    if got.control:
+        for level, kind, body in got.control:
+            control.put(level, kind, body)
     if got.rights:
         rights, got.rights = got.rights, None
         control.put_rights(rights, flags)

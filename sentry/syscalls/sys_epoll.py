@@ -123,7 +123,7 @@ def sys_epoll_wait(t, fd, addr, limit, timeout):
     return do_wait(t, fd, addr, limit, milliseconds(timeout), None)
 
 
-@syscall("epoll_pwait", 281, (Fd, Ptr, Int, Int, InStruct(8), Size), blocks=True)
+@syscall("epoll_pwait", 281, (Fd, OutStruct(12 * CARRIED_EVENTS), Int, Int, InStruct(8), Size), blocks=True)
 def sys_epoll_pwait(t, fd, addr, limit, timeout, mask_addr, size):
     mask = get_mask(t, mask_addr, size)
     if mask == -EINVAL:

@@ -29,6 +29,7 @@ from sentry.vfs.file import (
 POLLFD = Struct("<ihh")
 MASK_PAIR = Struct("<QQ")
 CARRIED = 16  # pollfds that the stub brings along, if the memory behind a shorter array is accessible as well
+FD_SETSIZE = 1024  # sets of the C library; the stub brings those along
 SELECT_IN = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR
 SELECT_OUT = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR
 SELECT_EX = POLLPRI
@@ -167,7 +168,7 @@ def sys_poll(t, addr, count, timeout):
     return do_poll(t, addr, count, milliseconds(timeout), None, 0)
 
 
-@syscall("ppoll", 271, (Ptr, U32, InOutStruct(16), InStruct(8), Size), blocks=True)
+@syscall("ppoll", 271, (InOutStruct(8 * CARRIED), U32, InOutStruct(16), InStruct(8), Size), blocks=True)
 def sys_ppoll(t, addr, count, timeout_addr, mask_addr, size):
     timeout = None
     if timeout_addr:
@@ -243,7 +244,7 @@ def do_select(t, count, addrs, timeout, mask, left, form):
     return wait.begin(t, timeout)
 
 
-@syscall("select", 23, (Int, Ptr, Ptr, Ptr, InOutStruct(16)), blocks=True)
+@syscall("select", 23, (Int, InOutStruct(FD_SETSIZE // 8), InOutStruct(FD_SETSIZE // 8), Ptr, InOutStruct(16)), blocks=True)
 def sys_select(t, count, read_addr, write_addr, except_addr, timeout_addr):
     timeout = None
     if timeout_addr:
@@ -255,7 +256,7 @@ def sys_select(t, count, read_addr, write_addr, except_addr, timeout_addr):
     return do_select(t, count, (read_addr, write_addr, except_addr), timeout, None, timeout_addr, SELECT_TIMEVAL)
 
 
-@syscall("pselect6", 270, (Int, Ptr, Ptr, Ptr, InOutStruct(16), InStruct(16)), blocks=True)
+@syscall("pselect6", 270, (Int, InOutStruct(FD_SETSIZE // 8), InOutStruct(FD_SETSIZE // 8), Ptr, InOutStruct(16), InStruct(16)), blocks=True)
 def sys_pselect6(t, count, read_addr, write_addr, except_addr, timeout_addr, mask_pair):
     mask = None
     if mask_pair:

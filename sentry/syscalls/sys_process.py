@@ -18,6 +18,7 @@ from sentry.kernel.clone import (
     CLONE_NEWNS,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
+    CLONE_NEWNET,
     CLONE_NEWUTS,
     CLONE_PARENT,
     CLONE_PARENT_SETTID,
@@ -37,11 +38,12 @@ from sentry.kernel.kernel import PID_MAX
 from sentry.kernel.nsfs import CLONE_FLAGS, NsFile, namespace_of
 from sentry.kernel.pidfd import PIDFD_THREAD, PidFd
 from sentry.kernel.task import RLIMIT_NOFILE
+from sentry.net import netns
 from sentry.platform.base import PAGE, TASK_LIMIT
 from sentry.vfs.file import O_NONBLOCK
 
 CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2 = 64, 88
-NAMESPACES_NOTE = "mount and UTS namespaces; others EINVAL, user namespaces EPERM"
+NAMESPACES_NOTE = "mount, network and UTS namespaces; others EINVAL, user namespaces EPERM"
 
 
 @syscall("fork", 57)
@@ -157,10 +159,12 @@ def sys_unshare(t, flags):
         t.files = files
     if flags & CLONE_NEWUTS:
         t.uts = t.uts.copy()
+    if flags & CLONE_NEWNET:
+        t.net = netns.new()
     return 0
 
 
-@syscall("setns", 308, (Fd, Int), level=PARTIAL, note="mount and UTS namespaces; of the others there is only one each")
+@syscall("setns", 308, (Fd, Int), level=PARTIAL, note="mount, network and UTS namespaces; of the others there is only one each")
 def sys_setns(t, fd, flags):
     # kernel/nsproxy.c
     file = t.files.get(fd)
@@ -204,6 +208,8 @@ def enter_namespace(t, kind, ns, really) -> int:
             t.fs.set_namespace(ns)
     elif kind == b"uts" and really:
         t.uts = ns
+    elif kind == b"net" and really:
+        t.net = ns
     elif kind == b"time" and len(t.tg.tasks) > 1:
         return -EUSERS
     return 0

@@ -10,8 +10,10 @@ from sentry.abi.errno import (
     EINTR,
     EINVAL,
     EMSGSIZE,
+    ENODATA,
     ENOTSOCK,
     EPIPE,
+    ERANGE,
     ERESTARTSYS,
 )
 from sentry.abi.time import FOREVER, get_timespec
@@ -32,8 +34,9 @@ from sentry.core.syscall import (
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, socket, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
+    AF_UNIX,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     MSG_PEEK,
@@ -42,13 +45,19 @@ from sentry.net.socket import (
     MSG_WAITFORONE,
     SHUT_RD,
     SHUT_WR,
+    SO_PEERCRED,
+    SO_PEERGROUPS,
+    SO_PEERPIDFD,
     SOCK_STREAM,
+    SOL_SOCKET,
+    UCRED,
     Socket,
 )
 from sentry.syscalls.fdpair import install_new, install_pair
 from sentry.syscalls.fileio import READ_EVENTS, WRITE_EVENTS, buffer, gather, scatter, total_of
 from sentry.syscalls.sockmsg import (
     INT,
+    install_pidfd,
     read_address,
     read_control,
     read_header,
@@ -70,7 +79,7 @@ def get_socket(t, fd) -> "Socket | int":
     return file if isinstance(file, Socket) else -ENOTSOCK
 
 
-@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX only")
+@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6")
 def sys_socket(t, family, type_, protocol):
     flags = type_ & ~SOCK_TYPE_MASK
     if flags & ~(O_CLOEXEC | O_NONBLOCK):
@@ -237,13 +246,26 @@ def sys_getsockopt(t, fd, level, option, addr, length_addr):
     (room,) = INT.unpack(t.read(length_addr, 4))
     if room < 0:
         return -EINVAL
-    value = sock.getsockopt(t, level, option)
+    value = sock.getsockopt(t, level, option) if (level, option) != (SOL_SOCKET, SO_PEERPIDFD) else peer_pidfd(t, sock)
     if isinstance(value, int):
         return value
+    if option == SO_PEERGROUPS and level == SOL_SOCKET and room < len(value):
+        t.write(length_addr, INT.pack(len(value)))
+        return -ERANGE
     value = value[:room]
     t.write(addr, value)
     t.write(length_addr, INT.pack(len(value)))
     return 0
+
+
+def peer_pidfd(t, sock):
+    """A pidfd of the process that SO_PEERCRED tells of."""
+    creds = sock.getsockopt(t, SOL_SOCKET, SO_PEERCRED)
+    if isinstance(creds, int):
+        return creds
+    pid = UCRED.unpack(creds)[0]
+    fd = install_pidfd(t, pid) if pid else -ENODATA
+    return fd if fd < 0 else INT.pack(fd)
 
 
 @syscall("setsockopt", 54, (Fd, Int, Int, InBuf(4), Int))
@@ -269,7 +291,7 @@ class SendWait(SocketWait):
         return self.finish(t, result)
 
     def finish(self, t, result):
-        result = end_send(t, self.message, result, self.done)
+        result = end_send(t, self.sock, self.message, result, self.done)
         return result if self.then is None else self.then(t, result)
 
     def timeout(self, t):
@@ -319,8 +341,8 @@ def send_now(t, sock, message, done):
             return 0, done
 
 
-def end_send(t, message, error, done):
-    if error == -EPIPE and not message.flags & MSG_NOSIGNAL and not done:
+def end_send(t, sock, message, error, done):
+    if error == -EPIPE and not message.flags & MSG_NOSIGNAL and not done and sock.tells_sigpipe():
         t.send_sigpipe()
     return done or error
 
@@ -329,7 +351,7 @@ def do_send(t, sock, message, then=None):
     error, done = send_now(t, sock, message, 0)
     if error != -EAGAIN or sock.flags & O_NONBLOCK or message.flags & MSG_DONTWAIT:
         message.drop()
-        return end_send(t, message, error, done)
+        return end_send(t, sock, message, error, done)
     if t.work and then is not None:
         message.drop()
         return done or -ERESTARTSYS
@@ -438,7 +460,7 @@ def receive_now(t, sock, into, done):
         want = into.count - done
         if sock.type == SOCK_STREAM:
             want = min(want, CHUNK)
-            if not into.count:
+            if not into.count and sock.family != AF_UNIX:
                 return (finish_receive(t, sock, into, socket.Received(b""), 0)), done
         got = sock.receive(t, want, into.flags)
         if isinstance(got, int):
@@ -447,7 +469,9 @@ def receive_now(t, sock, into, done):
         copied = scatter(t, into.iov, done, data) if data else 0
         if copied < len(data):
             socket.drop(got.rights)
-            return done + copied or -EFAULT, done
+            if not into.flags & MSG_PEEK:
+                sock.unread(data)  # a stream's
+            return done or -EFAULT, done
         done += len(data)
         if sock.type == SOCK_STREAM and into.flags & MSG_WAITALL and not into.flags & MSG_PEEK:
             if data and done < into.count and got.rights is None:
@@ -484,16 +508,21 @@ class ReceiveWait(SocketWait):
         return result if self.then is None else self.then(t, result)
 
     def timeout(self, t):
-        return self.finish(t, self.done or -EAGAIN)
+        return self.finish(t, end_receive(t, self.sock, self.into, self.done, -EAGAIN))
 
     def interrupted(self, t):
-        return self.finish(t, self.done or self.restart)
+        return self.finish(t, end_receive(t, self.sock, self.into, self.done, self.restart))
+
+
+def end_receive(t, sock, into, done, error):
+    """The result of a receive that got `done` bytes (MSG_WAITALL) and then `error`."""
+    return finish_receive(t, sock, into, socket.Received(b""), done) if done else error
 
 
 def do_receive(t, sock, into, then=None):
     result, done = receive_now(t, sock, into, 0)
     if result != -EAGAIN or sock.flags & O_NONBLOCK or into.flags & MSG_DONTWAIT:
-        return done or result if result == -EAGAIN else result
+        return end_receive(t, sock, into, done, result) if result == -EAGAIN else result
     if t.work and then is not None:
         return done or -ERESTARTSYS
     deadline = sock.io_deadline(False)

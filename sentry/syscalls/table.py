@@ -43,6 +43,7 @@ from sentry.syscalls import (  # noqa: F401
 )
 from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the plain handlers)
     fast_dir,
+    fast_epoll,
     fast_fd,
     fast_file,
     fast_futex,
@@ -52,6 +53,7 @@ from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the
     fast_poll,
     fast_rw,
     fast_signal,
+    fast_socket,
     fast_stat,
 )
 
@@ -67,5 +69,5 @@ def fill_marshalling(platform) -> None:
             continue
         parts = [(a.kind, i, a.length, a.size) for i, a in enumerate(row.args) if a.kind is not None]
         if parts:
-            set_marshal(row.nr, parts)
+            set_marshal(row.nr, parts, row.count)
     platform.set_answered([row.nr for row in TABLE if row is not None and row.lasting])

@@ -106,6 +106,10 @@ class File:
         """When a blocking read or write gives up with EAGAIN (CLOCK_MONOTONIC, ns): SO_RCVTIMEO, SO_SNDTIMEO."""
         return None
 
+    def tells_sigpipe(self) -> bool:
+        """Does a write that fails with EPIPE send SIGPIPE?"""
+        return True
+
     def seek(self, t, offset: int, whence: int) -> int:
         return -ESPIPE
 

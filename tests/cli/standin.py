@@ -44,6 +44,10 @@ def learn(config):
     pass
 
 
+def open_network(config):
+    pass
+
+
 def start_platform(config):
     return Loop()
 

@@ -3,6 +3,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 
 #define ROUNDS 200
 
@@ -150,6 +151,137 @@ static void at_the_edge(void)
     munmap(page, 4096);
 }
 
+/* Time limits: as relative and absolute times, of several calls, some of them wrong. */
+static void limits(void)
+{
+    struct timespec soon = {0, 20000}, zero = {0, 0}, bad = {0, 1000000000}, negative = {-1, 0}, past = {0, 5};
+    struct pollfd one = {ends[0], POLLIN, 7};
+    struct epoll_event event;
+    unsigned long mask = 0;
+    word = 3;
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 3, &soon, NULL, 0));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 4, &soon, NULL, 0));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 3, &bad, NULL, 0));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 3, &negative, NULL, 0));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 3, 8, NULL, 0));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 3, &past, NULL, 1));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME, 3, &past, NULL, 1));
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 3, &bad, NULL, 0));
+    add(ppoll(&one, 1, &zero, NULL));
+    add(ppoll(&one, 1, &soon, NULL));
+    add(ppoll(&one, 1, &bad, NULL));
+    add(syscall(SYS_ppoll, &one, 1, &zero, &mask, 4));
+    add(syscall(SYS_ppoll, &one, 1, 8, NULL, 8));
+    add(epoll_wait(instance, &event, 1, 1));
+    add(syscall(SYS_epoll_pwait, instance, &event, 1, 0, NULL, 0));
+    add(syscall(SYS_epoll_pwait, instance, &event, 1, 1, NULL, 0));
+    add(syscall(SYS_epoll_pwait, instance, &event, 1, 0, &mask, 4));
+    add(epoll_wait(instance, (struct epoll_event *)8, 1, 0));
+}
+
+static void selects(void)
+{
+    fd_set in, out;
+    struct timeval none = {0, 0};
+    for (int full = 0; full < 2; full++) {
+        FD_ZERO(&in);
+        FD_ZERO(&out);
+        FD_SET(ends[0], &in);
+        FD_SET(ends[1], &out);
+        add(select(ends[1] + 1, &in, &out, NULL, &none));
+        add(FD_ISSET(ends[0], &in) * 2 + FD_ISSET(ends[1], &out));
+        FD_SET(ends[0], &in);
+        FD_SET(900, &in);
+        add(select(ends[1] + 1, &in, NULL, NULL, &none)); /* not looked at, and left alone */
+        add(FD_ISSET(900, &in));
+        add(pselect(10, &in, &out, NULL, &(struct timespec){0}, NULL));
+        FD_ZERO(&in);
+        FD_SET(ends[0], &in);
+        add(select(ends[0] + 1, &in, NULL, &out, full ? NULL : &none));
+        char byte;
+        if (!full)
+            write(ends[1], &byte, 1);
+        else
+            read(ends[0], &byte, 1);
+    }
+}
+
+/* Several ready at once, of each kind, in order, and what stays afterwards. */
+static void events(void)
+{
+    static int pair[4][2], made;
+    struct epoll_event found[8], wanted[4] = {{EPOLLIN, {.u64 = 1}}, {EPOLLIN | EPOLLET, {.u64 = 2}}, {EPOLLIN | EPOLLONESHOT, {.u64 = 3}}, {EPOLLIN, {.u64 = 1ul << 63}}};
+    char byte;
+    if (!made)
+        for (int i = 0; i < 4; i++)
+            pipe(pair[i]);
+    made = 1;
+    int fd = epoll_create1(0);
+    for (int i = 0; i < 4; i++) {
+        epoll_ctl(fd, EPOLL_CTL_ADD, pair[i][0], &wanted[i]);
+        write(pair[i][1], &byte, 1);
+    }
+    for (int limit = 4; limit > 0; limit--) {
+        int n = epoll_wait(fd, found, limit, 0);
+        add(n);
+        for (int i = 0; i < n; i++)
+            add(found[i].events + found[i].data.u64);
+    }
+    write(pair[1][1], &byte, 1);
+    epoll_ctl(fd, EPOLL_CTL_MOD, pair[2][0], &wanted[2]);
+    for (int i = 0; i < 3; i++) {
+        add(epoll_wait(fd, found, 1, 0));
+        add(found[0].data.u64);
+    }
+    for (int i = 0; i < 4; i++)
+        read(pair[i][0], &byte, 1);
+    read(pair[1][0], &byte, 1);
+    add(epoll_wait(fd, found, 4, 0));
+    close(fd);
+}
+
+/* A thread that waits is woken, and one whose wait a handler interrupts says so. */
+static void *wakes(void *argument)
+{
+    char byte = 0;
+    usleep(300);
+    write(ends[1], &byte, 1);
+    return NULL;
+}
+
+static volatile int through;
+static void *interrupts(void *main_thread)
+{
+    while (!through) { /* the first may come before the wait */
+        usleep(1000);
+        pthread_kill(*(pthread_t *)main_thread, SIGUSR1);
+    }
+    return NULL;
+}
+
+static void woken(void)
+{
+    pthread_t thread, self = pthread_self();
+    struct epoll_event event = {0};
+    struct timespec second = {5, 0};
+    char byte;
+    pthread_create(&thread, NULL, wakes, NULL);
+    add(epoll_wait(instance, &event, 1, 5000));
+    add(event.data.u32);
+    read(ends[0], &byte, 1);
+    pthread_join(thread, NULL);
+    through = 0;
+    pthread_create(&thread, NULL, interrupts, &self);
+    add(epoll_wait(instance, &event, 1, 5000));
+    through = 1;
+    pthread_join(thread, NULL);
+    through = 0;
+    pthread_create(&thread, NULL, interrupts, &self);
+    add(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, word, &second, NULL, 0));
+    through = 1;
+    pthread_join(thread, NULL);
+}
+
 static void repeat(const char *name, void (*function)(void))
 {
     long first = 0;
@@ -179,6 +311,11 @@ int main(void)
     epoll_ctl(instance, EPOLL_CTL_ADD, ends[0], &wanted);
     repeat("polls", polled);
     repeat("edge", at_the_edge);
+    repeat("limits", limits);
+    repeat("selects", selects);
+    repeat("events", events);
+    sigaction(SIGUSR1, &(struct sigaction){.sa_handler = handler}, NULL);
+    repeat("woken", woken);
     hand_over();
     hand_over();
     return 0;

@@ -88,6 +88,12 @@ class FakeThread:
     def forget_answers(self):
         pass
 
+    def tell_pending(self, signals):
+        pass
+
+    def tell_altstack(self, stack):
+        pass
+
     def __init__(self, platform, aspace):
         platform.last_pid += 1
         self.tid = platform.last_pid
@@ -95,6 +101,7 @@ class FakeThread:
         self.aspace = aspace
         aspace.threads.append(self)
         self.task = None
+        self.signal_mask = self.entered_signal = 0
         self.regs = FakeRegs()
         self.parked = True
         self.gone = False

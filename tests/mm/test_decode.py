@@ -132,6 +132,42 @@ def test_libc():
     assert found[""] / count > 0.9, found
 
 
+RESTORER = """
+.text
+.byte 0x0f, 0x1f, 0x40, 0x00
+%s
+.globl back
+back: mov $15, %%rax
+syscall
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (".cfi_startproc\n.cfi_signal_frame", ".cfi_endproc", True),
+        (".cfi_startproc", ".cfi_endproc", False),  # a function like others: unwinders look at the bytes
+        (".globl f\nf:", "", False),
+    ],
+)
+@pytest.mark.parametrize("flags", [("-shared",), ("-shared", "-Wl,--no-eh-frame-hdr")])
+def test_signal_return(tmp_path, before, after, wanted, flags):
+    """It is rewritten where unwinders know it from .eh_frame."""
+    source, path = tmp_path / "back.S", tmp_path / "back.so"
+    source.write_text(RESTORER % (before, after))
+    subprocess.run(["gcc", "-nostdlib", *flags, "-o", path, source], check=True)
+    (at,) = sites(path)
+    with open(path, "rb") as file:
+        fd = file.fileno()
+        library = Library()
+        vaddr, where = next(load[:2] for load in library.file(fd).functions(fd).loads if load[0] <= at < load[0] + load[2])
+        shape = library.shape(fd, at - vaddr + where)
+    assert isinstance(shape, Shape) == wanted, shape
+    if wanted:
+        assert (shape.start, shape.lengths) == (7, (7,))
+
+
 def test_dynamic_linker():
     count, found = share(os.path.realpath("/lib64/ld-linux-x86-64.so.2"))
     assert found[""] / count > 0.7, found

@@ -140,12 +140,12 @@ def test_operations_in_order_until_one_fails(mini):
     os.close(fd)
 
 
-@pytest.mark.parametrize("marshalled", [False, True])
+@pytest.mark.parametrize("marshalled", [0, 6, 3])
 def test_buffers(mini, marshalled):
     if marshalled:
         if not hasattr(mini.platform, "set_marshal"):
             pytest.skip("this platform carries nothing along")
-        mini.platform.set_marshal(406, [("in", 0, 1, None), ("out", 2, 1, None)])
+        mini.platform.set_marshal(406, [("in", 0, 1, None), ("out", 2, 1, None)], marshalled)
         mini.platform.set_marshal(407, [("str", 0, None, None)])
 
     def copy(t):

@@ -2,6 +2,8 @@
  * are the same natively and in the sandbox: a fresh working directory, descriptors 0 1 2 only, a
  * fixed environment, default signals, umask 022, its own session. Says how it ended. */
 #include "../check.h"
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 
 int main(int argc, char **argv)
@@ -11,6 +13,9 @@ int main(int argc, char **argv)
         say("usage: run DIRECTORY PROGRAM [ARGUMENT...]");
         return 2;
     }
+    /* A new network namespace has its loopback interface down; the sandbox's is up. */
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFFLAGS, &lo);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     close_range(3, ~0U, 0);
     umask(022);

@@ -1,0 +1,31 @@
+"""Network namespaces (network_namespaces(7)): what of the network is not one for the whole sandbox.
+
+A task has one (`Task.net`), a socket keeps that of its maker (`Socket.net`). Only the first can have interfaces that lead
+out of the sandbox; each later one begins with a loopback interface that is down.
+"""
+
+FIRST_INO = 0xF0000000  # include/linux/proc_ns.h
+
+_last_ino = 0xF1000000
+
+
+class NetNamespace:
+    """`abstract`: bound abstract names of Unix sockets; `sysctls`: changed parameters below net/, path -> text;
+    `host`: sockets are the host's (--network=host)."""
+
+    __slots__ = ("ino", "abstract", "sysctls", "host", "__weakref__")
+
+    def __init__(self, ino):
+        self.ino = ino
+        self.abstract = {}
+        self.sysctls = {}
+        self.host = False
+
+
+def new() -> NetNamespace:
+    global _last_ino
+    _last_ino += 1
+    return NetNamespace(_last_ino)
+
+
+INIT = NetNamespace(FIRST_INO)

@@ -1,0 +1,94 @@
+"""UDP sockets (udp(7))."""
+
+from sentry.abi.errno import ECONNREFUSED, EINVAL, ENOPROTOOPT, EPROTONOSUPPORT
+from sentry.net import inet_options as opt
+from sentry.net.datagram import LOOPBACK, DatagramSocket
+from sentry.net.inet import ORIGIN_ICMP, ORIGIN_ICMP6
+from sentry.net.inet_addr import is_loopback, is_multicast
+from sentry.net.socket import INT, SOCK_DGRAM
+from sentry.net.stack import STACK
+
+IPPROTO_UDP, IPPROTO_UDPLITE = 17, 136
+LARGEST = 65507
+
+
+class UdpSocket(DatagramSocket):
+    __slots__ = ()
+
+    def __init__(self, t, family, flags):
+        DatagramSocket.__init__(self, t, family, SOCK_DGRAM, IPPROTO_UDP, flags, STACK.udp, LARGEST)
+
+    def check_port(self, port):
+        return 0 if port else -EINVAL
+
+    def transmit(self, data, host, port, source, device, ttl, tos):
+        size = self.values.get((opt.SOL_UDP, opt.UDP_SEGMENT), 0)
+        if size and len(data) > size:
+            for at in range(0, len(data), size):
+                error = self.one(data[at : at + size], host, port, source, device, ttl, tos)
+                if error:
+                    return error
+            return 0
+        return self.one(data, host, port, source, device, ttl, tos)
+
+    def one(self, data, host, port, source, device, ttl, tos):
+        many = is_multicast(host) or STACK.is_broadcast(host)
+        if many and device != LOOPBACK and not self.loops(host):
+            pass
+        elif many or STACK.is_local(host):
+            index = LOOPBACK if is_loopback(host) or not device else device
+            found = deliver(data, (source, self.port, host, port, ttl, tos, index), many)
+            if not many and not found:
+                self.refused(data, host, port)
+        if STACK.wire is not None and not STACK.is_local(host) and device != LOOPBACK:
+            return STACK.wire.send_udp(data, source, self.port, host, port, ttl, tos, device)
+        return 0
+
+    def loops(self, host):
+        if len(host) == 4:
+            return not is_multicast(host) or self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MULTICAST_LOOP)
+        return self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_MULTICAST_LOOP)
+
+    def refused(self, data, host, port, errno=ECONNREFUSED, type_=3, code=3):
+        """Nobody is there: port unreachable (ICMP)."""
+        if self.wants_errors():
+            if len(host) == 4:
+                self.put_error(errno, data, host, port, ORIGIN_ICMP, type_, code)
+            else:
+                self.put_error(errno, data, host, port, ORIGIN_ICMP6, 1, 4)
+            self.fail(errno)
+        elif self.remote is not None:
+            self.fail(errno)
+
+    def get_own(self, t, level, option):
+        if level != opt.SOL_UDP:
+            return DatagramSocket.get_own(self, t, level, option)
+        if option not in opt.UDP_TABLE:
+            return -ENOPROTOOPT
+        return INT.pack(self.option(level, opt.UDP_TABLE, option))
+
+    def set_own(self, t, level, option, data):
+        if level != opt.SOL_UDP or option not in opt.UDP_TABLE:
+            return -ENOPROTOOPT
+        if len(data) < 4:
+            return -EINVAL
+        value = opt.normal(opt.UDP_TABLE, option, INT.unpack_from(data)[0])
+        if value is None:
+            return -EINVAL
+        self.values[level, option] = value
+        return 0
+
+
+def deliver(data: bytes, packet: tuple, many: bool) -> bool:
+    """Hand a datagram to the sockets that it is for. False: there is none."""
+    source, source_port, host, port = packet[:4]
+    found = STACK.receivers(STACK.udp, host, port, source, source_port, many)
+    for sock in found:
+        sock.take(data, packet)
+    return bool(found)
+
+
+def create(t, family, protocol, flags):
+    if protocol not in (0, IPPROTO_UDP):
+        return -EPROTONOSUPPORT
+    return UdpSocket(t, family, flags)

@@ -1,0 +1,212 @@
+"""Both ends of the network tests: peer.py WHAT HOST PORT …, natively and in the sandbox."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+
+
+def family(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def listener(host, port):
+    sock = socket.socket(family(host), socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    sock.listen(1000)
+    return sock
+
+
+def probe(host, port):
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+        print("open")
+    except OSError as error:
+        print(error)
+
+
+def digest_server(host, port):
+    """The digest of what the first connection that sends anything sends."""
+    server = listener(host, int(port))
+    while True:
+        conn, peer = server.accept()
+        conn.settimeout(30)
+        seen, count = hashlib.sha256(), 0
+        while data := conn.recv(1 << 18):
+            seen.update(data)
+            count += len(data)
+        if count:
+            conn.sendall(b"%d" % count)
+            conn.close()
+            print(f"received {seen.hexdigest()} from {peer[0]}")
+            return
+
+
+def digest_client(host, port, size=20000000):
+    for _ in range(100):
+        try:
+            conn = socket.create_connection((host, int(port)), 10)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    conn.settimeout(50)
+    seen, left = hashlib.sha256(), int(size)
+    while left:
+        data = os.urandom(min(left, random.choice((1, 100, 1448, 5000, 70000))))
+        conn.sendall(data)
+        seen.update(data)
+        left -= len(data)
+    conn.shutdown(socket.SHUT_WR)
+    assert conn.recv(100) == b"%d" % int(size)
+    print(f"sent {seen.hexdigest()}")
+
+
+def errors(*hosts):
+    for host in hosts:
+        try:
+            socket.create_connection((host, 9), 5)
+        except OSError as error:
+            print(f"{host} tcp: {errno.errorcode[error.errno]}")
+        sock = socket.socket(family(host), socket.SOCK_DGRAM)
+        try:
+            sock.connect((host, 9))
+            sock.send(b"x")
+            sock.settimeout(5)
+            sock.recv(1)
+        except OSError as error:
+            print(f"{host} udp: {errno.errorcode[error.errno]}")
+    try:
+        socket.create_connection(("2001:db8::1", 9), 5)
+    except OSError as error:
+        print(f"no route: {errno.errorcode[error.errno]}")
+
+
+def udp_echo(host, port):
+    sock = socket.socket(family(host), socket.SOCK_DGRAM)
+    sock.bind((host, int(port)))
+    sock.settimeout(30)
+    while True:
+        data, peer = sock.recvfrom(65535)
+        if data == b"end":
+            return
+        sock.sendto(data, peer)
+
+
+def udp_client(host, port):
+    sock = socket.socket(family(host), socket.SOCK_DGRAM)
+    sock.settimeout(0.5)
+    done = []
+    for size in (1, 1000, 1472, 9000, 60000):
+        data = os.urandom(size)
+        for _ in range(40):
+            try:
+                sock.sendto(data, (host, int(port)))
+                if sock.recvfrom(65535)[0] == data:
+                    done.append(str(size))
+                    break
+            except OSError:
+                time.sleep(0.1)
+    sock.sendto(b"end", (host, int(port)))
+    print("echoed", *done)
+
+
+def echo_server(host, port):
+    async def serve(reader, writer):
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def main():
+        server = await asyncio.start_server(serve, host, int(port), backlog=2000)
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+def echo_clients(host, port, count):
+    async def one(number):
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 30)
+        for k in range(3):
+            data = b"%d %d\n" % (number, k)
+            writer.write(data)
+            assert await asyncio.wait_for(reader.readline(), 30) == data
+        writer.close()
+        return 1
+
+    async def main():
+        print(sum(await asyncio.gather(*(one(number) for number in range(int(count))))), "answered")
+
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5000, 5000))
+    asyncio.run(main())
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def flood(host, port, seconds):
+    """SYNs from addresses that nobody has."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    target = socket.inet_aton(host)
+    end, count = time.monotonic() + float(seconds), 0
+    while time.monotonic() < end:
+        source = bytes((10, 99, random.randrange(256), random.randrange(1, 255)))
+        tcp = struct.pack(">HHIIBBHHH", random.randrange(1024, 65535), int(port), count, 0, 0x50, 2, 65535, 0, 0)
+        check = checksum(source + target + struct.pack(">HH", 6, len(tcp)) + tcp)
+        tcp = tcp[:16] + check.to_bytes(2, "big") + tcp[18:]
+        head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, source, target)
+        sock.sendto(head + tcp, (host, 0))
+        count += 1
+    print(f"sent {count}")
+
+
+def lossy(inside, outside):
+    """A second link, whose frames pass through here: some are lost, some come late. 10.78.0.2 inside, 10.78.0.1 out."""
+    pairs = (("lossa", inside, "10.78.0.2/24"), ("lossb", outside, "10.78.0.1/24"))
+    ends = []
+    for name, namespace, address in pairs:
+        for line in (f"link add {name} netns {namespace} type veth peer name {name}x", f"-n {namespace} addr add {address} dev {name}",
+                     f"-n {namespace} link set {name} up", f"link set {name}x up"):  # fmt: skip
+            assert os.system(f"ip {line}") == 0
+        # Packets of their final size, with their checksums: what is lost here is one packet.
+        os.system(f"ip netns exec {namespace} ethtool -K {name} tso off gso off tx off >/dev/null 2>&1")
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.setsockopt(263, 15, 1)  # PACKET_VNET_HDR: whole segments and unfinished checksums pass as they are
+        sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+        sock.bind((name + "x", 3))
+        ends.append(sock)
+    print("forwarding", flush=True)
+    late = []
+    while True:
+        ready, _, _ = select.select(ends, [], [], 0.002)
+        for sock in ready:
+            frame = sock.recv(70000)
+            other = ends[1 - ends.index(sock)]
+            luck = random.random()
+            if luck < 0.02:
+                continue
+            if luck < 0.05:
+                late.append((time.monotonic() + 0.003, other, frame))
+                continue
+            other.send(frame)
+        now = time.monotonic()
+        while late and late[0][0] <= now:
+            _, other, frame = late.pop(0)
+            other.send(frame)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1].replace("-", "_")](*sys.argv[2:])
