@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import IMAGE, Containerd
+from e2e_helpers import IMAGE, Containerd
 from support import STOCKADE
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import IMAGE
+from e2e_helpers import IMAGE
 from support import STOCKADE
 
 pytestmark = pytest.mark.slow
