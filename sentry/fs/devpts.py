@@ -169,6 +169,9 @@ class PtyMaster(File):
             return 0
         return self.terminal.type_in(data) or -EAGAIN
 
+    def async_events(self):
+        return POLL_READABLE
+
     def poll(self):
         terminal = self.terminal
         bits = 0

@@ -114,6 +114,9 @@ class InotifyFile(File):
             out.append(record)
         return b"".join(out) if out else -EINVAL
 
+    def async_events(self):
+        return POLL_READABLE
+
     def poll(self):
         return POLL_READABLE if self.events else 0
 

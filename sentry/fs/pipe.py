@@ -165,6 +165,10 @@ class PipeFile(File):
     def anon_name(self):
         return b"pipe:[%d]" % self.inode.ino
 
+    def async_events(self):
+        mode = self.flags & O_ACCMODE
+        return (POLL_READABLE if mode != O_WRONLY else 0) | (POLL_WRITABLE if mode != O_RDONLY else 0)
+
     def opening(self):
         if self.partner is None:
             return None

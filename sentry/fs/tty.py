@@ -273,6 +273,9 @@ class TtyFile(File):
         terminal.put_out(ldisc.process(data))
         return len(data)
 
+    def async_events(self):
+        return POLL_READABLE
+
     def poll(self):
         terminal = self.terminal
         if terminal.hung:

@@ -19,10 +19,10 @@ from sentry.abi.errno import (
 )
 from sentry.abi.fs import S_IFSOCK
 from sentry.abi.time import FOREVER, NSEC
-from sentry.core.creds import CAP_NET_ADMIN
+from sentry.core.creds import CAP_NET_ADMIN, CAP_NET_RAW
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
-from sentry.vfs.file import O_RDWR, File
+from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE, POLLPRI, File
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 0, 1, 2, 10, 16
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET = 1, 2, 3, 5
@@ -39,11 +39,20 @@ SOL_SOCKET = 1
     SO_SNDLOWAT, SO_RCVTIMEO, SO_SNDTIMEO,
 ) = range(1, 22)  # fmt: skip
 SO_TIMESTAMP, SO_ACCEPTCONN, SO_PEERSEC, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_PASSSEC = 29, 30, 31, 32, 33, 34
+SO_TIMESTAMPNS, SO_RXQ_OVFL, SO_WIFI_STATUS, SO_NOFCS, SO_LOCK_FILTER, SO_SELECT_ERR_QUEUE, SO_BUSY_POLL = 35, 40, 41, 43, 44, 45, 46
+SO_INCOMING_CPU, SO_ZEROCOPY, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_PREFER_BUSY_POLL, SO_RCVMARK = 49, 60, 63, 64, 69, 75
+SO_RCVPRIORITY, SO_PASSRIGHTS = 82, 83
 SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEEK_OFF, SO_PEERGROUPS, SO_PASSPIDFD, SO_PEERPIDFD = 36, 38, 39, 42, 59, 76, 77
-# Options that are a number of their own and change nothing here.
-PLAIN = (SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_PRIORITY, SO_REUSEPORT,
-         SO_TIMESTAMP, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD)  # fmt: skip
-FLAGS = tuple(option for option in PLAIN if option != SO_PRIORITY)
+# Options that are on or off, with what they are at first. Families give some of them an effect.
+FLAGS = dict.fromkeys(
+    (SO_DEBUG, SO_REUSEADDR, SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE, SO_OOBINLINE, SO_NO_CHECK, SO_REUSEPORT, SO_TIMESTAMP,
+     SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD, SO_RXQ_OVFL, SO_WIFI_STATUS,
+     SO_NOFCS, SO_LOCK_FILTER, SO_SELECT_ERR_QUEUE, SO_PREFER_BUSY_POLL, SO_RCVMARK, SO_RCVPRIORITY),
+    0,
+) | {SO_PASSRIGHTS: 1}  # fmt: skip
+STAMPS = (SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW)  # at most one of them is on
+NUMBERS = {SO_PRIORITY: 0, SO_MARK: 0, SO_BUSY_POLL: 0, SO_INCOMING_CPU: -1, SO_ZEROCOPY: 0}
+PLAIN = FLAGS | NUMBERS
 WMEM_DEFAULT = WMEM_MAX = 212992
 MIN_SNDBUF, MIN_RCVBUF = 4608, 2304
 INT = Struct("<i")
@@ -96,6 +105,9 @@ class Socket(File):
         return min(monotonic_ns() + timeout, FOREVER) if timeout else None
 
     # -- as a file
+    def async_events(self):
+        return POLL_READABLE | POLL_WRITABLE | POLLPRI
+
     def tells_sigpipe(self):
         return self.type == SOCK_STREAM
 
@@ -175,8 +187,10 @@ class Socket(File):
     def getsockopt(self, t, level: int, option: int) -> "bytes | int":
         if level != SOL_SOCKET:
             return -EOPNOTSUPP
+        if option == SO_TIMESTAMP_NEW and self.options.get(SO_TIMESTAMPNS_NEW):
+            return INT.pack(1)  # sk_getsockopt asks for the form alone
         if option in PLAIN:
-            return INT.pack(self.options.get(option, 0))
+            return INT.pack(self.options.get(option, PLAIN[option]))
         if option == SO_TYPE:
             return INT.pack(self.type)
         if option == SO_ERROR:
@@ -200,8 +214,6 @@ class Socket(File):
             return TIMEVAL.pack(ns // NSEC, ns % NSEC // 1000)
         if option == SO_ACCEPTCONN:
             return INT.pack(self.listening())
-        if option == SO_MARK:
-            return INT.pack(0)
         return -ENOPROTOOPT
 
     def setsockopt(self, t, level: int, option: int, data: bytes) -> int:
@@ -211,11 +223,14 @@ class Socket(File):
             return -EINVAL
         (value,) = INT.unpack_from(data)
         if option in FLAGS:
-            self.options[option] = int(value != 0)
-        elif option == SO_PRIORITY:
-            if not 0 <= value <= 6 and not t.creds.capable(CAP_NET_ADMIN):
+            if option == SO_LOCK_FILTER and not value and self.options.get(option):
                 return -EPERM
-            self.options[option] = value
+            if option in STAMPS and value:
+                for other in STAMPS:
+                    self.options.pop(other, None)
+            self.options[option] = int(value != 0)
+        elif option in NUMBERS:
+            return self.set_number(t, option, value)
         elif option in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             forced = option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
             if forced and not t.creds.capable(CAP_NET_ADMIN):
@@ -243,10 +258,23 @@ class Socket(File):
                 self.rcvtimeo = ns
             else:
                 self.sndtimeo = ns
-        elif option in (SO_TYPE, SO_ERROR, SO_PROTOCOL, SO_DOMAIN):
+        elif option != SO_BSDCOMPAT:
             return -ENOPROTOOPT
-        else:
-            return -ENOPROTOOPT
+        return 0
+
+    def set_number(self, t, option: int, value: int) -> int:
+        admin = t.creds.capable(CAP_NET_ADMIN)
+        if option == SO_PRIORITY and not 0 <= value <= 6 and not admin:
+            return -EPERM
+        if option == SO_MARK and not admin and not t.creds.capable(CAP_NET_RAW):
+            return -EPERM
+        if option == SO_BUSY_POLL and value < 0:
+            return -EINVAL
+        if option == SO_BUSY_POLL and value > self.options.get(option, 0) and not admin:
+            return -EPERM
+        if option == SO_ZEROCOPY:
+            return -EOPNOTSUPP if self.family not in (AF_INET, AF_INET6) else 0 if value in (0, 1) else -EINVAL
+        self.options[option] = value
         return 0
 
 

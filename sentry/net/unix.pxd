@@ -15,6 +15,7 @@ cdef class Message:
     cdef public UnixSocket sender
     cdef public unsigned int uid
     cdef public bint eor, oob
+    cdef public long long time
 
 
 @cython.final
@@ -24,7 +25,7 @@ cdef class UnixSocket(Socket):
     cdef public UnixSocket peer, listener
     cdef public object messages, pending
     cdef public long charged, peek_offset
-    cdef public int shut
+    cdef public int shut, stamps
     cdef public object backlog
     cdef public bint connected, dead, passcred
     cdef public tuple peer_creds, peer_groups

@@ -5,6 +5,7 @@ unix_names.py, files in messages (SCM_RIGHTS) that of unix_flight.py.
 """
 
 from _collections import deque
+from time import time_ns
 
 from sentry.abi.errno import (
     EAGAIN,
@@ -22,6 +23,7 @@ from sentry.abi.errno import (
     ESOCKTNOSUPPORT,
     ETOOMANYREFS,
 )
+from sentry.abi.time import NSEC
 from sentry.net import unix_flight, unix_names
 from sentry.net.socket import (
     AF_UNIX,
@@ -38,14 +40,20 @@ from sentry.net.socket import (
     SO_OOBINLINE,
     SO_PASSCRED,
     SO_PASSPIDFD,
+    SO_PASSRIGHTS,
     SO_PEEK_OFF,
     SO_PEERCRED,
     SO_PEERGROUPS,
+    SO_REUSEPORT,
+    SO_TIMESTAMPNS,
+    SO_TIMESTAMPNS_NEW,
     SOCK_DGRAM,
     SOCK_RAW,
     SOCK_SEQPACKET,
     SOCK_STREAM,
     SOL_SOCKET,
+    STAMPS,
+    TIMEVAL,
     UCRED,
     Received,
     Socket,
@@ -64,7 +72,7 @@ SIOCATMARK = 0x8905
 class Message:
     """`creds`: (pid, uid, gid), recorded where an end asks for them, else None; `rights`: Files or None."""
 
-    __slots__ = ("data", "offset", "rights", "creds", "addr", "sender", "charge", "uid", "eor", "oob")
+    __slots__ = ("data", "offset", "rights", "creds", "addr", "sender", "charge", "uid", "eor", "oob", "time")
 
     def __init__(self, data, creds, sender, charge):
         self.data = data
@@ -76,6 +84,7 @@ class Message:
         self.charge = charge
         self.uid = 0  # who is charged for the rights
         self.eor = False
+        self.time = 0  # CLOCK_REALTIME, ns, where the receiver wants to know
         self.oob = False  # the urgent byte of a stream, or what is left of it
         sender.charged += charge
 
@@ -99,7 +108,7 @@ def charge_of(type_: int, length: int) -> int:
 class UnixSocket(Socket):
     __slots__ = (
         "address", "bound_path", "bound_name", "peer", "peer_address", "messages", "charged", "peek_offset", "shut", "backlog",
-        "pending", "connected", "dead", "passcred", "peer_creds", "peer_groups", "listener", "blocked", "urgent",
+        "pending", "connected", "dead", "passcred", "stamps", "peer_creds", "peer_groups", "listener", "blocked", "urgent",
     )  # fmt: skip
 
     def __init__(self, t, type_, flags):
@@ -118,6 +127,7 @@ class UnixSocket(Socket):
         self.connected = False  # stream, seqpacket: has had a peer
         self.dead = False
         self.passcred = False  # SO_PASSCRED or SO_PASSPIDFD
+        self.stamps = 0  # the one of STAMPS that is on
         self.peer_creds = None
         self.peer_groups = ()
         self.listener = None  # while not accepted yet, or while it waits in connect
@@ -299,6 +309,8 @@ class UnixSocket(Socket):
             return -EOPNOTSUPP
         if rights is not None and unix_flight.too_many(t):
             return -ETOOMANYREFS
+        if rights is not None and addr is None and self.peer is not None and not self.peer.options.get(SO_PASSRIGHTS, 1):
+            return -EPERM
         if self.type == SOCK_DGRAM:
             return self.send_dgram(t, data, addr, rights, creds)
         if self.type == SOCK_SEQPACKET:
@@ -341,12 +353,12 @@ class UnixSocket(Socket):
             rights = None
         if self.charged >= self.sndbuf:
             return sent or -EAGAIN
+        peer.queue.wake(POLLPRI)
         message = self.put(t, peer, bytes(data[-1:]), rights, creds)
         message.oob = True
         if peer.urgent is not None:
             peer.urgent.oob = False  # ordinary data from now on
         peer.urgent = message
-        peer.queue.wake(POLLPRI)
         return sent + 1
 
     def put(self, t, target, data, rights, creds) -> Message:
@@ -354,6 +366,8 @@ class UnixSocket(Socket):
         if creds is None and (self.passcred or target.passcred or target.listener is not None):
             creds = (t.tg.pid, t.creds.uid, t.creds.gid)
         message = Message(data, creds, self, charge_of(self.type, len(data)))
+        if target.stamps:
+            message.time = time_ns()
         if rights is not None:
             message.rights = rights
             unix_flight.depart(message, target, t.creds.uid)
@@ -444,6 +458,8 @@ class UnixSocket(Socket):
             got.flags |= MSG_TRUNC
         if message.eor:
             got.flags |= MSG_EOR
+        if self.stamps:
+            got.control = [(SOL_SOCKET, self.stamps, stamp(self.stamps, message.time or time_ns()))]
         if peek:
             got.rights = [file.incref() for file in message.rights] if message.rights else None
             if self.peek_offset >= 0:
@@ -588,9 +604,20 @@ class UnixSocket(Socket):
                 return -EINVAL
             (self.peek_offset,) = INT.unpack_from(data)
             return 0
+        if level != SOL_SOCKET:
+            return -EOPNOTSUPP
+        if option == SO_REUSEPORT and len(data) >= 4 and any(data[:4]):
+            return -EOPNOTSUPP
         result = Socket.setsockopt(self, t, level, option, data)
+        self.stamps = next((stamp for stamp in STAMPS if self.options.get(stamp)), 0) if self.type != SOCK_STREAM else 0
         self.passcred = bool(self.options.get(SO_PASSCRED) or self.options.get(SO_PASSPIDFD))
         return result
+
+
+def stamp(option: int, ns: int) -> bytes:
+    """The timestamp that goes with a message: a timeval, or a timespec."""
+    unit = 1 if option in (SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW) else 1000
+    return TIMEVAL.pack(ns // NSEC, ns % NSEC // unit)
 
 
 def creds_of(t) -> "tuple[int, int, int]":

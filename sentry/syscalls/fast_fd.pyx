@@ -22,7 +22,7 @@ cdef enum:
     O_CLOEXEC = 0o2000000
     O_NOATIME = 0o1000000
     FASYNC = 0o20000
-    SETFL_MASK = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT | FASYNC
+    SETFL_MASK = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT
     F_DUPFD = 0
     F_GETFD = 1
     F_SETFD = 2
@@ -150,7 +150,7 @@ cdef long fcntl(object task, GuestThread thread) except? -9001:
             PySet_Discard(files.cloexec, fd)
         return 0
     if cmd == F_SETFL:
-        if arg & ~file.flags & (O_NOATIME | O_DIRECT):
+        if arg & ~file.flags & (O_NOATIME | O_DIRECT) or (arg ^ file.flags) & FASYNC:
             return SLOW
         file.flags = file.flags & ~<uint32_t>SETFL_MASK | arg & SETFL_MASK
         return 0

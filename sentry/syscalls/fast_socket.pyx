@@ -141,7 +141,8 @@ cdef long send(UnixSocket sock, GuestThread thread, Vector *vector) except? -900
     cdef bytes data
     if peer is None or peer.dead or sock.error or sock.shut & SHUT_WR or sock.charged >= sock.sndbuf:
         return SLOW
-    if sock.passcred or peer.passcred or peer.listener is not None:  # they ask for credentials, or may come to
+    # the ends ask for credentials or times, or may come to
+    if sock.passcred or peer.passcred or peer.stamps or peer.listener is not None:
         return SLOW
     if sock.type == STREAM:
         if vector.total > PIECE or not vector.total or not sock.connected or <long>vector.total > (sock.sndbuf >> 1) - 64:
@@ -246,7 +247,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     cdef Message message
     cdef long n
     cdef bint stream = sock.type == STREAM
-    if not vector.total or sock.passcred or sock.peek_offset >= 0 or (sock.type != DGRAM and not sock.connected):
+    if not vector.total or sock.passcred or sock.stamps or sock.peek_offset >= 0 or (sock.type != DGRAM and not sock.connected):
         return SLOW
     if not sock.messages:
         if sock.error or (sock.type == DGRAM and sock.shut & SHUT_RD):

@@ -1,8 +1,9 @@
 """Descriptors: dup, fcntl, ioctl."""
 
-from sentry.abi.errno import EBADF, EINVAL, ENOTTY, EPERM
-from sentry.abi.fs import S_IFDIR, S_IFMT, S_IFREG
+from sentry.abi.errno import EBADF, EINVAL, ENOTTY, EPERM, ESRCH
+from sentry.abi.fs import S_IFDIR, S_IFMT, S_IFREG, S_IFSOCK
 from sentry.core.syscall import Fd, Flags, U32, ULong, syscall
+from sentry.kernel import fasync
 from sentry.syscalls.sys_lock import F_GETLK, F_OFD_GETLK, F_OFD_SETLKW, F_SETLKW, record_lock
 from sentry.vfs.file import FASYNC, O_APPEND, O_CLOEXEC, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH
 from sentry.vfs.perm import owner_or_capable
@@ -15,10 +16,11 @@ F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1030, 10
 F_GET_RW_HINT, F_SET_RW_HINT, F_GET_FILE_RW_HINT, F_SET_FILE_RW_HINT = 1035, 1036, 1037, 1038
 F_UNLCK = 2
 PATH_COMMANDS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_CREATED_QUERY, F_GETFD, F_SETFD, F_GETFL)
-SETFL_MASK = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT | FASYNC
+SETFL_MASK = O_APPEND | O_NONBLOCK | O_NOATIME | O_DIRECT
 
 FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIOQSIZE = 0x5451, 0x5450, 0x5421, 0x5452, 0x541B, 0x5460
 FIGETBSZ = 2
+OWNER_IOCTLS = {0x8901: F_SETOWN, 0x8902: F_SETOWN, 0x8903: F_GETOWN, 0x8904: F_GETOWN}  # FIOSETOWN SIOCSPGRP FIOGETOWN SIOCGPGRP
 
 
 def dup_to(t, file, minimum, cloexec) -> int:
@@ -77,7 +79,7 @@ def sys_fcntl(t, fd, cmd, arg):
     if cmd == F_GETFL:
         return file.flags
     if cmd == F_SETFL:
-        return set_flags(t, file, arg & 0xFFFFFFFF)
+        return set_flags(t, file, fd, arg & 0xFFFFFFFF)
     if cmd == F_DUPFD or cmd == F_DUPFD_CLOEXEC:
         if arg & 0xFFFFFFFF >= t.rlimit(RLIMIT_NOFILE):
             return -EINVAL
@@ -107,7 +109,7 @@ def sys_fcntl(t, fd, cmd, arg):
     return -EINVAL
 
 
-def set_flags(t, file, arg) -> int:
+def set_flags(t, file, fd, arg) -> int:
     if arg & O_NOATIME and not file.flags & O_NOATIME:
         if file.inode is not None and not owner_or_capable(t.creds, file.inode):
             return -EPERM
@@ -115,40 +117,50 @@ def set_flags(t, file, arg) -> int:
         kind = file.inode.mode & S_IFMT if file.inode is not None else 0
         if kind == S_IFDIR:
             return -EINVAL
+    if (arg ^ file.flags) & FASYNC and file.async_events():
+        fasync.set_async(t, file, fd, bool(arg & FASYNC))
     file.flags = file.flags & ~SETFL_MASK | arg & SETFL_MASK
     return 0
 
 
 def owner_command(t, file, cmd, arg) -> int:
-    """Who gets SIGIO: recorded (owner type, id, signal), not yet sent."""
-    kind, who, signo = file.owner or (1, 0, 0)
+    """Who gets SIGIO."""
+    kind, who, signo, uid, euid = file.owner or fasync.NOBODY
     if cmd == F_GETOWN:
-        return -who if kind == 2 else who
+        return -who if kind == fasync.F_OWNER_PGRP else who
     if cmd == F_SETOWN:
         value = arg & 0xFFFFFFFF
         value = value - (1 << 32) if value & 0x80000000 else value
         if value == -(1 << 31):
             return -EINVAL
-        file.owner = (2 if value < 0 else 1, abs(value), signo)
-        return 0
+        return set_owner(t, file, fasync.F_OWNER_PGRP if value < 0 else fasync.F_OWNER_PID, abs(value))
     if cmd == F_GETSIG:
         return signo
     if cmd == F_SETSIG:
         if arg > 64:
             return -EINVAL
-        file.owner = (kind, who, arg)
+        fasync.set_signal(t, file, arg)
         return 0
     if cmd == F_SETOWN_EX:
         raw = t.read(arg, 8)
         kind = int.from_bytes(raw[:4], "little")
-        if kind > 2:
+        if kind > fasync.F_OWNER_PGRP:
             return -EINVAL
-        file.owner = (kind, int.from_bytes(raw[4:], "little", signed=True), signo)
-        return 0
+        return set_owner(t, file, kind, int.from_bytes(raw[4:], "little", signed=True))
     if cmd == F_GETOWN_EX:
         t.write(arg, kind.to_bytes(4, "little") + who.to_bytes(4, "little", signed=True))
         return 0
+    if cmd == F_GETOWNER_UIDS:
+        t.write(arg, uid.to_bytes(4, "little") + euid.to_bytes(4, "little"))
+        return 0
     return -EINVAL
+
+
+def set_owner(t, file, kind, who) -> int:
+    if who and not fasync.find(t.kernel, kind, who):
+        return -ESRCH
+    fasync.set_owner(t, file, kind, who)
+    return 0
 
 
 @syscall("ioctl", 16, (Fd, U32, ULong), blocks=True)
@@ -164,11 +176,13 @@ def sys_ioctl(t, fd, cmd, arg):
         files.cloexec.discard(fd)
         return 0
     if cmd == FIONBIO or cmd == FIOASYNC:
-        bit = O_NONBLOCK if cmd == FIONBIO else FASYNC
-        on = int.from_bytes(t.read(arg, 4), "little")
-        if cmd == FIOASYNC and file.queue is None:
-            return -ENOTTY
-        file.flags = file.flags | bit if on else file.flags & ~bit
+        on = int.from_bytes(t.read(arg, 4), "little") != 0
+        if cmd == FIONBIO:
+            file.flags = file.flags | O_NONBLOCK if on else file.flags & ~O_NONBLOCK
+        elif on != bool(file.flags & FASYNC):
+            if not file.async_events():
+                return -ENOTTY
+            fasync.set_async(t, file, fd, on)
         return 0
     kind = file.inode.mode & S_IFMT if file.inode is not None else 0
     if kind == S_IFREG and cmd == FIONREAD:
@@ -180,5 +194,10 @@ def sys_ioctl(t, fd, cmd, arg):
         return 0
     if cmd == FIOQSIZE and kind in (S_IFREG, S_IFDIR):
         t.write(arg, file.inode.size.to_bytes(8, "little"))
+        return 0
+    if kind == S_IFSOCK and cmd in OWNER_IOCTLS:
+        if OWNER_IOCTLS[cmd] == F_SETOWN:
+            return owner_command(t, file, F_SETOWN, int.from_bytes(t.read(arg, 4), "little"))
+        t.write(arg, owner_command(t, file, F_GETOWN, 0).to_bytes(4, "little", signed=True))
         return 0
     return file.ioctl(t, cmd, arg)

@@ -106,6 +106,10 @@ class File:
         """When a blocking read or write gives up with EAGAIN (CLOCK_MONOTONIC, ns): SO_RCVTIMEO, SO_SNDTIMEO."""
         return None
 
+    def async_events(self) -> int:
+        """Poll bits whose wake-ups send SIGIO where O_ASYNC is set; 0: the file knows no O_ASYNC."""
+        return 0
+
     def tells_sigpipe(self) -> bool:
         """Does a write that fails with EPIPE send SIGPIPE?"""
         return True
