@@ -131,6 +131,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
 
     container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
     undo.add(container.remove)
+    undo.add(lambda: cgroups.remove(container.own["cgroups"]))  # after the ends of the processes in them
     container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
     container.set_process("cli", state.Process(os.getpid()))
 
@@ -195,7 +196,6 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
     container.save()  # from here on `delete --force` finds everything if we are killed
     if plan:
-        undo.add(cgroups.remove, plan.directories)
         if cgroups.create(plan):
             cgroups.enter(plan, gofer.pid)
             cgroups.enter(plan, sentry.pid)

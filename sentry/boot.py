@@ -109,8 +109,7 @@ class Sandbox:
         except (GoferDead, boot_mounts.MountError) as error:
             fail(f"container {config.cid!r}: {error}", 1)
         except StartError as error:
-            self.process = None
-            self.error = error
+            fail(str(error), error.code)
         container.on_empty = self.empty
         self.server = Server(platform, config.control, self)
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
@@ -217,9 +216,6 @@ class Sandbox:
     def start(self):
         if self.started:
             raise ControlError("it has been started already")
-        if self.process is None:
-            self.kernel.stopping = True
-            raise ControlError(str(self.error), self.error.code)
         self.started = True
         self.process.start()
 
@@ -284,8 +280,6 @@ class Sandbox:
 
     def wait(self, pid, callback):
         if not pid:
-            if self.process is None:
-                return
             pid = self.process.pid
         elif pid in self.ended:
             callback(self.ended.pop(pid))
