@@ -37,6 +37,7 @@ COMPILED = [
     "sentry/mm/manager.py",
     "sentry/mm/patches.py",
     "sentry/mm/vma.py",
+    "sentry/net/hostinet.py",
     "sentry/net/inet.py",
     "sentry/net/socket.py",
     "sentry/net/tcp.py",
