@@ -176,6 +176,36 @@ class DatagramSocket(InetSocket):
         error = self.transmit(data, host, port, source, device, *self.hops(host, info))
         return error if error else len(data)
 
+    def send_with(self, t, data, addr, flags, control):
+        """A send with ancillary data, [(level, type, body)]: IP_PKTINFO, IP_TTL, IP_TOS, their IPv6 kin, UDP_SEGMENT."""
+        device, source, ttl, tos, size = 0, None, None, None, 0
+        for level, kind, body in control:
+            if level == opt.SOL_IP and kind == opt.IP_PKTINFO and len(body) >= PKTINFO.size:
+                device, source, _ = PKTINFO.unpack_from(body)
+            elif level == opt.SOL_IPV6 and kind == opt.IPV6_PKTINFO and len(body) >= PKTINFO6.size:
+                source, device = PKTINFO6.unpack_from(body)
+                source = source[12:] if source[:12] == inet_addr.MAPPED else source
+            elif (level, kind) in ((opt.SOL_IP, opt.IP_TTL), (opt.SOL_IPV6, opt.IPV6_HOPLIMIT)) and len(body) >= 4:
+                (ttl,) = INT.unpack_from(body)
+                if not -1 <= ttl <= 255 or (ttl < 1 and level == opt.SOL_IP):
+                    return -EINVAL
+                ttl = None if ttl == -1 else ttl
+            elif (level, kind) in ((opt.SOL_IP, opt.IP_TOS), (opt.SOL_IPV6, opt.IPV6_TCLASS)) and body:
+                tos = INT.unpack_from(body)[0] if len(body) >= 4 else body[0]
+                if not -1 <= tos <= 255:
+                    return -EINVAL
+                tos = None if tos == -1 else tos
+            elif level == opt.SOL_UDP and kind == opt.UDP_SEGMENT and len(body) >= 2:
+                size = int.from_bytes(body[:2], "little")
+            elif level in (opt.SOL_IP, opt.SOL_IPV6):
+                return -EINVAL
+        size = size or len(data) or 1
+        for at in range(0, len(data) or 1, size):  # UDP_SEGMENT: many datagrams in one call
+            n = self.send(t, data[at : at + size], addr, flags, None, None, (device, source, ttl, tos))
+            if n < 0:
+                return n
+        return len(data)
+
     def parse_target(self, addr):
         """A destination of sendto(2): sockets of IPv6 take IPv4 addresses as well."""
         family = int.from_bytes(addr[:2], "little") if len(addr) >= 2 else AF_UNSPEC
