@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$project"
 
 packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybox-static debootstrap
-    debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev"
+    debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev iproute2
+    python3-pyroute2"
 [ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf"
 
 missing=

@@ -18,8 +18,8 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import interfaces
-from sentry.syscalls import table
+from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
@@ -85,6 +85,11 @@ class Sandbox:
         if platform.entry:
             kernel.patcher = patching.Patcher(kernel)
         self.set_clocks(platform)
+        if config.network == "host":
+            netns.INIT.host = True
+            hostlink.FILES.update(config.net_files)
+            hostinet.register()
+            fast_host.enable()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)

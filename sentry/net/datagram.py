@@ -45,7 +45,6 @@ from sentry.net.socket import (
     TIMEVAL,
     Received,
 )
-from sentry.net.stack import STACK
 from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLRDHUP
 
 OVERHEAD = 768  # what Linux charges for a small datagram beside its data
@@ -73,11 +72,11 @@ class DatagramSocket(InetSocket):
         self.largest = largest  # of a datagram
 
     def release(self):
-        STACK.sockets.discard(self)
+        self.net.stack.sockets.discard(self)
         self.unbind()
-        if self.groups and STACK.wire is not None:
+        if self.groups and self.net.stack.wire is not None:
             for group, index in self.groups:
-                STACK.wire.leave(group, index)
+                self.net.stack.wire.leave(group, index)
         self.rx.clear()
 
     # -- the peer
@@ -129,15 +128,15 @@ class DatagramSocket(InetSocket):
                 device = device or scope or self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_MULTICAST_IF)
             if device == LOOPBACK:
                 return host, (LOOPBACK4 if len(host) == 4 else LOOPBACK6) if is_any(local) else local, device, 0
-        if STACK.is_broadcast(host) and not self.broadcast_allowed():
+        if self.net.stack.is_broadcast(host) and not self.broadcast_allowed():
             return host, None, 0, -EACCES
         if is_link_local(host) and not (scope or device):
             return host, None, 0, -EINVAL
-        source = STACK.source(host, device, scope)
+        source = self.net.stack.source(host, device, scope)
         if isinstance(source, int):
             return host, None, 0, source
         if not is_any(local) and not is_multicast(local):
-            if not STACK.is_local(local) and not connecting:
+            if not self.net.stack.is_local(local) and not connecting:
                 return host, None, 0, -EADDRNOTAVAIL
             source = local
         return host, source, device or scope, 0
@@ -258,7 +257,7 @@ class DatagramSocket(InetSocket):
         values = self.values
         if len(to) == 4:
             if values.get((opt.SOL_IP, opt.IP_PKTINFO)):
-                own = to if not is_multicast(to) and not STACK.is_broadcast(to) else self.local[-4:]
+                own = to if not is_multicast(to) and not self.net.stack.is_broadcast(to) else self.local[-4:]
                 rows.append((opt.SOL_IP, opt.IP_PKTINFO, PKTINFO.pack(interface, own, to)))
             if values.get((opt.SOL_IP, opt.IP_RECVTTL)):
                 rows.append((opt.SOL_IP, opt.IP_TTL, INT.pack(ttl)))

@@ -23,7 +23,7 @@ from sentry.platform.systrap_host cimport (
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
-from sentry.platform.systrap_notify cimport notified
+from sentry.platform.systrap_notify cimport end_doomed, notified
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
@@ -54,6 +54,7 @@ cdef double MOST_MISSED = 0.2  # share of waits in vain, about what a wake-up on
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
+cdef int MOST_DOOMED = 8  # address spaces that are left to die later, for a millisecond at most, while there is other work
 cdef int64_t CHECK_EVERY = 20 * MS
 
 KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR, "gather": ST_M_GATHER, "scatter": ST_M_SCATTER}
@@ -218,7 +219,10 @@ cdef class Platform(Registry):
 
     def stop(self):
         cdef AddressSpace space
+        cdef Clone clone
         cdef int64_t limit = sh_now() + 500 * MS
+        for clone in self.clones.values():
+            clone.done = nobody
         # Children that we do not know yet, and those that we were not told of.
         while self.listener >= 0 and sh_now() < limit and (self.clones or int in map(type, self.watched.values())):
             self._poll(MS)
@@ -226,6 +230,7 @@ cdef class Platform(Registry):
         self.later = []
         for space in list(self.by_pid.values()):
             space.kill()
+        end_doomed(self)
         for pid in list(self.by_pid):
             space = self.by_pid[pid]
             try:
@@ -560,6 +565,8 @@ cdef class Platform(Registry):
                 sh_write32(&thread.ctx.park, 1)  # it blocks: its stub need not spin
         self.handed = []
         self.ran = False
+        if self.doomed and (len(self.doomed) > MOST_DOOMED or sh_tsc() - self.doomed_since > 20 * self.poll_every):
+            end_doomed(self)
         while True:
             if self.later:
                 self._run_later()
@@ -578,13 +585,16 @@ cdef class Platform(Registry):
                 if self.woken >= 0:
                     self._spread()
             self.spinning = may_spin
+            if self._granting():
+                may_spin = False
             ticks = self.spin_for if may_spin else 0
             # A thread that was woken needs a while until it calls, and the one that woke it is often about to sleep.
             if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < self.spin_below
                     and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
                 ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
             # CPUs are short, but calls follow one another so closely that a sleep would cost more than the wait.
-            if not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.gap < SHORT_GAP * self.ticks_per_ns:
+            if (not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.granting is None
+                    and self.gap < SHORT_GAP * self.ticks_per_ns):
                 ticks = <uint64_t>(SHORT_SPIN * self.ticks_per_ns)
             if self._look(ticks):
                 idle_since = 0
@@ -602,7 +612,7 @@ cdef class Platform(Registry):
                 continue
             if limit >= 0 and sh_now() >= limit:
                 break
-            if self.clones and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
+            if (self.clones or self._granting()) and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
                 # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
                 sh_yield()
                 self._poll(0)
@@ -618,6 +628,9 @@ cdef class Platform(Registry):
                 if self.failed_spins > 40:
                     self.failed_spins = 24
                     self.no_spin_until = sh_tsc() + 100 * self.poll_every
+            if self.doomed:
+                end_doomed(self)
+                continue
             if self.seed is not None and not self.seed_busy:
                 # Not at once: whoever took the last one has more to do with us now, and wants the CPUs.
                 if <int>len(self.pool) < self.pool_target and (not self.pool or sh_tsc() - self.took > self.breed_after):
@@ -633,6 +646,16 @@ cdef class Platform(Registry):
         self.handed = self.ready
         self.ready = []
         return self.handed
+
+    cdef bint _granting(self) noexcept:
+        """Whether a thread is about to make host calls that are to be granted: they follow each other as a clone's do."""
+        cdef Thread thread = self.granting
+        if thread is None:
+            return False
+        if thread.state != RUNNING or not thread.ops or thread.grant_at >= len(thread.grants):
+            self.granting = None
+            return False
+        return True
 
     cdef int _measured(self, double ticks) except -1:
         """A wake-up across CPUs has taken that long (0: none to tell of). A busy wait pays up to about the wake-up that it
@@ -697,6 +720,10 @@ def spawn_apart(stub, places):
     if pid < 0:
         raise OSError(-pid, "the stub, in a network namespace of its own")
     return pid
+
+
+def nobody(child, error):
+    """For clones whose kernel has stopped."""
 
 
 def os_epoll():

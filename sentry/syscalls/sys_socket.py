@@ -35,7 +35,7 @@ from sentry.core.syscall import (
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import inet_families, socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, netdev, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
     AF_UNIX,
     MSG_DONTWAIT,
@@ -81,7 +81,7 @@ def get_socket(t, fd) -> "Socket | int":
     return file if isinstance(file, Socket) else -ENOTSOCK
 
 
-@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6")
+@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6, AF_NETLINK")
 def sys_socket(t, family, type_, protocol):
     flags = type_ & ~SOCK_TYPE_MASK
     if flags & ~(O_CLOEXEC | O_NONBLOCK):
@@ -308,15 +308,16 @@ class SendWait(SocketWait):
 
 
 class Outgoing:
-    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds")
+    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds", "control")
 
-    def __init__(self, iov, addr, flags, rights=None, creds=None):
+    def __init__(self, iov, addr, flags, rights=None, creds=None, control=None):
         self.iov = iov
         self.count = total_of(iov) if iov else 0
         self.addr = addr
         self.flags = flags
         self.rights = rights
         self.creds = creds
+        self.control = control
 
     def drop(self):
         rights, self.rights = self.rights, None
@@ -334,7 +335,10 @@ def send_now(t, sock, message, done):
         data = gather(t, message.iov, done, want) if want else b""
         if len(data) < want:
             return -EFAULT, done
-        n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        if message.control is None:
+            n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        else:
+            n = sock.send_with(t, data, message.addr, message.flags, message.control)
         if n < 0:
             return n, done
         message.rights = None  # taken over
@@ -503,7 +507,7 @@ def finish_receive(t, sock, into, got, done):
             error = write_address(t, into.addr, into.length_addr, got.addr)
             if error:
                 return error
-    if into.flags & MSG_TRUNC and sock.type != SOCK_STREAM:
+    if into.flags & MSG_TRUNC and (sock.type != SOCK_STREAM or not done):
         return got.length
     return done
 
