@@ -335,13 +335,14 @@ def send_now(t, sock, message, done):
         data = gather(t, message.iov, done, want) if want else b""
         if len(data) < want:
             return -EFAULT, done
-        if message.control is None:
+        if message.control is None or sock.family == AF_UNIX:
             n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
         else:
             n = sock.send_with(t, data, message.addr, message.flags, message.control)
         if n < 0:
             return n, done
-        message.rights = None  # taken over
+        if sock.family == AF_UNIX:
+            message.rights = None  # taken over; other families pay no heed to them
         done += n
         if done >= message.count:
             return 0, done
