@@ -11,6 +11,7 @@ from sentry import boot_mounts, seal
 from sentry.boot_config import Config  # noqa: F401  (for the command)
 from sentry.control import ControlError, Server, close_all
 from sentry.core import hostinfo, leaks, log, stats
+from sentry.fs import procfs_sysctl
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
@@ -102,6 +103,7 @@ class Sandbox:
         try:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
+            self.set_sysctls(fail)
             container.ns = boot_mounts.build(config, client, kernel, container)
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:
@@ -115,6 +117,14 @@ class Sandbox:
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
         if client is not None:
             client.on_dead = self.gofer_gone
+
+    def set_sysctls(self, fail):
+        """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them."""
+        for name, value in (self.config.spec.get("linux", {}).get("sysctl") or {}).items():
+            if not name.startswith("net"):
+                log.warning(f"linux.sysctl {name} has no effect")
+            elif self.config.network != "host" and not procfs_sysctl.preset(netns.INIT, name, value):
+                fail(f"container {self.config.cid!r}: linux.sysctl {name}: no such parameter, or not with the value {value!r}", 1)
 
     def set_clocks(self, platform):
         """Time offsets of the OCI configuration, and the vDSO that guests are told of."""

@@ -4,7 +4,7 @@ read; the few that can be changed hold for the sandbox."""
 import os
 
 from sentry.abi.errno import EACCES, EINVAL
-from sentry.core.creds import ALL_CAPS, CAP_LAST_CAP, CAP_SYS_ADMIN
+from sentry.core.creds import ALL_CAPS, CAP_LAST_CAP, CAP_NET_ADMIN, CAP_SYS_ADMIN
 from sentry.fs.procfs_system import uuid
 from sentry.fs.pseudo import TextFile, TextInode, fixed
 from sentry.kernel.kernel import PID_MAX
@@ -239,6 +239,53 @@ class Tunable:
         return len(data)
 
 
+# Below net/, what only tells what there is.
+NET_FIXED = ("net/ipv4/tcp_available_congestion_control", "net/ipv4/ip_local_reserved_ports")
+
+
+class NetParameter:
+    """A parameter of a network namespace: one or more numbers, or a word. `default`: as text."""
+
+    __slots__ = ("path", "default", "low", "high")
+
+    def __init__(self, path, value):
+        self.path = path
+        value, self.low, self.high = value if isinstance(value, tuple) else (value, -(1 << 31), (1 << 31) - 1)
+        self.default = str(value)
+
+    def show(self, t):
+        return t.net.sysctls.get(self.path, self.default).encode() + b"\n"
+
+    def store(self, t, data):
+        if not t.creds.capable(CAP_NET_ADMIN):
+            return -EACCES
+        return self.put(t.net, data.strip(b" \t\n\0").decode("latin-1")) or len(data)
+
+    def put(self, net, text: str) -> int:
+        """0 or -EINVAL: as many numbers as before, or one word for another."""
+        fields, old = text.split(), self.default.split()
+        if len(fields) != len(old):
+            return -EINVAL
+        if old[0].lstrip("-").isdigit():
+            for field in fields:
+                if not field.lstrip("-").isdigit() or not self.low <= int(field) <= self.high:
+                    return -EINVAL
+        elif not all(field.isalnum() for field in fields):
+            return -EINVAL
+        net.sysctls[self.path] = "\t".join(fields)
+        return 0
+
+
+def preset(net, name: str, value: str) -> bool:
+    """linux.sysctl of the OCI configuration: a parameter of the network, before anybody runs. False: there is none, or not with
+    this value."""
+    path = name if "/" in name else name.replace(".", "/")
+    default = CONSTANTS.get(path)
+    if default is None or path in NET_FIXED or not path.startswith("net/"):
+        return False
+    return NetParameter(path, default).put(net, value) == 0
+
+
 def show_hostname(t):
     return t.uts.hostname + b"\n"
 
@@ -281,7 +328,10 @@ def fill(root) -> None:
     fs = root.fs
     for path, value in CONSTANTS.items():
         where, _, name = path.encode().rpartition(b"/")
-        if isinstance(value, tuple):
+        if path.startswith("net/") and path not in NET_FIXED:
+            parameter = NetParameter(path, value)
+            inode = SysctlInode(fs, 0o644, parameter.show, parameter.store)
+        elif isinstance(value, tuple):
             tunable = Tunable(*value)
             inode = SysctlInode(fs, 0o644, tunable.show, tunable.store)
         else:

@@ -76,7 +76,8 @@ SENT_CONTROL = frozenset((
     (hostnet.SOL_IPV6, 67),  # IPV6_TCLASS
     (hostnet.SOL_UDP, 103),  # UDP_SEGMENT
 ))  # fmt: skip
-FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
+FIRST_FREE_PORT = 1024
+UNPRIVILEGED = "net/ipv4/ip_unprivileged_port_start"
 
 
 class HostSocket(Socket):
@@ -130,7 +131,7 @@ class HostSocket(Socket):
     def bind(self, t, addr):
         if len(addr) >= 4 and int.from_bytes(addr[:2], "little") in (AF_INET, AF_INET6):
             port = int.from_bytes(addr[2:4], "big")
-            if 0 < port < FIRST_FREE_PORT and not t.creds.capable(CAP_NET_BIND_SERVICE):
+            if 0 < port < int(t.net.sysctls.get(UNPRIVILEGED, FIRST_FREE_PORT)) and not t.creds.capable(CAP_NET_BIND_SERVICE):
                 return -EACCES
         return hostcalls.bind(self.fd, addr)
 

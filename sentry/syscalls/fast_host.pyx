@@ -8,13 +8,15 @@ from libc.errno cimport errno
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLOW, GuestThread, fast_t, fast_table
+from sentry.core.guest cimport SLEEPS, SLOW, GuestThread, fast_t, fast_table
 from sentry.kernel.task cimport Task
 from sentry.net.hostinet cimport HostSocket
 from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK
 from sentry.vfs.file cimport File
 
+from sentry.core.result import BLOCKED
 from sentry.core.syscall import BY_NAME
+from sentry.syscalls.sys_socket import go_on
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void *data, size_t count, int flags)
@@ -28,6 +30,7 @@ cdef enum:
     MSG_MORE = 0x8000
     STREAM = 1
     PIECE = 1 << 18
+    STEP = 1 << 18
     MOST = 16  # pieces of a vector
     SMALL = 2048  # as much as a blocking stream takes that polls writable
 
@@ -55,7 +58,6 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     cdef uint64_t count = thread.a[2]
     cdef char *to
     cdef ssize_t n
-    cdef long copied
     if count > USER_END or thread.a[1] > USER_END - count:
         return -EFAULT
     if not count:
@@ -63,21 +65,41 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     count = min(count, MAX_COUNT)
     to = thread.output(1, count)
     if to == NULL:
-        if sock.type != STREAM and count > PIECE:
-            return SLOW
-        count = min(count, <uint64_t>PIECE)
-    n = c_recv(sock.fd, <char *>PIECES if to == NULL else to, count, flags | MSG_DONTWAIT)
+        return through(sock, thread, count, flags)
+    n = c_recv(sock.fd, to, count, flags | MSG_DONTWAIT)
     if n < 0:
-        if errno == EAGAIN and not sock.flags & O_NONBLOCK and not flags & MSG_DONTWAIT:
+        return nothing(sock, flags)
+    thread.wrote(1, <uint64_t>n)
+    return n
+
+
+cdef long nothing(HostSocket sock, int flags) noexcept:
+    """The host has said no."""
+    return SLOW if errno == EAGAIN and not sock.flags & O_NONBLOCK and not flags & MSG_DONTWAIT else -errno
+
+
+cdef long through(HostSocket sock, GuestThread thread, uint64_t count, int flags) noexcept:
+    """Receive what the stub has no room for: pieces that stay in the processor's cache go by way of our memory."""
+    cdef uint64_t done = 0, part
+    cdef ssize_t n
+    cdef long copied
+    if sock.type != STREAM:
+        if count > PIECE:
             return SLOW
-        return -errno
-    if to != NULL:
-        thread.wrote(1, <uint64_t>n)
-        return n
-    if not n:
-        return 0
-    copied = thread.copy_out(thread.a[1], PIECES, <uint64_t>n)
-    return n if copied == n else -EFAULT
+    elif flags & MSG_PEEK:
+        count = min(count, <uint64_t>PIECE)
+    while done < count:
+        part = min(count - done, <uint64_t>(STEP if sock.type == STREAM and not flags & MSG_PEEK else PIECE))
+        n = c_recv(sock.fd, PIECES, part, flags | MSG_DONTWAIT)
+        if n <= 0:
+            return <long>done if done or n == 0 else nothing(sock, flags)
+        copied = thread.copy_out(thread.a[1] + done, PIECES, <uint64_t>n)
+        if copied != n:
+            return <long>done if done else -EFAULT
+        done += <uint64_t>n
+        if <uint64_t>n < part or sock.type != STREAM or flags & MSG_PEEK:
+            break
+    return <long>done
 
 
 cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) except? -9001:
@@ -97,21 +119,37 @@ cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) exc
 cdef long send(HostSocket sock, GuestThread thread, int flags) except? -9001:
     cdef uint64_t count = thread.a[2]
     cdef const char *source
-    cdef long n
     if count > USER_END or thread.a[1] > USER_END - count:
         return -EFAULT
     if not count or (count > PIECE and sock.type != STREAM):
         return SLOW
     source = thread.input(1, count)
-    if source == NULL:
-        if count > PIECE and not sock.flags & O_NONBLOCK:
-            return SLOW
-        n = thread.copy_in(PIECES, thread.a[1], min(count, <uint64_t>PIECE))
-        if n != <long>min(count, <uint64_t>PIECE):
-            return SLOW
-        count = <uint64_t>n
-        source = PIECES
-    return sent(sock, source, count, flags)
+    if source != NULL:
+        return sent(sock, source, count, flags)
+    if sock.type != STREAM:
+        return sent(sock, PIECES, count, flags) if thread.copy_in(PIECES, thread.a[1], count) == <long>count else SLOW
+    return pieces(sock, thread, count, flags)
+
+
+cdef long pieces(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
+    """Send more than the stub brought, as `through`. Where a stream has no more room a blocking call goes on as a plain one."""
+    cdef uint64_t done = 0, part
+    cdef ssize_t n
+    while done < count:
+        part = min(count - done, <uint64_t>STEP)
+        if thread.copy_in(PIECES, thread.a[1] + done, part) != <long>part:
+            return <long>done if done else SLOW
+        n = c_send(sock.fd, PIECES, part, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+        if n < 0 and errno != EAGAIN:
+            return <long>done if done else SLOW if errno == EPIPE else -errno
+        if n > 0:
+            done += <uint64_t>n
+        if n < <ssize_t>part:
+            break
+    if done == count or sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
+        return <long>done if done else -EAGAIN
+    result = go_on(thread.task, sock, thread.a[1], count, flags, done)
+    return SLEEPS if result == BLOCKED else <long>result
 
 
 cdef long gather(GuestThread thread, iovec *pieces, uint64_t count) noexcept:

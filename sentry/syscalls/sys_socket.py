@@ -354,8 +354,8 @@ def end_send(t, sock, message, error, done):
     return done or error
 
 
-def do_send(t, sock, message, then=None):
-    error, done = send_now(t, sock, message, 0)
+def do_send(t, sock, message, then=None, done=0):
+    error, done = send_now(t, sock, message, done)
     if error != -EAGAIN or sock.flags & O_NONBLOCK or message.flags & MSG_DONTWAIT:
         message.drop()
         return end_send(t, sock, message, error, done)
@@ -368,6 +368,11 @@ def do_send(t, sock, message, then=None):
     entry = WaitEntry(t, WRITE_EVENTS)
     sock.queue.add(entry)
     return t.block(wait, entry, deadline=deadline)
+
+
+def go_on(t, sock, addr, count, flags, done):
+    """A fast handler has sent `done` of `count` bytes at `addr` and there is no more room."""
+    return do_send(t, sock, Outgoing([(addr, count)], None, flags), None, done)
 
 
 @syscall("sendto", 44, (Fd, InBuf(2), Size, Flags, Ptr, Int), blocks=True)

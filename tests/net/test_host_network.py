@@ -169,3 +169,19 @@ def test_guests_have_an_empty_namespace(inside, pair):
     process.wait(20)
     assert wanted in found["stockade-sentry"]
     assert wanted not in found["stockade-guest"]
+
+
+def test_parameters_of_the_network(stockade, inside):
+    """linux.sysctl in the sandbox's own network: shown, changed by who may, an own copy for each namespace."""
+    sandbox = stockade.on("--network", "none")
+    script = """cd /proc/sys/net; cat core/somaxconn ipv4/ip_local_port_range; echo 77 > core/somaxconn; cat core/somaxconn
+        echo x > core/somaxconn || echo refused; unshare -n cat core/somaxconn"""
+    path, name = inside.bundle(["sh", "-c", script], capabilities=["CAP_NET_ADMIN", "CAP_SYS_ADMIN"])
+    config = json.loads((path / "config.json").read_text())
+    config["linux"]["sysctl"] = {"net.core.somaxconn": "1234", "net.ipv4.ip_local_port_range": "40000 50000"}
+    (path / "config.json").write_text(json.dumps(config))
+    assert sandbox("run", "--bundle", path, name).stdout.decode() == "1234\n40000\t50000\n77\nrefused\n4096\n"
+    config["linux"]["sysctl"] = {"net.core.nosuch": "1"}
+    (path / "config.json").write_text(json.dumps(config))
+    done = sandbox("run", "--bundle", path, name)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"net.core.nosuch" in done.stderr
