@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
+from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_HEAD, VECTOR_MAX, VECTOR_MOST, GuestThread
 from sentry.core.waitq cimport WaitEntry
 from sentry.kernel.task cimport Task
 from sentry.net.socket cimport Socket
@@ -60,11 +60,13 @@ cdef struct msghdr:
     uint32_t pad1
 
 # Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
+# `gathered`: what several pieces to be sent hold, likewise, if it is at most VECTOR_MAX bytes.
 cdef struct Vector:
     iovec pieces[MOST]
     long count
     uint64_t total
     char *carried
+    const char *gathered
 
 
 cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t count) noexcept:
@@ -75,17 +77,18 @@ cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t cou
     vector.total = min(count, MAX_COUNT)
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
+    vector.gathered = NULL
     vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
 
-cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_t count, int arg) noexcept:
-    """The iovec array at `addr` as a vector: 0, or SLOW. `arg`: the argument that points to it, or -1."""
+cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_t count) noexcept:
+    """The iovec array at `addr` as a vector: 0, or SLOW."""
     cdef const char *carried
     cdef uint64_t i
     if not 0 < count <= MOST:
         return SLOW
-    carried = thread.input(arg, count * sizeof(iovec)) if arg >= 0 else NULL
+    carried = thread.vector() if count <= VECTOR_MOST else NULL
     if carried != NULL:
         memcpy(vector.pieces, carried, count * sizeof(iovec))
     elif thread.copy_in(vector.pieces, addr, count * sizeof(iovec)) != <long>(count * sizeof(iovec)):
@@ -93,6 +96,9 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
     vector.count = <long>count
     vector.total = 0
     vector.carried = NULL
+    vector.gathered = NULL
+    if carried != NULL:
+        vector.gathered = carried + VECTOR_HEAD
     for i in range(count):
         if vector.pieces[i].length > MAX_COUNT or vector.pieces[i].base > USER_END - vector.pieces[i].length:
             return SLOW
@@ -102,10 +108,15 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
 
 cdef bytes take(Vector *vector, GuestThread thread):
     """The vector's content; None if part of it cannot be read."""
-    cdef bytes data = PyBytes_FromStringAndSize(vector.carried, <Py_ssize_t>vector.total)
-    cdef char *to = PyBytes_AS_STRING(data)
+    cdef const char *whole = vector.carried
+    cdef bytes data
+    cdef char *to
     cdef long i
-    if vector.carried == NULL:
+    if whole == NULL and vector.total <= VECTOR_MAX:
+        whole = vector.gathered
+    data = PyBytes_FromStringAndSize(whole, <Py_ssize_t>vector.total)
+    if whole == NULL:
+        to = PyBytes_AS_STRING(data)
         for i in range(vector.count):
             if vector.pieces[i].length:
                 if thread.copy_in(to, vector.pieces[i].base, vector.pieces[i].length) != <long>vector.pieces[i].length:
@@ -421,7 +432,7 @@ cdef long vector_of(msghdr *header, Vector *vector, GuestThread thread) noexcept
         memcpy(header, carried, sizeof(msghdr))
     elif thread.copy_in(header, thread.a[1], sizeof(msghdr)) != sizeof(msghdr):
         return SLOW
-    return many_pieces(vector, thread, header.iov, header.iov_count, -1)
+    return many_pieces(vector, thread, header.iov, header.iov_count)
 
 
 cdef long sendmsg(object task, GuestThread thread) except? -9001:
@@ -466,7 +477,7 @@ cdef long readv(object task, GuestThread thread) except? -9001:
     cdef bint eor = False, cut = False
     cdef long result
     cdef TcpSocket tcp = tcp_of(<Task?>task, <int>thread.a[0]) if sock is None else None
-    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2], 1) == SLOW:
+    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2]) == SLOW:
         return SLOW
     if sock is None:
         result = receive_tcp(tcp, thread, &vector)
@@ -479,7 +490,7 @@ cdef long writev(object task, GuestThread thread) except? -9001:
     cdef UnixSocket sock = socket_of(<Task?>task, <int>thread.a[0])
     cdef Vector vector
     cdef TcpSocket tcp = tcp_of(<Task?>task, <int>thread.a[0]) if sock is None else None
-    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2], 1) == SLOW:
+    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2]) == SLOW:
         return SLOW
     return send_tcp(tcp, thread, &vector) if sock is None else send(sock, thread, &vector)
 

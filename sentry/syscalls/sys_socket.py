@@ -24,10 +24,11 @@ from sentry.core.syscall import (
     Fd,
     Flags,
     InBuf,
+    InMsg,
     InOutStruct,
-    InStruct,
     Int,
     OutBuf,
+    OutMsg,
     OutStruct,
     Ptr,
     Size,
@@ -53,6 +54,7 @@ from sentry.net.socket import (
     UCRED,
     Socket,
 )
+from sentry.platform.base import MemFault
 from sentry.syscalls.fdpair import install_new, install_pair
 from sentry.syscalls.fileio import READ_EVENTS, WRITE_EVENTS, buffer, gather, scatter, total_of
 from sentry.syscalls.sockmsg import (
@@ -396,13 +398,22 @@ def read_outgoing(t, addr, flags) -> "Outgoing | int":
     return Outgoing(header.iov, name, flags, *control)
 
 
-@syscall("sendmsg", 46, (Fd, InStruct(56), Flags), blocks=True)
+@syscall("sendmsg", 46, (Fd, InMsg, Flags), blocks=True)
 def sys_sendmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
         return sock
     message = read_outgoing(t, addr, flags)
     return message if isinstance(message, int) else do_send(t, sock, message)
+
+
+def put_count(t, many, count: int) -> bool:
+    """msg_len of the message that a sendmmsg or recvmmsg has just finished."""
+    try:
+        t.write(many.addr + many.index * MMSGHDR_SIZE + 56, INT.pack(count))
+    except MemFault:
+        return False
+    return True
 
 
 class SendMany:
@@ -412,13 +423,15 @@ class SendMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.index >= self.count:
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 
@@ -548,7 +561,7 @@ def sys_recvfrom(t, fd, buf, count, flags, addr, length_addr):
     return do_receive(t, sock, Incoming(iov, flags, None, addr, length_addr))
 
 
-@syscall("recvmsg", 47, (Fd, InOutStruct(56), Flags), blocks=True)
+@syscall("recvmsg", 47, (Fd, OutMsg, Flags), blocks=True)
 def sys_recvmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
@@ -566,15 +579,17 @@ class ReceiveMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.flags & MSG_WAITFORONE:
                 self.flags |= MSG_DONTWAIT
             if self.index >= self.count or (self.end is not None and monotonic_ns() >= self.end):
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 
