@@ -221,8 +221,27 @@ def clean(directory, root, cid) -> "tuple[int, int]":
         pid, code = container.data["pid"], container.exit_code()
         launch.destroy(container)
     rootfs.unmount(os.path.join(directory, "rootfs"))
+    remove_socket(directory)
     forget(directory)
     return 137 if code is None else code, pid
+
+
+def remove_socket(directory) -> None:
+    """Of the shim that is gone; a pod's shim that serves other containers keeps its own."""
+    try:
+        with open(os.path.join(directory, "address"), encoding="ascii") as file:
+            path = file.read().removeprefix("unix://")
+    except FileNotFoundError:
+        return
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    finally:
+        probe.close()
 
 
 def delete_response(pid, code, ns) -> bytes:
