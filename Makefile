@@ -18,8 +18,9 @@ build: deps ## build the stub and the extensions (STOCKADE_DEV=1: quick, unoptim
 	@echo "[stockade] building extensions"
 	@$(PYTHON) setup.py -q build_ext --inplace
 	@$(PYTHON) sandbox/seccomp/compile.py
+	@mkdir -p build/protos && protoc -I shim/protos --python_out=build/protos shim/protos/*.proto
 	@/usr/bin/python3 -IS -X no_debug_ranges sandbox/bundle.py
-	@$(PYTHON) -m compileall -q sandbox sentry gofer
+	@$(PYTHON) -m compileall -q sandbox sentry gofer shim
 
 run: build ## run a busybox container in the sandbox and show whose kernel answers
 	@scripts/demo.sh
@@ -33,6 +34,7 @@ rootfs: deps ## make the root file systems for the tests (busybox, Debian)
 	@scripts/rootfs-debian.sh full
 
 test: build guests rootfs ## the whole test suite, both platforms (T=… passes arguments to pytest)
+	@scripts/deps.sh e2e
 	@$(PYTHON) -m pytest -ra --durations=15 $(or $(T),tests)
 
 quicktest: build guests ## the tests that need no Debian root, systrap only

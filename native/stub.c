@@ -231,6 +231,7 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const st
 			}
 			if (r > 0) {
 				c->result = (int32_t)r; /* for a child that dies before it reports */
+				rang = 1; /* no spin: the child often waits for this CPU */
 				continue;
 			}
 			c->what = ST_EV_CLONE_FAILED;
@@ -241,8 +242,10 @@ static void serve(struct st_ctx *c, uint32_t slot, struct ucontext *uc, const st
 			r = (long)c->addr;
 			__atomic_store_n(&c->turn, ST_TURN_SENTRY, __ATOMIC_RELEASE);
 			r = spawn(uc, slot, (uint64_t)r, nonce);
-			if (r >= 0)
+			if (r >= 0) {
+				rang = 1;
 				continue;
+			}
 			c->what = ST_EV_CLONE_FAILED;
 			c->result = (int32_t)-r;
 			break;

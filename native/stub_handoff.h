@@ -41,6 +41,29 @@ struct parts {
 	uint32_t off[ST_PARTS], len[ST_PARTS];
 };
 
+/* Copies an iovec array, and with GATHER what it names; 0, or -1: it is not carried. */
+static inline int carry_vector(char *to, uint32_t kind, uint32_t in_header, uint64_t addr, uint64_t count)
+{
+	const volatile uint64_t *pieces = (const volatile uint64_t *)to;
+	uint64_t field[2], total = 0;
+	if (in_header) {
+		if (st_copy((char *)field, (const void *)(addr + 16), sizeof field))
+			return -1;
+		addr = field[0], count = field[1];
+	}
+	if (!count || count > ST_VEC_MOST || !addr || addr >= ST_LIMIT || st_copy(to, (const void *)addr, count * 16))
+		return -1;
+	for (uint64_t i = 0; kind == ST_M_GATHER && i < count; i++) {
+		uint64_t base = pieces[2 * i], len = pieces[2 * i + 1];
+		if (len > ST_VEC_MAX - total || base >= ST_LIMIT || base + len > ST_LIMIT)
+			return -1;
+		if (len && st_copy(to + ST_VEC_HEAD + total, (const void *)base, len))
+			return -1;
+		total += len;
+	}
+	return 0;
+}
+
 /* Copies what the table says about this call's pointers into the buffer, or behind the arguments, where it costs no further
  * line; ST_WHAT_HERE, and a bit for each part that is there, as in `what`. A piece that cannot be copied whole is left out:
  * the Sentry then looks itself, with Linux's exact partial results. */
@@ -56,7 +79,11 @@ static inline uint32_t marshal(struct parts *p, struct st_ctx *c, uint32_t slot,
 			continue;
 		uint64_t addr = args[row->parts[i].arg];
 		p->addr[i] = addr, p->off[i] = off, p->len[i] = len;
-		if (kind == ST_M_STR) {
+		if (kind >= ST_M_GATHER) {
+			uint32_t arg = row->parts[i].arg;
+			if (carry_vector(buf + off, kind, row->parts[i].len, addr, arg < 5 ? args[arg + 1] : 0))
+				continue;
+		} else if (kind == ST_M_STR) {
 			if (st_copy_str(buf + off, (const char *)addr, ST_STR_MAX) < 0)
 				continue;
 		} else {

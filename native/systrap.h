@@ -215,6 +215,13 @@ struct st_op {
 #define ST_STR_MAX 4096u
 
 enum { ST_M_IN = 1, ST_M_OUT = 2, ST_M_INOUT = 3, ST_M_STR = 4 };
+/* An iovec array: argument `arg` points to it and the next one counts, or (`len` is 1) `arg` points to a msghdr. At most
+ * ST_VEC_MOST pieces are carried; GATHER brings what they hold as well, ST_VEC_HEAD bytes behind the array, if it is not more
+ * than ST_VEC_MAX. */
+enum { ST_M_GATHER = 8, ST_M_SCATTER = 16 };
+#define ST_VEC_MOST 8u
+#define ST_VEC_HEAD 128u
+#define ST_VEC_MAX 8192u
 #define ST_M_LEN_ARG 0x80 /* `len` is the index of the argument that holds the length */
 #define ST_LENT_OFF 32768u /* a multiple of 64; behind it there is room for any FP state */
 #define ST_PARTS 3
@@ -242,11 +249,13 @@ static inline uint32_t st_place(const volatile struct st_part *p, const uint64_t
 	uint64_t len = p->len, addr = p->arg < 6 ? args[p->arg] : 0;
 	if (!addr || addr >= ST_LIMIT)
 		return 0;
-	if (p->kind & ST_M_LEN_ARG)
+	if (kind >= ST_M_GATHER)
+		len = kind == ST_M_GATHER ? ST_VEC_HEAD + ST_VEC_MAX : ST_VEC_HEAD;
+	else if (p->kind & ST_M_LEN_ARG)
 		len = len < 6 ? args[len] : 0;
 	if (kind == ST_M_STR)
 		len = ST_STR_MAX;
-	else if (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT)
+	else if (kind < ST_M_GATHER && (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT))
 		return 0;
 	if (*used + len > ST_BUF_SIZE)
 		return 0;

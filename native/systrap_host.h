@@ -115,8 +115,20 @@ static inline int sh_part(const struct st_row *row, const uint64_t *args, uint32
 	for (unsigned i = 0; i < row->nparts && i < ST_PARTS; i++) {
 		*off = used;
 		*len = st_place(&row->parts[i], args, &used);
-		if (row->parts[i].arg == arg && mask >> i & 1)
+		if (row->parts[i].arg == arg && (row->parts[i].kind & 0x7fu) < ST_M_GATHER && mask >> i & 1)
 			return (int)i;
+	}
+	return -1;
+}
+
+/* Where the iovec array of a call lies in the buffer; -1: it was not carried. */
+static inline long sh_vector(const struct st_row *row, const uint64_t *args, uint32_t mask)
+{
+	uint32_t used = 0;
+	for (unsigned i = 0; i < row->nparts && i < ST_PARTS; i++) {
+		uint32_t off = used, len = st_place(&row->parts[i], args, &used);
+		if ((row->parts[i].kind & 0x7fu) >= ST_M_GATHER && len && mask >> i & 1)
+			return off;
 	}
 	return -1;
 }

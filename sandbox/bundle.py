@@ -18,7 +18,7 @@ from _frozen_importlib_external import ExtensionFileLoader
 VERSION = 2
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(PROJECT, "build", "modules.bin")
-PACKAGES = ("sandbox", "sentry", "gofer")
+PACKAGES = ("sandbox", "sentry", "gofer", "shim")
 # Modules of the standard library that are not frozen into the interpreter and that a start needs.
 STANDARD = ("bisect", "heapq", "struct", "types", "weakref", "_weakrefset")
 # name -> (what is loaded already, what is imported)

@@ -131,6 +131,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
 
     container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
     undo.add(container.remove)
+    undo.add(lambda: cgroups.remove(container.own["cgroups"]))  # after the ends of the processes in them
     container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
     container.set_process("cli", state.Process(os.getpid()))
 
@@ -171,7 +172,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
     if net.mode == "sandbox":
-        take_network(undo, spec, config)
+        take_network(undo, settings, spec, config)
     boot.prepare(config)
 
     net.enter()
@@ -195,7 +196,6 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
     container.save()  # from here on `delete --force` finds everything if we are killed
     if plan:
-        undo.add(cgroups.remove, plan.directories)
         if cgroups.create(plan):
             cgroups.enter(plan, gofer.pid)
             cgroups.enter(plan, sentry.pid)
@@ -231,10 +231,13 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def take_network(undo, spec, config) -> None:
+def take_network(undo, settings, spec, config) -> None:
     """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
     for namespace in (spec.get("linux") or {}).get("namespaces") or ():
         if namespace["type"] == "network" and namespace.get("path"):
+            if is_rootless(settings):
+                log.unsupported("--network sandbox without root: the container has the loopback interface only")
+                return
             from sandbox import netlinks  # only who has one pays for it
 
             taken, links = netlinks.take(namespace["path"])

@@ -94,21 +94,21 @@ def collect(fds) -> dict:
     with IPRoute() as route:
         links = []
         for row in route.get_links():
-            name = row.get("ifname")
+            name = row.get_attr("IFLA_IFNAME")
             if row["ifi_type"] != ARPHRD_ETHER or not row["flags"] & 1 or len(links) == LINKS_MAX:
                 continue
             fds.append(packet_descriptor(name))
-            links.append({"index": row["index"], "name": name, "mtu": row.get("mtu"), "hwaddr": row.get("address"),
+            links.append({"index": row["index"], "name": name, "mtu": row.get_attr("IFLA_MTU"), "hwaddr": row.get_attr("IFLA_ADDRESS"),
                           "flags": row["flags"] & KEPT_FLAGS, "addresses": []})  # fmt: skip
         by_index = {link["index"]: link for link in links}
         for row in route.get_addr():
             if row["index"] in by_index:
-                address = row.get("IFA_LOCAL") or row.get("IFA_ADDRESS")
+                address = row.get_attr("IFA_LOCAL") or row.get_attr("IFA_ADDRESS")
                 by_index[row["index"]]["addresses"].append([address, row["prefixlen"]])
         routes = [found for found in map(one_route, list(route.get_routes(family=2)) + list(route.get_routes(family=10)))
                   if found is not None and found["index"] in by_index]  # fmt: skip
-        neighbours = [[row["ifindex"], row.get("NDA_DST"), row.get("NDA_LLADDR")] for row in route.get_neighbours(family=2)
-                      if row["state"] & PERMANENT and row["ifindex"] in by_index and row.get("NDA_LLADDR")]  # fmt: skip
+        neighbours = [[row["ifindex"], row.get_attr("NDA_DST"), row.get_attr("NDA_LLADDR")] for row in route.get_neighbours(family=2)
+                      if row["state"] & PERMANENT and row["ifindex"] in by_index and row.get_attr("NDA_LLADDR")]  # fmt: skip
         try:
             for link in links:
                 route.flush_addr(index=link["index"])
@@ -119,10 +119,10 @@ def collect(fds) -> dict:
 
 
 def one_route(row) -> "dict | None":
-    if row.get("RTA_TABLE", row["table"]) != MAIN_TABLE or row["type"] != UNICAST or row.get("RTA_OIF") is None:
+    if (row.get_attr("RTA_TABLE") or row["table"]) != MAIN_TABLE or row["type"] != UNICAST or row.get_attr("RTA_OIF") is None:
         return None
-    return {"network": row.get("RTA_DST"), "family": row["family"], "bits": row["dst_len"], "index": row.get("RTA_OIF"),
-            "gateway": row.get("RTA_GATEWAY"), "metric": row.get("RTA_PRIORITY") or 0, "source": row.get("RTA_PREFSRC")}  # fmt: skip
+    return {"network": row.get_attr("RTA_DST"), "family": row["family"], "bits": row["dst_len"], "index": row.get_attr("RTA_OIF"),
+            "gateway": row.get_attr("RTA_GATEWAY"), "metric": row.get_attr("RTA_PRIORITY") or 0, "source": row.get_attr("RTA_PREFSRC")}  # fmt: skip
 
 
 def packet_descriptor(name) -> int:

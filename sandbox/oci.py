@@ -225,6 +225,8 @@ def check_linux(linux) -> None:
     for key, value in get(linux, "sysctl", dict, "linux.", default={}).items():
         if not isinstance(value, str):
             raise CliError(f"linux.sysctl[{key!r}] must be a string")
+    for i, device in enumerate(get(linux, "devices", list, "linux.", default=[])):
+        check_device(device, f"linux.devices[{i}]")
     resources = get(linux, "resources", dict, "linux.", default={})
     for key in ("memory", "cpu", "pids"):
         get(resources, key, dict, "linux.resources.")
@@ -243,6 +245,17 @@ def check_linux(linux) -> None:
             log.unsupported(f"linux.{key}")
     if get(linux, "seccomp", dict, "linux."):
         log.info("linux.seccomp is not loaded: the host kernel never sees the container's system calls")
+
+
+def check_device(device, place) -> None:
+    if not isinstance(device, dict):
+        raise CliError(f"{place} must be an object")
+    if not get(device, "path", str, place + ".", True).startswith("/"):
+        raise CliError(f"{place}.path is not an absolute path")
+    if get(device, "type", str, place + ".", True) not in ("c", "u", "b", "p"):
+        raise CliError(f"{place}.type {device['type']!r} is none of c, u, b, p")
+    for key, high in (("major", 0xFFF), ("minor", 0xFFFFF), ("fileMode", 0o177777), ("uid", 0xFFFFFFFE), ("gid", 0xFFFFFFFE)):
+        ranged(get(device, key, int, place + "."), f"{place}.{key}", high)
 
 
 def check_root(spec, bundle) -> None:

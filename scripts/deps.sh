@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Installs what stockade needs to build and test: Debian packages (only those missing, only as
-# root) and the virtual environment .venv from requirements.txt. deps.sh [bench] adds what
-# benchmarks need.
+# root) and the virtual environment .venv from requirements.txt. deps.sh bench adds what benchmarks
+# need, deps.sh e2e the container engines that drive stockade in tests/e2e.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$project"
 
 packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybox-static debootstrap
-    debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev"
+    debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev iproute2
+    python3-pyroute2 protobuf-compiler python3-protobuf"
+[ "${1:-}" = e2e ] && packages="$packages runc crun containerd docker.io podman buildah conmon"
 [ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf"
 
 missing=

@@ -18,8 +18,8 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import interfaces
-from sentry.syscalls import table
+from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
@@ -85,6 +85,11 @@ class Sandbox:
         if platform.entry:
             kernel.patcher = patching.Patcher(kernel)
         self.set_clocks(platform)
+        if config.network == "host":
+            netns.INIT.host = True
+            hostlink.FILES.update(config.net_files)
+            hostinet.register()
+            fast_host.enable()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
@@ -104,8 +109,7 @@ class Sandbox:
         except (GoferDead, boot_mounts.MountError) as error:
             fail(f"container {config.cid!r}: {error}", 1)
         except StartError as error:
-            self.process = None
-            self.error = error
+            fail(str(error), error.code)
         container.on_empty = self.empty
         self.server = Server(platform, config.control, self)
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
@@ -212,9 +216,6 @@ class Sandbox:
     def start(self):
         if self.started:
             raise ControlError("it has been started already")
-        if self.process is None:
-            self.kernel.stopping = True
-            raise ControlError(str(self.error), self.error.code)
         self.started = True
         self.process.start()
 
@@ -279,8 +280,6 @@ class Sandbox:
 
     def wait(self, pid, callback):
         if not pid:
-            if self.process is None:
-                return
             pid = self.process.pid
         elif pid in self.ended:
             callback(self.ended.pop(pid))

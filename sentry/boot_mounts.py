@@ -14,8 +14,10 @@ from sentry.abi.fs import (
     MS_NOSUID,
     MS_RDONLY,
     MS_RELATIME,
+    S_IFBLK,
     S_IFCHR,
     S_IFDIR,
+    S_IFIFO,
     makedev,
 )
 from sentry.core import log
@@ -65,13 +67,14 @@ def failed(what, errno) -> MountError:
 class Builder(Actor):
     """Acts for the container before it has a task."""
 
-    __slots__ = ("tg", "container")
+    __slots__ = ("tg", "container", "uts")
     pid = tid = 0  # /proc/self leads nowhere
 
     def __init__(self, ns, kernel, container):
         Actor.__init__(self, ns, kernel)
         self.tg = self  # file systems ask for tg.container
         self.container = container
+        self.uts = container.uts
 
 
 def build(config, client, kernel, container) -> MountNamespace:
@@ -81,8 +84,12 @@ def build(config, client, kernel, container) -> MountNamespace:
     try:
         for entry in config.mounts:
             add(ns, actor, entry, client)
-        add_devices(actor)
         linux = config.spec.get("linux") or {}
+        add_devices(actor)
+        for device in linux.get("devices") or ():
+            add_device(actor, device)
+        for key, value in (linux.get("sysctl") or {}).items():
+            set_sysctl(actor, key, value)
         for path in linux.get("readonlyPaths") or ():
             make_readonly(ns, actor, path.encode())
         for path in linux.get("maskedPaths") or ():
@@ -154,17 +161,25 @@ def mount_point(actor, path, directory):
     place = walk.resolve(actor, AT_FDCWD, path)
     if place != -ENOENT:
         return place
-    parts = [part for part in path.split(b"/") if part]
-    for depth in range(1, len(parts) + directory):
-        result = ops.mkdir(actor, AT_FDCWD, b"/" + b"/".join(parts[:depth]), 0o755)
-        if result not in (0, -EEXIST):
-            return result
+    result = make_parents(actor, path + b"/x" if directory else path)
+    if result:
+        return result
     if not directory:
         file = ops.open(actor, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0o644)
         if isinstance(file, int):
             return file
         file.decref()
     return walk.resolve(actor, AT_FDCWD, path)
+
+
+def make_parents(actor, path) -> int:
+    """Make the directories above `path` that are missing. 0 or -errno."""
+    parts = [part for part in path.split(b"/") if part]
+    for depth in range(1, len(parts)):
+        result = ops.mkdir(actor, AT_FDCWD, b"/" + b"/".join(parts[:depth]), 0o755)
+        if result not in (0, -EEXIST):
+            return result
+    return 0
 
 
 def add_devices(actor) -> None:
@@ -181,6 +196,34 @@ def add_devices(actor) -> None:
         result = ops.symlink(actor, target, AT_FDCWD, b"/dev/" + name)
         if result not in (0, -EEXIST):
             log.warning(f"/dev/{name.decode()}: {errorcode.get(-result)}")
+
+
+def add_device(actor, device) -> None:
+    """A node of `linux.devices`. What such a device is, the Sentry alone decides; one that it does not have cannot be opened."""
+    path = device["path"].encode("utf-8", "surrogateescape")
+    kind = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}[device["type"]]
+    make_parents(actor, path)
+    number = makedev(device.get("major") or 0, device.get("minor") or 0)
+    mode = device.get("fileMode")
+    result = ops.mknod(actor, AT_FDCWD, path, kind, number)
+    if result == 0:
+        place = walk.resolve(actor, AT_FDCWD, path)
+        result = ops.chown(actor, place, device.get("uid") or 0, device.get("gid") or 0)
+        result = result or ops.chmod(actor, place, (0o666 if mode is None else mode) & 0o7777)
+    if result not in (0, -EEXIST):
+        log.warning(f"device {device['path']}: {errorcode.get(-result)}")
+
+
+def set_sysctl(actor, key, value) -> None:
+    """A setting of `linux.sysctl`, where /proc is mounted and has it."""
+    path = b"/proc/sys/" + key.replace(".", "/").encode("utf-8", "surrogateescape")
+    file = ops.open(actor, AT_FDCWD, path, O_WRONLY, 0)
+    result = file
+    if not isinstance(file, int):
+        result = file.write(actor, value.encode() + b"\n", None)
+        file.decref()
+    if result < 0:
+        log.warning(f"linux.sysctl {key}: {errorcode.get(-result)}")
 
 
 def make_readonly(ns, actor, path) -> None:

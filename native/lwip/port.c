@@ -36,7 +36,9 @@
 #define FRAME_MAX (65535 + 64)
 #define BURST_MSS 64000         /* a segment of several packets is not longer */
 #define PENDING_MAX (256L << 20) /* bytes that guests have not read: then data is dropped, and sent again later */
-#define HALF_OPEN 255
+#define HALF_OPEN 512            /* connections that wait for the last part of the handshake; beyond that there are cookies */
+#define COOKIE_TIME 2000         /* ms that go by until their number is looked at again */
+#define COOKIE_LIFE 120000
 
 struct link {
     struct netif netif;
@@ -59,6 +61,10 @@ static int route_count;
 static const struct wire_calls *calls;
 static long pending_bytes;
 static char frame[FRAME_MAX];
+static int mute;                 /* what lwIP sends is not to leave */
+static uint32_t forced_sequence; /* of the next connection, unless 0 */
+static uint64_t secret[2];       /* of the cookies */
+static uint32_t cookies_until;   /* ms; before that SYNs are answered with cookies */
 
 /* ---- what lwIP asks of its host */
 void wire_assert(const char *text, int line, const char *file)
@@ -91,7 +97,7 @@ u32_t sys_now(void)
 uint32_t wire_first_sequence(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
 {
     (void)local, (void)local_port, (void)remote, (void)remote_port;
-    return wire_random();
+    return forced_sequence ? forced_sequence : wire_random();
 }
 
 /* ---- addresses */
@@ -238,22 +244,14 @@ static int transport(const uint8_t *ip, long length, int *protocol, const uint8_
 }
 
 /* ---- output */
-static err_t link_output(struct netif *netif, struct pbuf *p)
+static err_t emit(struct link *link, uint8_t *data, long length)
 {
-    struct link *link = link_of(netif);
     struct virtio_net_hdr head = {0};
-    struct iovec iov[2] = {{&head, sizeof head}, {frame, p->tot_len}};
-    uint8_t *data = p->payload;
+    struct iovec iov[2] = {{&head, sizeof head}, {data, (size_t)length}};
     const uint8_t *source, *host;
     int protocol, size, at;
     long body;
-    if (p->next) {
-        data = (uint8_t *)frame;
-        pbuf_copy_partial(p, data, p->tot_len, 0);
-    } else {
-        iov[1].iov_base = data;
-    }
-    at = p->tot_len > SIZEOF_ETH_HDR ? transport(data + SIZEOF_ETH_HDR, p->tot_len - SIZEOF_ETH_HDR, &protocol, &source, &host, &size, &body) : 0;
+    at = length > SIZEOF_ETH_HDR ? transport(data + SIZEOF_ETH_HDR, length - SIZEOF_ETH_HDR, &protocol, &source, &host, &size, &body) : 0;
     if (at && protocol == IP_PROTO_TCP && body >= 20) {
         uint8_t *tcp = data + SIZEOF_ETH_HDR + at;
         uint16_t start = fold(pseudo(source, host, size, protocol, body));
@@ -261,7 +259,7 @@ static err_t link_output(struct netif *netif, struct pbuf *p)
         head.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
         head.csum_start = (uint16_t)(SIZEOF_ETH_HDR + at);
         head.csum_offset = 16;
-        if (p->tot_len - SIZEOF_ETH_HDR > link->mtu) {
+        if (length - SIZEOF_ETH_HDR > link->mtu) {
             head.gso_type = size == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
             head.hdr_len = (uint16_t)(SIZEOF_ETH_HDR + at + (tcp[12] >> 4) * 4);
             head.gso_size = (uint16_t)(link->mtu - at - (tcp[12] >> 4) * 4);
@@ -270,6 +268,17 @@ static err_t link_output(struct netif *netif, struct pbuf *p)
     if (writev(link->fd, iov, 2) < 0)
         return errno == EAGAIN || errno == ENOBUFS ? ERR_OK : ERR_IF; /* lost, as packets are */
     return ERR_OK;
+}
+
+static err_t link_output(struct netif *netif, struct pbuf *p)
+{
+    static uint8_t whole[65536];
+    if (mute)
+        return ERR_OK;
+    if (!p->next)
+        return emit(link_of(netif), p->payload, p->tot_len);
+    pbuf_copy_partial(p, whole, p->tot_len, 0);
+    return emit(link_of(netif), whole, p->tot_len);
 }
 
 /* As ip4_output_if and ip6_output_if, but never in fragments: TCP's way out (lwip.mk). */
@@ -317,26 +326,164 @@ static struct tcp_pcb_listen *listener_for(const uint8_t *host, int size, int po
     return NULL;
 }
 
-/* A flood of SYNs may not shut others out: where a listener's half-open connections are all taken, the oldest goes.
- * 0: its accepted ones wait to be taken, so this SYN is dropped, and comes again. */
-static int make_room(const uint8_t *tcp, const uint8_t *host, int size)
+/* ---- SYN cookies: with many half-open connections, a SYN leaves nothing behind; the number that answers it says all. */
+#define ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
+
+static uint64_t siphash(const uint8_t *data, int length)
 {
+    uint64_t v[4] = {secret[0] ^ 0x736f6d6570736575, secret[1] ^ 0x646f72616e646f6d, secret[0] ^ 0x6c7967656e657261, secret[1] ^ 0x7465646279746573};
+    for (int at = 0, last = 0; !last; at += 8) {
+        uint64_t m = 0;
+        last = length - at < 8;
+        memcpy(&m, data + at, last ? (size_t)(length - at) : 8);
+        if (last)
+            m |= (uint64_t)length << 56;
+        v[3] ^= m;
+        for (int round = 0; round < (last ? 6 : 2); round++) {
+            if (round == 2)
+                v[0] ^= m, v[2] ^= 0xff;
+            v[0] += v[1], v[1] = ROTATE(v[1], 13) ^ v[0], v[0] = ROTATE(v[0], 32);
+            v[2] += v[3], v[3] = ROTATE(v[3], 16) ^ v[2];
+            v[0] += v[3], v[3] = ROTATE(v[3], 21) ^ v[0];
+            v[2] += v[1], v[1] = ROTATE(v[1], 17) ^ v[2], v[2] = ROTATE(v[2], 32);
+        }
+        if (!last)
+            v[0] ^= m;
+    }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* The cookie for a connection in minute `minute`, its lowest bits free for the size of segments. */
+static uint32_t cookie_of(const uint8_t *source, const uint8_t *host, int size, const uint8_t *ports, uint32_t minute)
+{
+    uint8_t text[40];
+    memcpy(text, source, size);
+    memcpy(text + size, host, size);
+    memcpy(text + 2 * size, ports, 4);
+    memcpy(text + 2 * size + 4, &minute, 4);
+    return (uint32_t)siphash(text, 2 * size + 8) & ~3U;
+}
+
+static const uint16_t sizes[4] = {536, 1220, 1440, 1460};
+
+static int segment_size(const uint8_t *tcp, long length)
+{
+    long end = LWIP_MIN((tcp[12] >> 4) * 4, length);
+    for (long at = 20; at + 3 < end && tcp[at];) {
+        if (tcp[at] == 2 && tcp[at + 1] == 4)
+            return tcp[at + 2] << 8 | tcp[at + 3];
+        at += tcp[at] == 1 ? 1 : tcp[at + 1] < 2 ? end : tcp[at + 1];
+    }
+    return 536;
+}
+
+static void put32(uint8_t *to, uint32_t value) { to[0] = value >> 24, to[1] = value >> 16 & 255, to[2] = value >> 8 & 255, to[3] = value & 255; }
+static uint32_t get32(const uint8_t *from) { return (uint32_t)from[0] << 24 | from[1] << 16 | from[2] << 8 | from[3]; }
+
+/* A frame like `data` with a TCP header that has the option of segment size and nothing else. Its length. */
+static long handshake_frame(uint8_t *out, const uint8_t *data, int at, int size, uint32_t sequence, uint32_t acknowledged, int flags, int segment)
+{
+    uint8_t *ip = out + SIZEOF_ETH_HDR, *tcp = ip + (size == 4 ? 20 : 40);
+    int head = size == 4 ? 20 : 40;
+    memcpy(out, data, SIZEOF_ETH_HDR + head);
+    memcpy(tcp, data + SIZEOF_ETH_HDR + at, 4);
+    put32(tcp + 4, sequence);
+    put32(tcp + 8, acknowledged);
+    tcp[12] = 0x60, tcp[13] = (uint8_t)flags, tcp[14] = tcp[15] = 0xff;
+    memset(tcp + 16, 0, 4);
+    tcp[20] = 2, tcp[21] = 4, tcp[22] = segment >> 8, tcp[23] = (uint8_t)segment;
+    if (size == 4) {
+        ip[0] = 0x45, ip[2] = 0, ip[3] = 44, ip[10] = ip[11] = 0;
+        uint16_t check = (uint16_t)~fold(sum(ip, 20, 0));
+        ip[10] = check >> 8, ip[11] = (uint8_t)check;
+    } else {
+        ip[4] = 0, ip[5] = 24;
+    }
+    return SIZEOF_ETH_HDR + head + 24;
+}
+
+static void swap(uint8_t *a, uint8_t *b, int length)
+{
+    for (int i = 0; i < length; i++) {
+        uint8_t keep = a[i];
+        a[i] = b[i], b[i] = keep;
+    }
+}
+
+static void answer_with_cookie(struct link *link, const uint8_t *data, int at, int size, const uint8_t *source, const uint8_t *host, long body)
+{
+    uint8_t out[128], *ip = out + SIZEOF_ETH_HDR, *tcp = ip + (size == 4 ? 20 : 40);
+    const uint8_t *syn = data + SIZEOF_ETH_HDR + at;
+    int segment = segment_size(syn, body), which = 3;
+    while (which && sizes[which] > segment)
+        which--;
+    uint32_t cookie = cookie_of(source, host, size, syn, sys_now() / 60000) | (uint32_t)which;
+    long length = handshake_frame(out, data, at, size, cookie, get32(syn + 4) + 1, TCP_SYN | TCP_ACK, link->mtu - (size == 4 ? 40 : 60));
+    swap(out, out + 6, 6);
+    swap(ip + (size == 4 ? 12 : 8), ip + (size == 4 ? 16 : 24), size);
+    swap(tcp, tcp + 2, 2);
+    emit(link, out, length);
+}
+
+static int known(const uint8_t *tcp, const uint8_t *source, const uint8_t *host, int size)
+{
+    struct tcp_pcb *lists[] = {tcp_active_pcbs, tcp_tw_pcbs};
+    for (int i = 0; i < 2; i++)
+        for (struct tcp_pcb *pcb = lists[i]; pcb; pcb = pcb->next) {
+            int length;
+            if (pcb->remote_port == (tcp[0] << 8 | tcp[1]) && pcb->local_port == (tcp[2] << 8 | tcp[3])
+                && !memcmp(bytes_of(&pcb->remote_ip, &length), source, size) && length == size
+                && !memcmp(bytes_of(&pcb->local_ip, &length), host, size))
+                return 1;
+        }
+    return 0;
+}
+
+/* An ACK that quotes a cookie of ours: lwIP gets the SYN that it did not see. */
+static void redeem_cookie(struct link *link, const uint8_t *data, int at, int size, const uint8_t *source, const uint8_t *host)
+{
+    const uint8_t *tcp = data + SIZEOF_ETH_HDR + at;
+    uint32_t quoted = get32(tcp + 8) - 1, minute = sys_now() / 60000;
+    uint8_t out[128];
+    if ((quoted & ~3U) != cookie_of(source, host, size, tcp, minute) && (quoted & ~3U) != cookie_of(source, host, size, tcp, minute - 1))
+        return;
+    if (known(tcp, source, host, size) || !listener_for(host, size, tcp[2] << 8 | tcp[3]))
+        return;
+    long length = handshake_frame(out, data, at, size, get32(tcp + 4) - 1, 0, TCP_SYN, sizes[quoted & 3]);
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)length, PBUF_RAM);
+    if (!p)
+        return;
+    memcpy(p->payload, out, length);
+    mute = 1, forced_sequence = quoted;
+    if (link->netif.input(p, &link->netif) != ERR_OK)
+        pbuf_free(p);
+    mute = 0, forced_sequence = 0;
+}
+
+/* A SYN: 1 if lwIP shall see it. Not so while the listener's connections wait to be accepted (it comes again), nor with
+ * too many half-open connections. */
+static int admit(struct link *link, const uint8_t *data, int at, int size, const uint8_t *source, const uint8_t *host, long body)
+{
+    const uint8_t *tcp = data + SIZEOF_ETH_HDR + at;
     struct tcp_pcb_listen *l = listener_for(host, size, tcp[2] << 8 | tcp[3]);
-    struct tcp_pcb *pcb, *oldest = NULL;
-    if (l && l->callback_arg && calls->full(l->callback_arg))
-        return 0;
-    if (!l || l->accepts_pending < l->backlog)
+    int count = 0;
+    if (!l)
         return 1;
-    for (pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-        if (pcb->state == SYN_RCVD && pcb->listener == l && (!oldest || (int32_t)(pcb->tmr - oldest->tmr) <= 0))
-            oldest = pcb; /* later ones stand further in front */
-    if (oldest)
-        tcp_abandon(oldest, 0);
-    return 1;
+    if (l->callback_arg && calls->full(l->callback_arg))
+        return 0;
+    if ((int32_t)(cookies_until - sys_now()) <= 0) {
+        for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
+            count += pcb->state == SYN_RCVD;
+        if (count < HALF_OPEN)
+            return 1;
+        cookies_until = sys_now() + COOKIE_TIME;
+    }
+    answer_with_cookie(link, data, at, size, source, host, body);
+    return 0;
 }
 
 /* 0: not to be looked at further. */
-static int acceptable(const struct virtio_net_hdr *head, const uint8_t *data, long length)
+static int acceptable(struct link *link, const struct virtio_net_hdr *head, const uint8_t *data, long length)
 {
     const uint8_t *source, *host, *ip = data + SIZEOF_ETH_HDR;
     int protocol, size, at, type = data[12] << 8 | data[13];
@@ -355,7 +502,9 @@ static int acceptable(const struct virtio_net_hdr *head, const uint8_t *data, lo
     if (pending_bytes > PENDING_MAX && body > (ip[at + 12] >> 4) * 4)
         return 0;
     if ((ip[at + 13] & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
-        return make_room(ip + at, host, size);
+        return admit(link, data, at, size, source, host, body);
+    if (cookies_until && sys_now() - cookies_until + COOKIE_TIME < COOKIE_LIFE && (ip[at + 13] & (TCP_ACK | TCP_RST | TCP_SYN)) == TCP_ACK)
+        redeem_cookie(link, data, at, size, source, host);
     return 1;
 }
 
@@ -376,7 +525,7 @@ int wire_poll(int index, int frames)
         }
         n -= sizeof head;
         count++;
-        if (n < SIZEOF_ETH_HDR || n > 65535 || !acceptable(&head, (uint8_t *)frame, n))
+        if (n < SIZEOF_ETH_HDR || n > 65535 || !acceptable(link, &head, (uint8_t *)frame, n))
             continue;
         struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)n, PBUF_RAM);
         if (!p)
@@ -424,6 +573,8 @@ void wire_start(const struct wire_calls *table)
 {
     static const uint8_t protocols[] = {17, 1, 58};
     calls = table;
+    if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret)
+        abort();
     lwip_init();
     for (unsigned i = 0; i < sizeof protocols; i++) {
         struct raw_pcb *pcb = raw_new_ip_type(IPADDR_TYPE_ANY, protocols[i]);
@@ -669,7 +820,6 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
         return ERR_ABRT;
     }
     attach(pcb, new);
-    tcp_backlog_accepted(pcb);
     return ERR_OK;
 }
 
@@ -707,7 +857,7 @@ struct tcp_pcb *wire_listen(void *arg, const uint8_t *local, int length, int por
     ip_set_option(pcb, SOF_REUSEADDR);
     if (length)
         to_ip(&ip, local, length, 0);
-    if (tcp_bind(pcb, length ? &ip : IP_ANY_TYPE, (u16_t)port) != ERR_OK || !(listener = tcp_listen_with_backlog(pcb, HALF_OPEN))) {
+    if (tcp_bind(pcb, length ? &ip : IP_ANY_TYPE, (u16_t)port) != ERR_OK || !(listener = tcp_listen(pcb))) {
         tcp_abort(pcb);
         return NULL;
     }

@@ -12,6 +12,9 @@ cdef enum:
     SENT = -9002  # the handler has sent the thread on itself
     SLEEPS = -9003  # the handler has left a Wait; the thread stays
     NR_FAST = 512
+    VECTOR_MOST = 8
+    VECTOR_HEAD = 128
+    VECTOR_MAX = 8192
 
 
 cdef class GuestThread:
@@ -31,6 +34,9 @@ cdef class GuestThread:
     cdef char *output(self, int arg, uint64_t room) noexcept
     # The first `length` bytes of that output (one a call) go back with the answer.
     cdef void wrote(self, int arg, uint64_t length) noexcept
+    # The iovec array of a call that names one (readv, writev, recvmsg, sendmsg), at most VECTOR_MOST pieces; if it sends, what
+    # they hold follows VECTOR_HEAD bytes behind, if it is at most VECTOR_MAX bytes. NULL: it was not brought along.
+    cdef const char *vector(self) noexcept
     # Any guest memory; bytes copied, or -EFAULT.
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept
     cdef long copy_out(self, uint64_t addr, const void *data, uint64_t length) noexcept

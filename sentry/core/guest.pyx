@@ -49,6 +49,9 @@ cdef class GuestThread:
     cdef const char *text(self, int arg) noexcept:
         return NULL
 
+    cdef const char *vector(self) noexcept:
+        return NULL
+
     cdef char *output(self, int arg, uint64_t room) noexcept:
         return NULL
 

@@ -18,14 +18,15 @@ WIDTHS = {"u64": b"U", "i64": b"I", "u32": b"u", "i32": b"i"}
 class Arg:
     """Kind of an argument; `width` (i32, u32, i64, u64) is how the register is read."""
 
-    __slots__ = ("name", "width", "kind", "length", "size")
+    __slots__ = ("name", "width", "kind", "length", "size", "vector")
 
-    def __init__(self, name, width, kind=None, length=None, size=None):
+    def __init__(self, name, width, kind=None, length=None, size=None, vector=None):
         self.name = name
         self.width = width
         self.kind = kind  # None, "in", "out", "inout", "str"
         self.length = length  # index of the argument that holds the length, or None
         self.size = size  # fixed size in bytes, or None
+        self.vector = vector  # an iovec array or a msghdr with one: "gather" (its data is input), "scatter", or None
 
 
 Fd = Arg("fd", "i32")
@@ -38,6 +39,10 @@ ULong = Arg("ulong", "u64")
 Size = Arg("size", "u64")
 Off = Arg("off", "i64")
 Ptr = Arg("ptr", "u64")  # memory that the stub does not carry
+InVector = Arg("ptr", "u64", vector="gather")  # of an iovec array; the next argument counts
+OutVector = Arg("ptr", "u64", vector="scatter")
+InMsg = Arg("struct", "u64", "in", size=56, vector="gather")  # of a msghdr
+OutMsg = Arg("struct", "u64", "inout", size=56, vector="scatter")
 Str = Arg("str", "u64", "str")  # path or other NUL-terminated string
 
 

@@ -373,7 +373,7 @@ class FdLink(OfTask):
 
     def readlink(self, t):
         file = self.file(t)
-        return file if type(file) is int else file.name(t.fs.root)
+        return file if type(file) is int else file.shown_name(t.fs.root)
 
 
 class FdInfo(OfTask):

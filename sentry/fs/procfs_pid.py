@@ -260,7 +260,7 @@ def area_name(mm, area, root) -> bytes:
     if type(backing) is SharedAnon:
         return b"/dev/zero (deleted)"
     if backing is not None:
-        return backing.name(root).replace(b"\n", b"\\012")
+        return backing.shown_name(root).replace(b"\n", b"\\012")
     return b""
 
 

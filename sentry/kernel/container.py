@@ -39,7 +39,9 @@ class StartError(Exception):
 def exec_error(name: str, errno: int) -> StartError:
     """The message and exit code for an executable that cannot be run."""
     if errno in (ENOENT, ENOTDIR):
-        return StartError(f'exec: "{name}": executable file not found', 127)
+        # The words by which Docker and podman choose exit code 127.
+        reason = f"stat {name}: no such file or directory" if "/" in name else "executable file not found in $PATH"
+        return StartError(f'exec: "{name}": {reason}', 127)
     reason = {EACCES: "permission denied", EPERM: "operation not permitted", ENOEXEC: "exec format error",
               ELIBBAD: "broken interpreter"}.get(errno, f"errno {errno}")  # fmt: skip
     return StartError(f'exec: "{name}": {reason}', 126)

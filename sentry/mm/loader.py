@@ -10,7 +10,7 @@ from sentry.abi.errno import E2BIG, ENOMEM
 from sentry.mm.elf import ET_DYN
 from sentry.mm.manager import MM, STACK_GAP, page_up
 from sentry.mm.vma import VMA
-from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
+from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
 
 PIE_BASE = 0x555555554000
 STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
@@ -52,7 +52,7 @@ class Layout:
             if seg.filesz:
                 mapped = page_up(file_end)
                 offset = seg.offset - (seg.vaddr & (PAGE - 1))
-                self.ops.append((OP_MMAP_FD, start, mapped - start, seg.prot, False, fd, offset))
+                self.map_file(start, mapped - start, seg.prot, fd, offset)
                 self.mm.map(VMA(start, mapped, seg.prot, False, file, offset))
                 if seg.memsz > seg.filesz and seg.prot & 2 and mapped > file_end:
                     self.ops.append((OP_ZERO, file_end, mapped - file_end))
@@ -61,6 +61,18 @@ class Layout:
                 self.mm.map(VMA(mapped, end, seg.prot))
         return 0
 
+    def map_file(self, start, length, prot, fd, offset) -> None:
+        """Map a part of a file. One that continues the mapping before it is mapped along with that: each mapping of a file
+        waits for its approval, another protection does not."""
+        at = next((i for i in range(len(self.ops) - 1, -1, -1) if self.ops[i][0] != OP_MPROTECT), -1)
+        if at >= 0 and self.ops[at][0] == OP_MMAP_FD and not prot & 2:
+            _, low, size, first, shared, same, begin = self.ops[at]
+            if same == fd and low + size == start and begin + size == offset and not first & 2:
+                self.ops[at] = (OP_MMAP_FD, low, size + length, first, shared, fd, begin)
+                if prot != first:
+                    self.ops.append((OP_MPROTECT, start, length, prot))
+                return
+        self.ops.append((OP_MMAP_FD, start, length, prot, False, fd, offset))
 
     def patched(self, t, file, image, bias) -> None:
         """Map a patched copy of the image's code where there is one. To be called when all has been laid out."""
@@ -72,8 +84,9 @@ class Layout:
                 continue
             ops = t.kernel.patcher.images.attach(self.mm, fd, start, area.end - start, offset)
             if ops:
-                self.ops.remove((OP_MMAP_FD, start, area.end - start, 5, False, fd, offset))
-                self.ops += ops
+                length = area.end - start
+                replaced = (OP_MMAP_FD, start, length, 5, False, fd, offset), (OP_MPROTECT, start, length, 5)
+                self.ops = [op for op in self.ops if op not in replaced] + ops
 
 
 def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure, host) -> "Layout | int":

@@ -45,7 +45,6 @@ from sentry.net.socket import (
     TIMEVAL,
     Received,
 )
-from sentry.net.stack import STACK
 from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLRDHUP
 
 OVERHEAD = 768  # what Linux charges for a small datagram beside its data
@@ -73,11 +72,11 @@ class DatagramSocket(InetSocket):
         self.largest = largest  # of a datagram
 
     def release(self):
-        STACK.sockets.discard(self)
+        self.net.stack.sockets.discard(self)
         self.unbind()
-        if self.groups and STACK.wire is not None:
+        if self.groups and self.net.stack.wire is not None:
             for group, index in self.groups:
-                STACK.wire.leave(group, index)
+                self.net.stack.wire.leave(group, index)
         self.rx.clear()
 
     # -- the peer
@@ -129,15 +128,15 @@ class DatagramSocket(InetSocket):
                 device = device or scope or self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_MULTICAST_IF)
             if device == LOOPBACK:
                 return host, (LOOPBACK4 if len(host) == 4 else LOOPBACK6) if is_any(local) else local, device, 0
-        if STACK.is_broadcast(host) and not self.broadcast_allowed():
+        if self.net.stack.is_broadcast(host) and not self.broadcast_allowed():
             return host, None, 0, -EACCES
         if is_link_local(host) and not (scope or device):
             return host, None, 0, -EINVAL
-        source = STACK.source(host, device, scope)
+        source = self.net.stack.source(host, device, scope)
         if isinstance(source, int):
             return host, None, 0, source
         if not is_any(local) and not is_multicast(local):
-            if not STACK.is_local(local) and not connecting:
+            if not self.net.stack.is_local(local) and not connecting:
                 return host, None, 0, -EADDRNOTAVAIL
             source = local
         return host, source, device or scope, 0
@@ -176,6 +175,36 @@ class DatagramSocket(InetSocket):
                 return error
         error = self.transmit(data, host, port, source, device, *self.hops(host, info))
         return error if error else len(data)
+
+    def send_with(self, t, data, addr, flags, control):
+        """A send with ancillary data, [(level, type, body)]: IP_PKTINFO, IP_TTL, IP_TOS, their IPv6 kin, UDP_SEGMENT."""
+        device, source, ttl, tos, size = 0, None, None, None, 0
+        for level, kind, body in control:
+            if level == opt.SOL_IP and kind == opt.IP_PKTINFO and len(body) >= PKTINFO.size:
+                device, source, _ = PKTINFO.unpack_from(body)
+            elif level == opt.SOL_IPV6 and kind == opt.IPV6_PKTINFO and len(body) >= PKTINFO6.size:
+                source, device = PKTINFO6.unpack_from(body)
+                source = source[12:] if source[:12] == inet_addr.MAPPED else source
+            elif (level, kind) in ((opt.SOL_IP, opt.IP_TTL), (opt.SOL_IPV6, opt.IPV6_HOPLIMIT)) and len(body) >= 4:
+                (ttl,) = INT.unpack_from(body)
+                if not -1 <= ttl <= 255 or (ttl < 1 and level == opt.SOL_IP):
+                    return -EINVAL
+                ttl = None if ttl == -1 else ttl
+            elif (level, kind) in ((opt.SOL_IP, opt.IP_TOS), (opt.SOL_IPV6, opt.IPV6_TCLASS)) and body:
+                tos = INT.unpack_from(body)[0] if len(body) >= 4 else body[0]
+                if not -1 <= tos <= 255:
+                    return -EINVAL
+                tos = None if tos == -1 else tos
+            elif level == opt.SOL_UDP and kind == opt.UDP_SEGMENT and len(body) >= 2:
+                size = int.from_bytes(body[:2], "little")
+            elif level in (opt.SOL_IP, opt.SOL_IPV6):
+                return -EINVAL
+        size = size or len(data) or 1
+        for at in range(0, len(data) or 1, size):  # UDP_SEGMENT: many datagrams in one call
+            n = self.send(t, data[at : at + size], addr, flags, None, None, (device, source, ttl, tos))
+            if n < 0:
+                return n
+        return len(data)
 
     def parse_target(self, addr):
         """A destination of sendto(2): sockets of IPv6 take IPv4 addresses as well."""
@@ -258,7 +287,7 @@ class DatagramSocket(InetSocket):
         values = self.values
         if len(to) == 4:
             if values.get((opt.SOL_IP, opt.IP_PKTINFO)):
-                own = to if not is_multicast(to) and not STACK.is_broadcast(to) else self.local[-4:]
+                own = to if not is_multicast(to) and not self.net.stack.is_broadcast(to) else self.local[-4:]
                 rows.append((opt.SOL_IP, opt.IP_PKTINFO, PKTINFO.pack(interface, own, to)))
             if values.get((opt.SOL_IP, opt.IP_RECVTTL)):
                 rows.append((opt.SOL_IP, opt.IP_TTL, INT.pack(ttl)))

@@ -35,7 +35,6 @@ from sentry.net.socket import (
     Received,
     Socket,
 )
-from sentry.net.stack import STACK
 
 SO_BINDTODEVICE, SO_TIMESTAMPNS, SO_COOKIE, SO_BINDTOIFINDEX = 25, 35, 57, 62
 FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
@@ -69,9 +68,9 @@ class InetSocket(Socket):
         self.locked = False  # bound by bind(2): a disconnect keeps the name
         self.shut = 0  # SHUT_* bits
         self.mark = 0
-        STACK.sockets.add(self)
-        if STACK.timers is None:
-            STACK.timers = t.kernel.timers
+        self.net.stack.sockets.add(self)
+        if self.net.stack.timers is None:
+            self.net.stack.timers = t.kernel.timers
 
     def option(self, level, table, option):
         return self.values.get((level, option), table[option][0])
@@ -99,7 +98,7 @@ class InetSocket(Socket):
         stream = self.type == SOCK_STREAM
         if len(host) == 4:
             free = self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_FREEBIND)
-            usable = is_any(host) or free or STACK.is_local(host) or (not stream and (is_multicast(host) or STACK.is_broadcast(host)))
+            usable = is_any(host) or free or self.net.stack.is_local(host) or (not stream and (is_multicast(host) or self.net.stack.is_broadcast(host)))
             if self.family == AF_INET and not usable:
                 return -EADDRNOTAVAIL
         if 0 < port < FIRST_FREE_PORT and not t.creds.capable(CAP_NET_BIND_SERVICE):
@@ -115,12 +114,12 @@ class InetSocket(Socket):
             scope = scope or self.device
             if not scope:
                 return -EINVAL
-            if STACK.interface(scope) is None:
+            if self.net.stack.interface(scope) is None:
                 return -ENODEV
-        if len(host) == 16 and not (is_any(host) or STACK.is_local(host) or is_multicast(host)):
+        if len(host) == 16 and not (is_any(host) or self.net.stack.is_local(host) or is_multicast(host)):
             if not self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_FREEBIND):
                 return -EADDRNOTAVAIL
-        if STACK.claim(self.ports, self, host, port):
+        if self.net.stack.claim(self.ports, self, host, port):
             return -EADDRINUSE
         self.scope = scope
         self.locked = True
@@ -136,7 +135,7 @@ class InetSocket(Socket):
 
     def autobind(self) -> int:
         """A free port, if the socket has none yet. 0 or -EAGAIN."""
-        return 0 if self.port or STACK.claim(self.ports, self, self.local, 0) == 0 else -EAGAIN
+        return 0 if self.port or self.net.stack.claim(self.ports, self, self.local, 0) == 0 else -EAGAIN
 
     def wants_group(self, group) -> bool:
         if not is_multicast(group):
@@ -145,9 +144,8 @@ class InetSocket(Socket):
             return True
         return len(group) == 4 and bool(self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MULTICAST_ALL)) and self.any_member(group)
 
-    @staticmethod
-    def any_member(group) -> bool:
-        return any(sock.groups and any(row[0] == group for row in sock.groups) for sock in STACK.sockets)
+    def any_member(self, group) -> bool:
+        return any(sock.groups and any(row[0] == group for row in sock.groups) for sock in self.net.stack.sockets)
 
     # -- errors
     def put_error(self, errno, data, host, port, origin, type_=0, code=0, info=0) -> None:
@@ -183,7 +181,7 @@ class InetSocket(Socket):
             if option == SO_TIMESTAMPNS:
                 return INT.pack(self.options.get(option, 0))
             if option == SO_BINDTODEVICE:
-                device = STACK.interface(self.device)
+                device = self.net.stack.interface(self.device)
                 return b"" if device is None else device.name.encode() + b"\0"
             if option == SO_BINDTOIFINDEX:
                 return INT.pack(self.device)
@@ -228,9 +226,9 @@ class InetSocket(Socket):
         return -ENOPROTOOPT
 
     def mtu(self) -> int:
-        if STACK.is_local(self.remote):
-            return STACK.interfaces[0].mtu
-        route = STACK.route(self.remote, self.device)
+        if self.net.stack.is_local(self.remote):
+            return self.net.stack.interfaces[0].mtu
+        route = self.net.stack.route(self.remote, self.device)
         return 1500 if isinstance(route, int) else route.interface.mtu
 
     def setsockopt(self, t, level, option, data):
@@ -265,7 +263,7 @@ class InetSocket(Socket):
         if not name:
             self.device = 0
             return 0
-        interface = STACK.named(name.decode("latin-1"))
+        interface = self.net.stack.named(name.decode("latin-1"))
         if interface is None:
             return -ENODEV
         self.device = interface.index
@@ -305,10 +303,10 @@ class InetSocket(Socket):
         index = int.from_bytes(data[8:12], "little") if len(data) >= 12 else 0
         addr = data[4:8] if len(data) >= 8 else data[:4]
         if index:
-            if STACK.interface(index) is None:
+            if self.net.stack.interface(index) is None:
                 return -EADDRNOTAVAIL
         elif addr != ANY4:
-            found = [row for row in STACK.interfaces if any(own == addr for own, _ in row.addresses)]
+            found = [row for row in self.net.stack.interfaces if any(own == addr for own, _ in row.addresses)]
             if not found:
                 return -EADDRNOTAVAIL
             index = found[0].index
@@ -316,7 +314,7 @@ class InetSocket(Socket):
         return 0
 
     def member4(self, data, join):
-        if self.type == SOCK_STREAM and self.ports is STACK.tcp:
+        if self.type == SOCK_STREAM and self.ports is self.net.stack.tcp:
             return -EPROTO
         if len(data) < 8:
             return -EINVAL
@@ -326,9 +324,9 @@ class InetSocket(Socket):
             return -EINVAL
         if not index:
             if addr != ANY4:
-                if not STACK.is_local(addr):
+                if not self.net.stack.is_local(addr):
                     return -ENODEV
-                index = STACK.of_address(addr).index
+                index = self.net.stack.of_address(addr).index
             else:
                 index = self.default_interface(group)
         return self.member(group, index, join)
@@ -347,11 +345,11 @@ class InetSocket(Socket):
         return self.member(parsed[0], index or self.default_interface(parsed[0]), join)
 
     def default_interface(self, group) -> int:
-        route = STACK.route(group)
+        route = self.net.stack.route(group)
         return 0 if isinstance(route, int) else route.interface.index
 
     def member(self, group, index, join):
-        if STACK.interface(index) is None:
+        if self.net.stack.interface(index) is None:
             return -ENODEV
         groups = self.groups = self.groups or set()
         if join:
@@ -360,14 +358,14 @@ class InetSocket(Socket):
             if len(groups) >= GROUPS_MAX:
                 return -EMFILE
             groups.add((group, index))
-            if STACK.wire is not None:
-                STACK.wire.join(group, index)
+            if self.net.stack.wire is not None:
+                self.net.stack.wire.join(group, index)
         else:
             if (group, index) not in groups:
                 return -EADDRNOTAVAIL
             groups.discard((group, index))
-            if STACK.wire is not None:
-                STACK.wire.leave(group, index)
+            if self.net.stack.wire is not None:
+                self.net.stack.wire.leave(group, index)
         return 0
 
     def set_ipv6(self, t, option, data):
@@ -395,7 +393,7 @@ class InetSocket(Socket):
             return -EINVAL
         if value == -1:
             value = opt.IPV6_TABLE[option][0]
-        if option == opt.IPV6_MULTICAST_IF and value and STACK.interface(value) is None:
+        if option == opt.IPV6_MULTICAST_IF and value and self.net.stack.interface(value) is None:
             return -ENODEV
         self.values[opt.SOL_IPV6, option] = value
         return 0

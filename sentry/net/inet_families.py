@@ -1,16 +1,13 @@
 """socket(2) for AF_INET and AF_INET6. They belong to the sandbox's first network namespace; others have none."""
 
-from sentry.abi.errno import EAFNOSUPPORT, EINVAL, ESOCKTNOSUPPORT
+from sentry.abi.errno import EINVAL, ESOCKTNOSUPPORT
 from sentry.net import raw, tcp, udp
-from sentry.net.netns import INIT
 from sentry.net.socket import AF_INET, AF_INET6, FAMILIES, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM
 
 IPPROTO_MAX = 262 + 1
 
 
 def create_inet(t, family, type_, protocol, flags):
-    if t.net is not INIT:
-        return -EAFNOSUPPORT
     if not 0 <= protocol < IPPROTO_MAX:
         return -EINVAL
     if type_ == SOCK_STREAM:

@@ -261,11 +261,11 @@ cdef int on_message(int protocol, const char *header, int header_length, const c
         body = PyBytes_FromStringAndSize(data, length)
         if protocol == 17:
             packet = (sender, body[0] << 8 | body[1], to, body[2] << 8 | body[3], ttl, tos, link)
-            return udp.deliver(body[8:], packet, is_multicast(to) or STACK.is_broadcast(to))
+            return udp.deliver(STACK, body[8:], packet, is_multicast(to) or STACK.is_broadcast(to))
         if length >= 36 and body[0] == (UNREACHABLE if address_length == 4 else UNREACHABLE6):
             unreachable(body, address_length)
         head = PyBytes_FromStringAndSize(header, header_length) if address_length == 4 else None
-        raw.arrive(protocol, body, (sender, 0, to, 0, ttl, tos, link), head)
+        raw.arrive(STACK, protocol, body, (sender, 0, to, 0, ttl, tos, link), head)
         return 1
     except Exception:
         log.exception("a message from outside")

@@ -4,6 +4,8 @@ A task has one (`Task.net`), a socket keeps that of its maker (`Socket.net`). On
 out of the sandbox; each later one begins with a loopback interface that is down.
 """
 
+from sentry.net.stack import IFF_LOOPBACK, STACK, Stack
+
 FIRST_INO = 0xF0000000  # include/linux/proc_ns.h
 
 _last_ino = 0xF1000000
@@ -11,12 +13,15 @@ _last_ino = 0xF1000000
 
 class NetNamespace:
     """`abstract`: bound abstract names of Unix sockets; `sysctls`: changed parameters below net/, path -> text;
-    `host`: sockets are the host's (--network=host)."""
+    `host`: sockets are the host's (--network=host); `stack`: interfaces, addresses, routes, ports; `netlinks`: (protocol,
+    port) -> bound netlink socket."""
 
-    __slots__ = ("ino", "abstract", "sysctls", "host", "__weakref__")
+    __slots__ = ("ino", "abstract", "sysctls", "host", "stack", "netlinks", "__weakref__")
 
-    def __init__(self, ino):
+    def __init__(self, ino, stack):
         self.ino = ino
+        self.stack = stack
+        self.netlinks = {}
         self.abstract = {}
         self.sysctls = {}
         self.host = False
@@ -25,7 +30,11 @@ class NetNamespace:
 def new() -> NetNamespace:
     global _last_ino
     _last_ino += 1
-    return NetNamespace(_last_ino)
+    stack = Stack()
+    lo = stack.interfaces[0]
+    lo.flags = IFF_LOOPBACK
+    lo.addresses.clear()
+    return NetNamespace(_last_ino, stack)
 
 
-INIT = NetNamespace(FIRST_INO)
+INIT = NetNamespace(FIRST_INO, STACK)

@@ -9,7 +9,7 @@ from sentry.net import inet_options as opt
 from sentry.net.datagram import LOOPBACK, DatagramSocket
 from sentry.net.inet_addr import AF_INET, AF_INET6
 from sentry.net.socket import INT, SOCK_DGRAM, SOCK_RAW
-from sentry.net.stack import STACK, pick
+from sentry.net.stack import pick
 
 IPPROTO_IP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW = 0, 1, 58, 255
 ECHO, ECHO_REPLY = {4: 8, 16: 128}, {4: 0, 16: 129}
@@ -44,10 +44,10 @@ def ip_header(source, host, protocol, length, ttl, tos) -> bytes:
     return head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
 
 
-def arrive(protocol: int, message: bytes, packet: tuple, header: "bytes | None" = None) -> None:
+def arrive(stack, protocol: int, message: bytes, packet: tuple, header: "bytes | None" = None) -> None:
     """A message of `protocol` for this sandbox: to raw sockets, and ICMP echo replies to ping sockets."""
     source, _, host, _, ttl, tos, _ = packet
-    for sock in STACK.raw:
+    for sock in stack.raw:
         if sock.protocol == protocol and sock.wants(message, source, host):
             if len(host) == 4:
                 head = header if header is not None else ip_header(source, host, protocol, len(message), ttl, tos)
@@ -56,16 +56,16 @@ def arrive(protocol: int, message: bytes, packet: tuple, header: "bytes | None" 
                 sock.take(message, packet)
     if protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6) and len(message) >= 8 and message[0] == ECHO_REPLY[len(host)]:
         number = int.from_bytes(message[4:6], "big")
-        for sock in STACK.receivers(STACK.ping, host, number, source, 0, False):
+        for sock in stack.receivers(stack.ping, host, number, source, 0, False):
             sock.take(message, packet)
 
 
-def loop(protocol: int, message: bytes, source: bytes, host: bytes, ttl: int, tos: int) -> None:
+def loop(stack, protocol: int, message: bytes, source: bytes, host: bytes, ttl: int, tos: int) -> None:
     """A message from this sandbox to itself; an echo request is answered."""
-    arrive(protocol, message, (source, 0, host, 0, ttl, tos, LOOPBACK))
+    arrive(stack, protocol, message, (source, 0, host, 0, ttl, tos, LOOPBACK))
     if protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6) and len(message) >= 8 and message[0] == ECHO[len(host)]:
         reply = with_checksum(bytes((ECHO_REPLY[len(host)], 0)) + message[2:], host, source)
-        arrive(protocol, reply, (host, 0, source, 0, 64, tos, LOOPBACK))
+        arrive(stack, protocol, reply, (host, 0, source, 0, 64, tos, LOOPBACK))
 
 
 class IcmpSocket(DatagramSocket):
@@ -74,10 +74,10 @@ class IcmpSocket(DatagramSocket):
     __slots__ = ()
 
     def post(self, protocol, message, host, source, device, ttl, tos):
-        if STACK.is_local(host):
-            loop(protocol, message, source, host, ttl, tos)
+        if self.net.stack.is_local(host):
+            loop(self.net.stack, protocol, message, source, host, ttl, tos)
             return 0
-        return STACK.wire.send_ip(protocol, message, source, host, ttl, tos, device)
+        return self.net.stack.wire.send_ip(protocol, message, source, host, ttl, tos, device)
 
 
 class PingSocket(IcmpSocket):
@@ -86,7 +86,7 @@ class PingSocket(IcmpSocket):
     __slots__ = ()
 
     def __init__(self, t, family, protocol, flags):
-        DatagramSocket.__init__(self, t, family, SOCK_DGRAM, protocol, flags, STACK.ping, LARGEST)
+        DatagramSocket.__init__(self, t, family, SOCK_DGRAM, protocol, flags, t.net.stack.ping, LARGEST)
 
     def transmit(self, data, host, port, source, device, ttl, tos):
         if len(data) < 8 or data[0] != ECHO[len(host)] or data[1]:
@@ -106,10 +106,10 @@ class RawSocket(IcmpSocket):
         self.own_header = protocol == IPPROTO_RAW and family == AF_INET
         self.filter = 0  # ICMP types not wanted: bits
         self.checksum_at = -1  # IPV6_CHECKSUM
-        STACK.raw.append(self)
+        self.net.stack.raw.append(self)
 
     def release(self):
-        STACK.raw.remove(self)
+        self.net.stack.raw.remove(self)
         DatagramSocket.release(self)
 
     def bind(self, t, addr):
@@ -117,7 +117,7 @@ class RawSocket(IcmpSocket):
         if isinstance(parsed, int):
             return parsed
         host = parsed[0]
-        if not (inet_addr.is_any(host) or inet_addr.is_multicast(host) or STACK.is_local(host)):
+        if not (inet_addr.is_any(host) or inet_addr.is_multicast(host) or self.net.stack.is_local(host)):
             return -EADDRNOTAVAIL
         self.local = host
         self.locked = True

@@ -62,6 +62,10 @@ UCRED = Struct("<iII")
 FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 
 
+# ioctl(t, sock, cmd, arg) of every socket beside its own: net/netdev.py puts itself here.
+OTHER_IOCTLS: list = []
+
+
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
     `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:
@@ -129,7 +133,7 @@ class Socket(File):
         elif cmd == TIOCOUTQ:
             n = self.unsent_bytes()
         else:
-            return -ENOTTY
+            return OTHER_IOCTLS[0](t, self, cmd, arg) if OTHER_IOCTLS else -ENOTTY
         if n < 0:
             return n
         t.write(arg, INT.pack(n))
@@ -155,6 +159,10 @@ class Socket(File):
     def send(self, t, data: bytes, addr: "bytes | None", flags: int, rights: "list | None", creds: "tuple | None") -> int:
         """Bytes sent. References in `rights` are taken over only on success (> 0, or 0 for an empty datagram)."""
         return -EOPNOTSUPP
+
+    def send_with(self, t, data: bytes, addr: "bytes | None", flags: int, control: "list[tuple[int, int, bytes]]") -> int:
+        """As `send`, with control data (level, type, body) beside that of SOL_SOCKET; most families have none."""
+        return self.send(t, data, addr, flags, None, None)
 
     def receive(self, t, count: int, flags: int) -> "Received | int":
         return -EOPNOTSUPP

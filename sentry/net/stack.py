@@ -118,7 +118,9 @@ class Stack:
     # -- addresses
     def is_local(self, addr: bytes) -> bool:
         """Is it an address of ours (127/8 as a whole is)?"""
-        return is_loopback(addr) or any(own == addr for interface in self.interfaces for own, _ in interface.addresses)
+        if is_loopback(addr):
+            return bool(self.interfaces[0].addresses)  # none before its first `up` in a new namespace
+        return any(own == addr for interface in self.interfaces for own, _ in interface.addresses)
 
     def is_broadcast(self, addr: bytes) -> bool:
         if len(addr) != 4:

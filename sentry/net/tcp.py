@@ -47,7 +47,6 @@ from sentry.net.socket import (
     SOCK_STREAM,
     Received,
 )
-from sentry.net.stack import STACK
 from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDHUP
 
 IPPROTO_TCP = 6
@@ -71,7 +70,7 @@ class TcpSocket(InetSocket):
     )  # fmt: skip
 
     def __init__(self, t, family, flags):
-        InetSocket.__init__(self, t, family, SOCK_STREAM, IPPROTO_TCP, flags, STACK.tcp)
+        InetSocket.__init__(self, t, family, SOCK_STREAM, IPPROTO_TCP, flags, t.net.stack.tcp)
         self.rcvbuf, self.sndbuf = RCVBUF, SNDBUF
         self.state = CLOSE
         self.peer = None  # the other end in this sandbox, while it is open; no reference is held
@@ -94,7 +93,7 @@ class TcpSocket(InetSocket):
 
     # -- end
     def release(self):
-        STACK.sockets.discard(self)
+        self.net.stack.sockets.discard(self)
         if self.state == LISTEN:
             self.stop_listening()
         elif self.state == SYN_SENT:
@@ -242,7 +241,7 @@ class TcpSocket(InetSocket):
         if self.state != CLOSE or self.connecting:
             return -EINVAL
         if not self.port:
-            if STACK.claim(self.ports, self, self.local, 0):
+            if self.net.stack.claim(self.ports, self, self.local, 0):
                 return -EADDRINUSE
         elif any(self.clashes(other) for other in self.ports.bound.get(self.port, ())):
             return -EADDRINUSE
@@ -250,8 +249,8 @@ class TcpSocket(InetSocket):
         self.state = LISTEN
         self.shut = 0
         self.locked = True
-        if STACK.wire is not None and not inet_addr.is_loopback(self.local):
-            self.wire = STACK.wire.listen(self)
+        if self.net.stack.wire is not None and not inet_addr.is_loopback(self.local):
+            self.wire = self.net.stack.wire.listen(self)
         self.queue.wake(POLL_WRITABLE)
         return 0
 
@@ -312,7 +311,7 @@ class TcpSocket(InetSocket):
         host, port, scope = parsed
         if is_any(host):
             host = LOOPBACK4 if len(host) == 4 or len(self.local) == 4 else LOOPBACK6
-        if is_multicast(host) or STACK.is_broadcast(host):
+        if is_multicast(host) or self.net.stack.is_broadcast(host):
             return -ENETUNREACH
         if len(host) == 4 and self.family == AF_INET6 and self.v6only:
             return -ENETUNREACH
@@ -326,25 +325,25 @@ class TcpSocket(InetSocket):
         """Send the SYN: the state tells what became of it. 0 or -errno."""
         local = self.local
         if is_any(local):
-            local = STACK.source(host, self.device, scope)
+            local = self.net.stack.source(host, self.device, scope)
             if isinstance(local, int):
                 return local
-        elif not STACK.is_local(host) and inet_addr.is_loopback(local):
+        elif not self.net.stack.is_local(host) and inet_addr.is_loopback(local):
             return -EINVAL
         if self.port:
             self.local = local
-        elif STACK.claim(self.ports, self, local, 0):
+        elif self.net.stack.claim(self.ports, self, local, 0):
             return -EADDRNOTAVAIL
         self.remote, self.remote_port, self.scope = host, port, scope
         self.shut, self.done, self.error = 0, False, 0
-        if STACK.is_local(host):
+        if self.net.stack.is_local(host):
             self.arrive(t)
-        elif STACK.wire is None:
+        elif self.net.stack.wire is None:
             self.remote = None
             return -ENETUNREACH
         else:
             self.state = SYN_SENT
-            wire = STACK.wire.connect(self)
+            wire = self.net.stack.wire.connect(self)
             if isinstance(wire, int):
                 self.state, self.remote = CLOSE, None
                 return wire
@@ -353,7 +352,7 @@ class TcpSocket(InetSocket):
 
     def arrive(self, t):
         """At a listener of this sandbox."""
-        listener = STACK.listener(self.remote, self.remote_port, self.scope)
+        listener = self.net.stack.listener(self.remote, self.remote_port, self.scope)
         if listener is None:
             self.fail(ECONNREFUSED)
         elif len(listener.pending) > listener.backlog:

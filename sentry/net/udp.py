@@ -6,7 +6,6 @@ from sentry.net.datagram import LOOPBACK, DatagramSocket
 from sentry.net.inet import ORIGIN_ICMP, ORIGIN_ICMP6
 from sentry.net.inet_addr import is_loopback, is_multicast
 from sentry.net.socket import INT, SOCK_DGRAM
-from sentry.net.stack import STACK
 
 IPPROTO_UDP, IPPROTO_UDPLITE = 17, 136
 LARGEST = 65507
@@ -16,7 +15,7 @@ class UdpSocket(DatagramSocket):
     __slots__ = ()
 
     def __init__(self, t, family, flags):
-        DatagramSocket.__init__(self, t, family, SOCK_DGRAM, IPPROTO_UDP, flags, STACK.udp, LARGEST)
+        DatagramSocket.__init__(self, t, family, SOCK_DGRAM, IPPROTO_UDP, flags, t.net.stack.udp, LARGEST)
 
     def check_port(self, port):
         return 0 if port else -EINVAL
@@ -32,16 +31,16 @@ class UdpSocket(DatagramSocket):
         return self.one(data, host, port, source, device, ttl, tos)
 
     def one(self, data, host, port, source, device, ttl, tos):
-        many = is_multicast(host) or STACK.is_broadcast(host)
+        many = is_multicast(host) or self.net.stack.is_broadcast(host)
         if many and device != LOOPBACK and not self.loops(host):
             pass
-        elif many or STACK.is_local(host):
+        elif many or self.net.stack.is_local(host):
             index = LOOPBACK if is_loopback(host) or not device else device
-            found = deliver(data, (source, self.port, host, port, ttl, tos, index), many)
+            found = deliver(self.net.stack, data, (source, self.port, host, port, ttl, tos, index), many)
             if not many and not found:
                 self.refused(data, host, port)
-        if STACK.wire is not None and not STACK.is_local(host) and device != LOOPBACK:
-            return STACK.wire.send_udp(data, source, self.port, host, port, ttl, tos, device)
+        if self.net.stack.wire is not None and not self.net.stack.is_local(host) and device != LOOPBACK:
+            return self.net.stack.wire.send_udp(data, source, self.port, host, port, ttl, tos, device)
         return 0
 
     def loops(self, host):
@@ -79,10 +78,10 @@ class UdpSocket(DatagramSocket):
         return 0
 
 
-def deliver(data: bytes, packet: tuple, many: bool) -> bool:
+def deliver(stack, data: bytes, packet: tuple, many: bool) -> bool:
     """Hand a datagram to the sockets that it is for. False: there is none."""
     source, source_port, host, port = packet[:4]
-    found = STACK.receivers(STACK.udp, host, port, source, source_port, many)
+    found = stack.receivers(stack.udp, host, port, source, source_port, many)
     for sock in found:
         sock.take(data, packet)
     return bool(found)

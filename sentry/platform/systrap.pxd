@@ -27,7 +27,6 @@ cdef class Platform(Registry):
     cdef bint spinning
     cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every
-    cdef bint ran  # a callback has run
     cdef cpu_set_t allowed
     cdef int pinned  # CPU that the dispatcher keeps to; -1: none, -2: it keeps away from one
     cdef uint64_t moved  # TSC of the last move
@@ -49,6 +48,7 @@ cdef class Platform(Registry):
     cdef int _run_later(self) except -1
     cdef int _tune(self) except -1
     cdef int _settle(self) except -1
+    cdef bint _granting(self) noexcept
     cdef int _measured(self, double ticks) except -1
     cdef int _sleep(self, int64_t limit) except -1
     cdef int _roam(self) except -1

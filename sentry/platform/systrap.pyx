@@ -16,14 +16,14 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_LEN_ARG, ST_M_OUT, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
+    ST_M_GATHER, ST_M_LEN_ARG, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
 from sentry.core.guest cimport dispatcher
-from sentry.platform.systrap_notify cimport notified
+from sentry.platform.systrap_notify cimport end_doomed, notified
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
@@ -54,9 +54,10 @@ cdef double MOST_MISSED = 0.2  # share of waits in vain, about what a wake-up on
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
+cdef int MOST_DOOMED = 8  # address spaces that are left to die later, for a millisecond at most, while there is other work
 cdef int64_t CHECK_EVERY = 20 * MS
 
-KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR}
+KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR, "gather": ST_M_GATHER, "scatter": ST_M_SCATTER}
 ADD_SEALS, SEALS = 1033, 0x01 | 0x02 | 0x04 | 0x10  # F_ADD_SEALS; SEAL SHRINK GROW FUTURE_WRITE
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "native", "stub")
 
@@ -104,7 +105,8 @@ cdef class Platform(Registry):
 
     def set_marshal(self, int nr, parts, int count=6):
         """Have the stub carry along memory that call `nr`, of `count` arguments, names. parts: (kind, argument, index of the argument that
-        holds the length or None, size in bytes or None); kind is "in", "out", "inout" or "str". It changes cost,
+        holds the length or None, size in bytes or None); kind is "in", "out", "inout", "str", or for iovec arrays "gather"
+        or "scatter" (size 1: in the msghdr that the argument points to). It changes cost,
         never meaning: what does not fit (three parts, buffer sizes) is left to process_vm_*."""
         cdef st_row *row
         cdef int n = 0
@@ -217,7 +219,10 @@ cdef class Platform(Registry):
 
     def stop(self):
         cdef AddressSpace space
+        cdef Clone clone
         cdef int64_t limit = sh_now() + 500 * MS
+        for clone in self.clones.values():
+            clone.done = nobody
         # Children that we do not know yet, and those that we were not told of.
         while self.listener >= 0 and sh_now() < limit and (self.clones or int in map(type, self.watched.values())):
             self._poll(MS)
@@ -225,6 +230,7 @@ cdef class Platform(Registry):
         self.later = []
         for space in list(self.by_pid.values()):
             space.kill()
+        end_doomed(self)
         for pid in list(self.by_pid):
             space = self.by_pid[pid]
             try:
@@ -559,6 +565,8 @@ cdef class Platform(Registry):
                 sh_write32(&thread.ctx.park, 1)  # it blocks: its stub need not spin
         self.handed = []
         self.ran = False
+        if self.doomed and (len(self.doomed) > MOST_DOOMED or sh_tsc() - self.doomed_since > 20 * self.poll_every):
+            end_doomed(self)
         while True:
             if self.later:
                 self._run_later()
@@ -577,13 +585,16 @@ cdef class Platform(Registry):
                 if self.woken >= 0:
                     self._spread()
             self.spinning = may_spin
+            if self._granting():
+                may_spin = False
             ticks = self.spin_for if may_spin else 0
             # A thread that was woken needs a while until it calls, and the one that woke it is often about to sleep.
             if (self.spin and 0 < self.running <= self.cpus and not self.clones and self.gap < self.spin_below
                     and sh_tsc() - self.woke < <uint64_t>(WAKING * self.ticks_per_ns)):
                 ticks = max(ticks, <uint64_t>(WAKING * self.ticks_per_ns) - (sh_tsc() - self.woke))
             # CPUs are short, but calls follow one another so closely that a sleep would cost more than the wait.
-            if not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.gap < SHORT_GAP * self.ticks_per_ns:
+            if (not ticks and self.spin and self.cpus > 1 and self.running and not self.clones and self.granting is None
+                    and self.gap < SHORT_GAP * self.ticks_per_ns):
                 ticks = <uint64_t>(SHORT_SPIN * self.ticks_per_ns)
             if self._look(ticks):
                 idle_since = 0
@@ -601,7 +612,7 @@ cdef class Platform(Registry):
                 continue
             if limit >= 0 and sh_now() >= limit:
                 break
-            if self.clones and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
+            if (self.clones or self._granting()) and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
                 # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
                 sh_yield()
                 self._poll(0)
@@ -617,6 +628,9 @@ cdef class Platform(Registry):
                 if self.failed_spins > 40:
                     self.failed_spins = 24
                     self.no_spin_until = sh_tsc() + 100 * self.poll_every
+            if self.doomed:
+                end_doomed(self)
+                continue
             if self.seed is not None and not self.seed_busy:
                 # Not at once: whoever took the last one has more to do with us now, and wants the CPUs.
                 if <int>len(self.pool) < self.pool_target and (not self.pool or sh_tsc() - self.took > self.breed_after):
@@ -632,6 +646,16 @@ cdef class Platform(Registry):
         self.handed = self.ready
         self.ready = []
         return self.handed
+
+    cdef bint _granting(self) noexcept:
+        """Whether a thread is about to make host calls that are to be granted: they follow each other as a clone's do."""
+        cdef Thread thread = self.granting
+        if thread is None:
+            return False
+        if thread.state != RUNNING or not thread.ops or thread.grant_at >= len(thread.grants):
+            self.granting = None
+            return False
+        return True
 
     cdef int _measured(self, double ticks) except -1:
         """A wake-up across CPUs has taken that long (0: none to tell of). A busy wait pays up to about the wake-up that it
@@ -696,6 +720,10 @@ def spawn_apart(stub, places):
     if pid < 0:
         raise OSError(-pid, "the stub, in a network namespace of its own")
     return pid
+
+
+def nobody(child, error):
+    """For clones whose kernel has stopped."""
 
 
 def os_epoll():

@@ -8,8 +8,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.platform.systrap_host cimport (
-    ST_LIMIT, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
-    ST_WHAT_PART, sh_part, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
+    ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
+    ST_WHAT_PART, sh_part, sh_vector, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport vm_cstr, vm_read, vm_write
 
@@ -64,6 +64,10 @@ cdef class Carrier(GuestThread):
         if part == 0 and self.here:
             return <const char *>&self.a[self.rows[self.nr].nargs]
         return self.buf + off
+
+    cdef const char *vector(self) noexcept:
+        cdef long off = sh_vector(&self.rows[self.nr], self.a, self.mask)
+        return NULL if off < 0 else self.buf + off
 
     cdef const char *text(self, int arg) noexcept:
         return self.input(arg, ST_STR_MAX)
@@ -141,6 +145,8 @@ cdef class Carrier(GuestThread):
             if i == 0 and self.here:
                 memcpy(self.buf + off, &self.a[row.nargs], length)
             kind = row.parts[i].kind & 0x7F
+            if kind >= ST_M_GATHER:
+                continue  # for fast handlers
             if kind == ST_M_STR:
                 nul = memchr(self.buf + off, 0, length)
                 if nul == NULL:

@@ -63,6 +63,8 @@ cdef extern from "systrap.h":
         ST_M_OUT
         ST_M_INOUT
         ST_M_STR
+        ST_M_GATHER
+        ST_M_SCATTER
         ST_M_LEN_ARG
         ST_PARTS
         ST_ROWS
@@ -198,6 +200,7 @@ cdef extern from "systrap_host.h":
     void sh_unpoll(st_ctx *c, uint64_t *ready, int slot) nogil
     int sh_look(st_ctx **hot, unsigned last, sh_entry *e, int n) nogil
     int sh_part(const st_row *row, const uint64_t *args, uint32_t mask, unsigned arg, uint32_t *off, uint32_t *len) nogil
+    long sh_vector(const st_row *row, const uint64_t *args, uint32_t mask) nogil
     uint32_t st_place(const st_part *p, const uint64_t *args, uint32_t *used) nogil
     void sh_pause() nogil
     void sh_yield() nogil

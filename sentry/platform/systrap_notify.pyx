@@ -9,7 +9,7 @@ from libc.string cimport memset
 from sentry.platform.systrap_host cimport (
     CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
-    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_write32,
+    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
@@ -33,6 +33,16 @@ cdef int notified(Registry host) except -1:
     return grant(host, thread, &n)
 
 
+cdef int end_doomed(Registry host) except -1:
+    """Send the signals that AddressSpace.kill left out: all threads there are parked."""
+    cdef AddressSpace space
+    for space in host.doomed:
+        if space.pidfd >= 0:
+            sh_pidfd_kill(space.pidfd)
+    host.doomed = []
+    return 0
+
+
 cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
     """A notified call of a known thread: allowed only if it is exactly what was asked for."""
     cdef Clone clone = thread.clone
@@ -50,6 +60,11 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
             else:
                 clone.granted = True
                 sh_notif_continue(host.listener, n.id)
+                # The host's fork takes a while, which this can be done in.
+                if host.doomed:
+                    end_doomed(host)
+                if clone.process and not host.spare:
+                    host._spare_context()
             return 0
     elif n.nr == 60 and thread.exiting:
         sh_notif_continue(host.listener, n.id)
@@ -76,6 +91,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                         sh_notif_answer(host.listener, n.id, 0, -error)
                         return 0
                     thread.grant_at = at + 1
+                    host.cloning = sh_tsc()
                     sh_notif_continue(host.listener, n.id)
                     return 0
     thread.aspace._violation(f"host call {n.nr}")
@@ -118,17 +134,21 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             return stranger(host, n)
     child = host._new_thread(space, n.pid, clone.slot)
     child._inherit(parent)
-    if process:
-        sh_notif_continue(host.listener, n.id)
-    else:
-        sh_notif_answer(host.listener, n.id, 0, 0)
     del host.clones[clone.nonce]
     parent.clone = None
     clone.parent = None
     if parent.state == CLONING:
         parent.state = PARKED
         host.running -= 1
-    host.later.append((clone.done, (child, 0)))
+    host.ran = True
+    # First the answer, then the call: so the child mostly finds its turn, and need not sleep.
+    try:
+        clone.done(child, 0)
+    finally:
+        if process:
+            sh_notif_continue(host.listener, n.id)
+        else:
+            sh_notif_answer(host.listener, n.id, 0, 0)
     return 0
 
 

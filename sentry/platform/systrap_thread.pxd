@@ -102,11 +102,15 @@ cdef class Registry:
     cdef list ready  # threads to hand out
     cdef list later  # (callback, arguments) to run from wait
     cdef list interrupting, slot_waits
+    cdef list doomed  # AddressSpaces that are to be killed
+    cdef uint64_t doomed_since  # TSC of the first
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
+    cdef Thread granting  # a thread that has notified mappings before it, or None
+    cdef bint ran  # a callback has been called
     cdef int running  # threads that the guest or the stub has
     cdef int64_t next_check
     cdef double gap  # average TSC ticks that the dispatcher waits for an event

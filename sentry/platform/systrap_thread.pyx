@@ -378,6 +378,9 @@ cdef class Thread(Carrier):
                 self._put_regs()
                 self.ctx.flags = ST_OPS_VALUE | ST_OPS_REGS
         self._give(ST_CMD_OPS, expect)
+        if self.grants:
+            self.platform.granting = self
+            self.platform.cloning = sh_tsc()
         return 0
 
     def _ops_over(self):
@@ -597,7 +600,9 @@ cdef class AddressSpace:
             self.killed = True
             return
         self.killed = True
-        sh_pidfd_kill(self.pidfd)
+        if not self.platform.doomed:
+            self.platform.doomed_since = sh_tsc()
+        self.platform.doomed.append(self)  # not yet: its end would take the CPU from those that wait for our answer
         for thread in self.threads:
             self.platform._forget(thread)
             if thread in self.platform.ready:
@@ -692,6 +697,7 @@ cdef class Registry:
         self.slot_waits = []
         self.spare = []
         self.unused = []
+        self.doomed = []
         self.nonces = b""
         self.hot = [None] * SH_HOT
         self.gap = 1e9

@@ -16,13 +16,14 @@ from sentry.fs.gofer cimport GoferInode
 from sentry.fs.pipe cimport Chunk, Pipe, PipeFile
 from sentry.fs.tmpfs cimport TmpfsRegular
 from sentry.kernel.task cimport Task
+from sentry.net.tcp cimport TcpSocket
 from sentry.net.unix cimport UnixSocket
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport (
     EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_DIRECT, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
     soft_limit, watched,
 )
-from sentry.syscalls.fast_socket cimport read_socket, write_socket
+from sentry.syscalls.fast_socket cimport read_socket, read_tcp, write_socket, write_tcp
 from sentry.vfs.clock cimport file_ns
 from sentry.vfs.file cimport File, readable, writable
 from sentry.vfs.regular cimport DirFile, RegularFile
@@ -231,6 +232,8 @@ cdef long read_at(Task task, File file, GuestThread thread, long long pos) excep
             return read_pipe(<PipeFile?>file, thread, count)
         if type(file) is UnixSocket:
             return read_socket(task, <UnixSocket?>file, thread, count)
+        if type(file) is TcpSocket:
+            return read_tcp(task, <TcpSocket?>file, thread, count, 0)
         if type(file) is EventFile:
             return read_event(<EventFile?>file, thread, count)
     return SLOW
@@ -415,6 +418,8 @@ cdef long write_at(Task task, File file, GuestThread thread, long long pos) exce
             return write_pipe(<PipeFile?>file, thread, count)
         if type(file) is UnixSocket:
             return write_socket(task, <UnixSocket?>file, thread, count)
+        if type(file) is TcpSocket:
+            return write_tcp(task, <TcpSocket?>file, thread, count)
         if type(file) is EventFile:
             return write_event(<EventFile?>file, thread, count)
     return SLOW

@@ -1,4 +1,4 @@
-"""Fast twins of sys_socket.py, and of readv and writev, for Unix sockets: messages without control data whose ends ask for no
+"""Fast twins of sys_socket.py, and of readv and writev, for Unix sockets and for TCP within the sandbox: messages without control data whose ends ask for no
 credentials. What must wait for room, fails or says more than its bytes is left to the plain handlers.
 """
 
@@ -6,9 +6,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
+from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_HEAD, VECTOR_MAX, VECTOR_MOST, GuestThread
 from sentry.core.waitq cimport WaitEntry
 from sentry.kernel.task cimport Task
+from sentry.net.socket cimport Socket
+from sentry.net.tcp cimport TcpSocket
 from sentry.net.unix cimport Message, UnixSocket, charge_of
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
@@ -16,6 +18,10 @@ from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
 
 cdef enum:
+    TCP_ESTABLISHED = 1
+    TCP_CLOSE = 7
+    TCP_CLOSE_WAIT = 8
+    TCP_LISTEN = 10
     STREAM = 1
     DGRAM = 2
     SHUT_RD = 1
@@ -54,11 +60,13 @@ cdef struct msghdr:
     uint32_t pad1
 
 # Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
+# `gathered`: what several pieces to be sent hold, likewise, if it is at most VECTOR_MAX bytes.
 cdef struct Vector:
     iovec pieces[MOST]
     long count
     uint64_t total
     char *carried
+    const char *gathered
 
 
 cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t count) noexcept:
@@ -69,17 +77,18 @@ cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t cou
     vector.total = min(count, MAX_COUNT)
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
+    vector.gathered = NULL
     vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
 
-cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_t count, int arg) noexcept:
-    """The iovec array at `addr` as a vector: 0, or SLOW. `arg`: the argument that points to it, or -1."""
+cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_t count) noexcept:
+    """The iovec array at `addr` as a vector: 0, or SLOW."""
     cdef const char *carried
     cdef uint64_t i
     if not 0 < count <= MOST:
         return SLOW
-    carried = thread.input(arg, count * sizeof(iovec)) if arg >= 0 else NULL
+    carried = thread.vector() if count <= VECTOR_MOST else NULL
     if carried != NULL:
         memcpy(vector.pieces, carried, count * sizeof(iovec))
     elif thread.copy_in(vector.pieces, addr, count * sizeof(iovec)) != <long>(count * sizeof(iovec)):
@@ -87,6 +96,9 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
     vector.count = <long>count
     vector.total = 0
     vector.carried = NULL
+    vector.gathered = NULL
+    if carried != NULL:
+        vector.gathered = carried + VECTOR_HEAD
     for i in range(count):
         if vector.pieces[i].length > MAX_COUNT or vector.pieces[i].base > USER_END - vector.pieces[i].length:
             return SLOW
@@ -96,10 +108,15 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
 
 cdef bytes take(Vector *vector, GuestThread thread):
     """The vector's content; None if part of it cannot be read."""
-    cdef bytes data = PyBytes_FromStringAndSize(vector.carried, <Py_ssize_t>vector.total)
-    cdef char *to = PyBytes_AS_STRING(data)
+    cdef const char *whole = vector.carried
+    cdef bytes data
+    cdef char *to
     cdef long i
-    if vector.carried == NULL:
+    if whole == NULL and vector.total <= VECTOR_MAX:
+        whole = vector.gathered
+    data = PyBytes_FromStringAndSize(whole, <Py_ssize_t>vector.total)
+    if whole == NULL:
+        to = PyBytes_AS_STRING(data)
         for i in range(vector.count):
             if vector.pieces[i].length:
                 if thread.copy_in(to, vector.pieces[i].base, vector.pieces[i].length) != <long>vector.pieces[i].length:
@@ -168,7 +185,57 @@ cdef long send(UnixSocket sock, GuestThread thread, Vector *vector) except? -900
     return <long>vector.total
 
 
+cdef long send_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
+    cdef TcpSocket peer = sock.peer
+    cdef bytes data
+    if peer is None or (sock.state != TCP_ESTABLISHED and sock.state != TCP_CLOSE_WAIT) or sock.error or sock.shut & SHUT_WR:
+        return SLOW
+    if peer.shut & SHUT_RD or not vector.total or <long>vector.total > sock.room - peer.rx_bytes or vector.total > GATHERED:
+        return SLOW
+    data = take(vector, thread)
+    if data is None:
+        return SLOW
+    peer.rx.append(data)
+    peer.rx_bytes += <long>vector.total
+    peer.received += <long>vector.total
+    sock.sent += <long>vector.total
+    if peer.queue.entries and peer.rx_bytes >= peer.rcvlowat:
+        peer.queue.wake(READABLE)
+    return <long>vector.total
+
+
 # ---------------------------------------------------------------- receiving
+
+
+cdef long receive_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
+    """Bytes received, or -errno, SLOW; -EAGAIN: nothing is there and the caller may wait."""
+    cdef uint64_t done = 0
+    cdef long n, given
+    cdef bytes first
+    if not vector.total or sock.state == TCP_LISTEN:
+        return SLOW
+    if not sock.rx:
+        if sock.done:
+            return 0
+        return SLOW if sock.error or sock.shut & SHUT_RD or sock.state == TCP_CLOSE else -EAGAIN
+    while done < vector.total and sock.rx:
+        if type(sock.rx[0]) is not bytes:
+            break
+        first = <bytes?>sock.rx[0]
+        n = min(PyBytes_GET_SIZE(first) - sock.rx_offset, <long>(vector.total - done))
+        given = give(vector, thread, done, PyBytes_AS_STRING(first) + sock.rx_offset, <uint64_t>n)
+        if sock.rx_offset + given == PyBytes_GET_SIZE(first):
+            sock.rx.popleft()
+            sock.rx_offset = 0
+        else:
+            sock.rx_offset += given
+        done += <uint64_t>given
+        if given < n:
+            break
+    if done:
+        sock.took(<long>done)
+        return <long>done
+    return -EFAULT if type(sock.rx[0]) is bytes else SLOW
 
 
 cdef inline bint plain(Message message) noexcept:
@@ -269,7 +336,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     return n
 
 
-cdef long wait_for(Task task, UnixSocket sock, Vector *vector, int flags) except? -9001:
+cdef long wait_for(Task task, Socket sock, Vector *vector, int flags) except? -9001:
     """Nothing was there: -EAGAIN, or the record of a read that waits; SLOW with a timeout."""
     cdef ReadWait record
     cdef WaitEntry entry
@@ -304,27 +371,54 @@ cdef long write_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t 
     return result if result else send(sock, thread, &vector)
 
 
+cdef long read_tcp(Task task, TcpSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
+    cdef Vector vector
+    cdef long result = one_piece(&vector, thread, False, count)
+    if not result:
+        result = receive_tcp(sock, thread, &vector)
+    return wait_for(task, sock, &vector, flags) if result == -EAGAIN else result
+
+
+cdef long write_tcp(Task task, TcpSocket sock, GuestThread thread, uint64_t count) except? -9001:
+    cdef Vector vector
+    cdef long result = one_piece(&vector, thread, True, count)
+    return result if result else send_tcp(sock, thread, &vector)
+
+
+cdef TcpSocket tcp_of(Task task, int fd):
+    cdef File file = task.files.get(fd)
+    return <TcpSocket?>file if type(file) is TcpSocket and not file.flags & O_PATH else None
+
+
 cdef UnixSocket socket_of(Task task, int fd):
     cdef File file = task.files.get(fd)
     return <UnixSocket?>file if type(file) is UnixSocket and not file.flags & O_PATH else None
 
 
 cdef long sendto(object task, GuestThread thread) except? -9001:
+    cdef TcpSocket tcp
     cdef UnixSocket sock = socket_of(<Task?>task, <int>thread.a[0])
     cdef int flags = <int>thread.a[3]
-    if sock is None or flags & ~SENDABLE or thread.a[4]:
+    if sock is None:
+        tcp = tcp_of(<Task?>task, <int>thread.a[0])
+        return SLOW if tcp is None or flags & ~SENDABLE else write_tcp(<Task?>task, tcp, thread, thread.a[2])
+    if flags & ~SENDABLE or thread.a[4]:
         return SLOW
     return write_socket(<Task?>task, sock, thread, thread.a[2])
 
 
 cdef long recvfrom(object task, GuestThread thread) except? -9001:
+    cdef TcpSocket tcp
     cdef UnixSocket sock = socket_of(<Task?>task, <int>thread.a[0])
     cdef int flags = <int>thread.a[3]
     cdef Vector vector
     cdef bint eor = False, cut = False
     cdef long result
-    if sock is None or flags & ~RECEIVABLE or thread.a[4]:
+    if thread.a[4] or flags & ~RECEIVABLE:
         return SLOW
+    if sock is None:
+        tcp = tcp_of(<Task?>task, <int>thread.a[0])
+        return SLOW if tcp is None else read_tcp(<Task?>task, tcp, thread, thread.a[2], flags)
     result = one_piece(&vector, thread, False, thread.a[2])
     if not result:
         result = receive(sock, thread, &vector, flags, &eor, &cut)
@@ -338,18 +432,19 @@ cdef long vector_of(msghdr *header, Vector *vector, GuestThread thread) noexcept
         memcpy(header, carried, sizeof(msghdr))
     elif thread.copy_in(header, thread.a[1], sizeof(msghdr)) != sizeof(msghdr):
         return SLOW
-    return many_pieces(vector, thread, header.iov, header.iov_count, -1)
+    return many_pieces(vector, thread, header.iov, header.iov_count)
 
 
 cdef long sendmsg(object task, GuestThread thread) except? -9001:
     cdef UnixSocket sock = socket_of(<Task?>task, <int>thread.a[0])
     cdef msghdr header
     cdef Vector vector
-    if sock is None or <int>thread.a[2] & ~SENDABLE or vector_of(&header, &vector, thread) == SLOW:
+    cdef TcpSocket tcp = tcp_of(<Task?>task, <int>thread.a[0]) if sock is None else None
+    if (sock is None and tcp is None) or <int>thread.a[2] & ~SENDABLE or vector_of(&header, &vector, thread) == SLOW:
         return SLOW
     if (header.control and header.control_length) or (header.name and header.name_length):
         return SLOW
-    return send(sock, thread, &vector)
+    return send_tcp(tcp, thread, &vector) if sock is None else send(sock, thread, &vector)
 
 
 cdef long recvmsg(object task, GuestThread thread) except? -9001:
@@ -381,8 +476,12 @@ cdef long readv(object task, GuestThread thread) except? -9001:
     cdef Vector vector
     cdef bint eor = False, cut = False
     cdef long result
-    if sock is None or many_pieces(&vector, thread, thread.a[1], thread.a[2], 1) == SLOW:
+    cdef TcpSocket tcp = tcp_of(<Task?>task, <int>thread.a[0]) if sock is None else None
+    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2]) == SLOW:
         return SLOW
+    if sock is None:
+        result = receive_tcp(tcp, thread, &vector)
+        return wait_for(<Task?>task, tcp, &vector, 0) if result == -EAGAIN else result
     result = receive(sock, thread, &vector, 0, &eor, &cut)
     return wait_for(<Task?>task, sock, &vector, 0) if result == -EAGAIN else result
 
@@ -390,9 +489,10 @@ cdef long readv(object task, GuestThread thread) except? -9001:
 cdef long writev(object task, GuestThread thread) except? -9001:
     cdef UnixSocket sock = socket_of(<Task?>task, <int>thread.a[0])
     cdef Vector vector
-    if sock is None or many_pieces(&vector, thread, thread.a[1], thread.a[2], 1) == SLOW:
+    cdef TcpSocket tcp = tcp_of(<Task?>task, <int>thread.a[0]) if sock is None else None
+    if (sock is None and tcp is None) or many_pieces(&vector, thread, thread.a[1], thread.a[2]) == SLOW:
         return SLOW
-    return send(sock, thread, &vector)
+    return send_tcp(tcp, thread, &vector) if sock is None else send(sock, thread, &vector)
 
 
 fast("sendto", sendto)

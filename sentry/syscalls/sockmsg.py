@@ -70,13 +70,14 @@ def write_address(t, addr: int, length_addr: int, value: bytes) -> int:
 
 
 def read_control(t, addr: int, length: int):
-    """Control data of a send: (rights, creds) or -errno. `rights`: Files with references of their own, or None."""
+    """Control data of a send: (rights, creds, others) or -errno. `rights`: Files with references of their own, or None;
+    `others`: what is not of SOL_SOCKET, [(level, type, body)], or None."""
     if not addr or not length:
-        return None, None
+        return None, None, None
     if length > CONTROL_MAX:
         return -ENOBUFS
     data = t.read(addr, length)
-    rights, creds = None, None
+    rights, creds, others = None, None, None
     at = 0
     while at + CMSG.size <= length:
         size, level, kind = CMSG.unpack_from(data, at)
@@ -94,8 +95,12 @@ def read_control(t, addr: int, length: int):
             if error:
                 drop(rights)
                 return error
+        elif others is None:
+            others = [(level, kind, body)]
+        else:
+            others.append((level, kind, body))
         at += (size + 7) & ~7
-    return rights, creds
+    return rights, creds, others
 
 
 def take_rights(t, body: bytes, rights):

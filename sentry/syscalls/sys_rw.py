@@ -2,7 +2,7 @@
 
 from sentry.abi.errno import EBADF, EINVAL, EOPNOTSUPP, ESPIPE
 from sentry.abi.fs import S_IFIFO, S_IFMT, S_IFSOCK
-from sentry.core.syscall import Fd, Flags, InBuf, Int, Off, OutBuf, Ptr, Size, ULong, syscall
+from sentry.core.syscall import Fd, Flags, InBuf, Int, InVector, Off, OutBuf, OutVector, Ptr, Size, ULong, syscall
 from sentry.fs.eventfd import EventFile
 from sentry.syscalls.fileio import buffer, do_read, do_write, read_iov
 from sentry.vfs.file import O_APPEND, O_PATH
@@ -119,12 +119,12 @@ def write_vector(t, fd, vec, count, pos, flags):
     return result
 
 
-@syscall("readv", 19, (Fd, Ptr, ULong), blocks=True)
+@syscall("readv", 19, (Fd, OutVector, ULong), blocks=True)
 def sys_readv(t, fd, vec, count):
     return read_vector(t, fd, vec, count, None, 0)
 
 
-@syscall("writev", 20, (Fd, Ptr, ULong), blocks=True)
+@syscall("writev", 20, (Fd, InVector, ULong), blocks=True)
 def sys_writev(t, fd, vec, count):
     return write_vector(t, fd, vec, count, None, 0)
 

@@ -24,17 +24,18 @@ from sentry.core.syscall import (
     Fd,
     Flags,
     InBuf,
+    InMsg,
     InOutStruct,
-    InStruct,
     Int,
     OutBuf,
+    OutMsg,
     OutStruct,
     Ptr,
     Size,
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import inet_families, socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, netdev, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
     AF_UNIX,
     MSG_DONTWAIT,
@@ -53,6 +54,7 @@ from sentry.net.socket import (
     UCRED,
     Socket,
 )
+from sentry.platform.base import MemFault
 from sentry.syscalls.fdpair import install_new, install_pair
 from sentry.syscalls.fileio import READ_EVENTS, WRITE_EVENTS, buffer, gather, scatter, total_of
 from sentry.syscalls.sockmsg import (
@@ -79,7 +81,7 @@ def get_socket(t, fd) -> "Socket | int":
     return file if isinstance(file, Socket) else -ENOTSOCK
 
 
-@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6")
+@syscall("socket", 41, (Int, Int, Int), level=PARTIAL, note="AF_UNIX, AF_INET, AF_INET6, AF_NETLINK")
 def sys_socket(t, family, type_, protocol):
     flags = type_ & ~SOCK_TYPE_MASK
     if flags & ~(O_CLOEXEC | O_NONBLOCK):
@@ -306,15 +308,16 @@ class SendWait(SocketWait):
 
 
 class Outgoing:
-    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds")
+    __slots__ = ("iov", "count", "addr", "flags", "rights", "creds", "control")
 
-    def __init__(self, iov, addr, flags, rights=None, creds=None):
+    def __init__(self, iov, addr, flags, rights=None, creds=None, control=None):
         self.iov = iov
         self.count = total_of(iov) if iov else 0
         self.addr = addr
         self.flags = flags
         self.rights = rights
         self.creds = creds
+        self.control = control
 
     def drop(self):
         rights, self.rights = self.rights, None
@@ -332,7 +335,10 @@ def send_now(t, sock, message, done):
         data = gather(t, message.iov, done, want) if want else b""
         if len(data) < want:
             return -EFAULT, done
-        n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        if message.control is None:
+            n = sock.send(t, data, message.addr, message.flags, message.rights, message.creds)
+        else:
+            n = sock.send_with(t, data, message.addr, message.flags, message.control)
         if n < 0:
             return n, done
         message.rights = None  # taken over
@@ -392,13 +398,22 @@ def read_outgoing(t, addr, flags) -> "Outgoing | int":
     return Outgoing(header.iov, name, flags, *control)
 
 
-@syscall("sendmsg", 46, (Fd, InStruct(56), Flags), blocks=True)
+@syscall("sendmsg", 46, (Fd, InMsg, Flags), blocks=True)
 def sys_sendmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
         return sock
     message = read_outgoing(t, addr, flags)
     return message if isinstance(message, int) else do_send(t, sock, message)
+
+
+def put_count(t, many, count: int) -> bool:
+    """msg_len of the message that a sendmmsg or recvmmsg has just finished."""
+    try:
+        t.write(many.addr + many.index * MMSGHDR_SIZE + 56, INT.pack(count))
+    except MemFault:
+        return False
+    return True
 
 
 class SendMany:
@@ -408,13 +423,15 @@ class SendMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.index >= self.count:
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 
@@ -490,7 +507,7 @@ def finish_receive(t, sock, into, got, done):
             error = write_address(t, into.addr, into.length_addr, got.addr)
             if error:
                 return error
-    if into.flags & MSG_TRUNC and sock.type != SOCK_STREAM:
+    if into.flags & MSG_TRUNC and (sock.type != SOCK_STREAM or not done):
         return got.length
     return done
 
@@ -544,7 +561,7 @@ def sys_recvfrom(t, fd, buf, count, flags, addr, length_addr):
     return do_receive(t, sock, Incoming(iov, flags, None, addr, length_addr))
 
 
-@syscall("recvmsg", 47, (Fd, InOutStruct(56), Flags), blocks=True)
+@syscall("recvmsg", 47, (Fd, OutMsg, Flags), blocks=True)
 def sys_recvmsg(t, fd, addr, flags):
     sock = get_socket(t, fd)
     if isinstance(sock, int):
@@ -562,15 +579,17 @@ class ReceiveMany:
 
     def __call__(self, t, result):
         while True:
-            if result < 0:
-                return self.index or result
-            t.write(self.addr + self.index * MMSGHDR_SIZE + 56, INT.pack(result))
+            if result < 0 or not put_count(t, self, result):
+                return self.index or (result if result < 0 else -EFAULT)
             self.index += 1
             if self.flags & MSG_WAITFORONE:
                 self.flags |= MSG_DONTWAIT
             if self.index >= self.count or (self.end is not None and monotonic_ns() >= self.end):
                 return self.index
-            result = self.step(t)
+            try:
+                result = self.step(t)
+            except MemFault:
+                return self.index
             if result == BLOCKED:
                 return BLOCKED
 

@@ -1,7 +1,7 @@
 """Moving data between files: sendfile, copy_file_range, splice, tee, vmsplice."""
 
 from sentry.abi.errno import EAGAIN, EBADF, EINVAL, EISDIR, EPIPE, ESPIPE, EXDEV
-from sentry.abi.fs import S_IFDIR, S_IFMT, S_IFREG
+from sentry.abi.fs import S_IFDIR, S_IFMT, S_IFREG, S_IFSOCK
 from sentry.core.result import BLOCKED
 from sentry.core.syscall import PARTIAL, Fd, InOutStruct, Ptr, Size, U32, ULong, syscall
 from sentry.core.waitq import Wait
@@ -188,6 +188,8 @@ def sys_splice(t, in_fd, in_addr, out_fd, out_addr, count, flags):
     if (from_pipe and in_addr) or (to_pipe and out_addr):
         return -ESPIPE
     if not from_pipe and not to_pipe:
+        return -EINVAL
+    if (in_addr and kind_of(source) == S_IFSOCK) or (out_addr and kind_of(target) == S_IFSOCK):
         return -EINVAL
     if from_pipe and to_pipe and source.pipe is target.pipe:
         return -EINVAL

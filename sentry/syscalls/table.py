@@ -68,6 +68,7 @@ def fill_marshalling(platform) -> None:
         if row is None:
             continue
         parts = [(a.kind, i, a.length, a.size) for i, a in enumerate(row.args) if a.kind is not None]
+        parts += [(a.vector, i, None, int(a.kind is not None)) for i, a in enumerate(row.args) if a.vector is not None]
         if parts:
             set_marshal(row.nr, parts, row.count)
     platform.set_answered([row.nr for row in TABLE if row is not None and row.lasting])

@@ -70,7 +70,7 @@ class File:
         self.claim = -1
         self.inode.writers -= 1
 
-    def name(self, root=None) -> bytes:
+    def shown_name(self, root=None) -> bytes:
         """What /proc/pid/fd/N leads to, for a reader with that root (Path)."""
         return self.path.text(root) if self.path is not None else self.anon_name()
 

@@ -66,7 +66,7 @@ def test_death_by_a_signal(real, busybox):
     ("program", "code", "message"),
     [
         (["nosuchprogram"], 127, "not found"),
-        (["/no/such/program"], 127, "not found"),
+        (["/no/such/program"], 127, "no such file or directory"),
         (["/etc"], 126, "permission denied"),
         (["/proc/version"], 126, "permission denied"),
         (["/tmp/text"], 126, "exec format error"),

@@ -180,3 +180,25 @@ def test_detached_exec_leaves_a_process_to_wait_for(stockade, running, tmp_path)
     assert lines[1] == "in\n"
     os.kill(int(lines[0]), 15)
     assert reaper.communicate(timeout=30)[0] == "5\n"
+
+
+def test_devices_and_sysctl(stockade, running, tmp_path):
+    def change(config):
+        config["linux"]["devices"] = [
+            {"path": "/dev/mine/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o646, "uid": 5, "gid": 6},
+            {"path": "/dev/unknown", "type": "b", "major": 240, "minor": 7},
+        ]
+        config["linux"]["sysctl"] = {"kernel.domainname": "example.org", "no.such": "1"}
+
+    script = "stat -c '%F %a %u:%g %t:%T' /dev/mine/null /dev/unknown; echo x > /dev/mine/null; stat -c %s /dev/mine/null;"
+    cid = running(script + "read x < /dev/unknown; cat /proc/sys/kernel/domainname", change)
+    stockade("wait", cid)
+    text = (tmp_path / "out").read_text().splitlines()
+    assert text[:3] == ["character special file 646 5:6 1:3", "block special file 666 0:0 f0:7", "0"]
+    assert "No such device or address" in text[3] and text[4] == "example.org"
+
+
+def test_a_missing_program_is_told_of_at_create(running, stockade, tmp_path):
+    with pytest.raises(AssertionError, match="no such file or directory"):
+        running("", lambda config: config["process"].update(args=["/no/such"]))
+    assert stockade("list", "-q").stdout == b""

@@ -173,6 +173,50 @@ def flood(host, port, seconds):
     print(f"sent {count}")
 
 
+def frames(host, port, interface, seconds, seed):
+    """Frames that nobody should send: headers cut, lengths and options wrong, bits flipped."""
+    random.seed(int(seed))
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.bind((interface, 3))
+    with open("/proc/net/arp", encoding="utf-8") as file:
+        there = bytes.fromhex(next(line.split()[3] for line in file if line.startswith(host + " ")).replace(":", ""))
+    mine = sock.getsockname()[4]
+    target = socket.inet_aton(host)
+    end, count = time.monotonic() + float(seconds), 0
+    while time.monotonic() < end:
+        kind = random.randrange(6)
+        source = bytes((10, 77, 0, random.choice((1, 1, 2, random.randrange(256)))))
+        options = os.urandom(random.choice((0, 4, 8, 40)))
+        tcp = struct.pack(">HHIIBBHHH", random.choice((1, 2, 5000)), int(port), random.getrandbits(32), random.getrandbits(32),
+                          random.choice((0x50, (5 + len(options) // 4) << 4, 0xF0, 0x10)), random.randrange(256),
+                          random.getrandbits(16), 0, 0) + options + os.urandom(random.randrange(60))  # fmt: skip
+        check = checksum(source + target + struct.pack(">HH", 6, len(tcp)) + tcp + b"\0" * (len(tcp) & 1))
+        tcp = tcp[:16] + check.to_bytes(2, "big") + tcp[18:]
+        protocol, body = random.choice(((6, tcp), (6, tcp), (17, os.urandom(random.randrange(40))), (1, bytes((3, 3)) + os.urandom(50)),
+                                        (random.randrange(256), os.urandom(30))))  # fmt: skip
+        head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), count & 0xFFFF, random.choice((0, 0, 0, 0x2000, 0x2003)), 64,
+                           protocol, 0, source, target)  # fmt: skip
+        packet = head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
+        frame = there + mine + b"\x08\0" + packet
+        if kind == 0:  # IPv6 of all sorts
+            chain = os.urandom(random.randrange(80))
+            frame = there + mine + b"\x86\xdd" + struct.pack(">IHBB", 0x60000000, len(chain), random.choice((0, 6, 17, 43, 44, 58, 60, 59)), 255)
+            frame += socket.inet_pton(socket.AF_INET6, "fd77::1") + socket.inet_pton(socket.AF_INET6, "fd77::2") + chain
+        elif kind == 1:
+            frame = frame[: random.randrange(14, len(frame))]
+        elif kind == 2:
+            at = random.randrange(14, len(frame))
+            frame = frame[:at] + os.urandom(1) + frame[at + 1 :]
+        elif kind == 3:
+            frame = there + mine + b"\x08\x06" + os.urandom(random.randrange(40))
+        try:
+            sock.send(frame)
+            count += 1
+        except OSError:
+            time.sleep(0.001)
+    print(f"sent {count}")
+
+
 def lossy(inside, outside):
     """A second link, whose frames pass through here: some are lost, some come late. 10.78.0.2 inside, 10.78.0.1 out."""
     pairs = (("lossa", inside, "10.78.0.2/24"), ("lossb", outside, "10.78.0.1/24"))

@@ -147,6 +147,17 @@ def test_flood_of_requests(container, wire):
     server.kill()
 
 
+def test_hostile_frames(container, wire):
+    """Frames made to confuse it: the sandbox goes on serving."""
+    seed = str(time.time_ns() % 100000)
+    server = container("python3", GUEST, "echo-server", "0.0.0.0", "5003")
+    wait_for_port(wire, "10.77.0.2", 5003)
+    sent = output(wire.peer(sys.executable, PEER, "frames", "10.77.0.2", "5003", "vb", "5", seed))
+    assert int(sent.split()[1]) > 10000
+    assert "20 answered" in output(wire.peer(sys.executable, PEER, "echo-clients", "10.77.0.2", "5003", "20"), 60), f"seed {seed}"
+    server.kill()
+
+
 def test_lost_packets_lose_no_data(container, wire):
     """One frame in fifty is dropped, others come late: a forwarder stands between the namespaces."""
     forwarder = wire.peer(sys.executable, PEER, "lossy", wire.a, wire.b)

@@ -32,7 +32,7 @@ HEAVY = {
 
 FILES = sorted(
     os.path.relpath(path, ROOT)
-    for top in ("sentry", "gofer", "sandbox")
+    for top in ("sentry", "gofer", "sandbox", "shim")
     for kind in ("py", "pyx", "pxd")
     for path in glob.glob(f"{ROOT}/{top}/**/*.{kind}", recursive=True)
 )

@@ -20,7 +20,7 @@ TIMEOUT = 100
 PROGRAMS = sorted(os.path.basename(path)[:-2] for path in glob.glob(f"{GUESTS}/*.c"))
 
 # Programs about files run on the overlay root too, and in a directory of the host that the gofer serves.
-FILE_PROGRAMS = ("files", "random_files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
+FILE_PROGRAMS = ("unix", "files", "random_files", "dirs", "stat", "paths", "locks", "holes", "mm", "xattr", "times")
 
 
 CAPABILITIES = """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE

@@ -1,0 +1,324 @@
+"""Internet sockets of the host, in the container's network namespace (--network=host).
+
+Each guest socket is one host socket, which never blocks: -EAGAIN makes the calls wait on the queue, which the host's
+epoll wakes (`Platform.watch`, edge-triggered). What kinds and options there are is in abi/hostnet.py.
+"""
+
+import os
+
+from sentry.abi import hostnet
+from sentry.abi.errno import (
+    EACCES,
+    EADDRINUSE,
+    EAFNOSUPPORT,
+    EAGAIN,
+    EALREADY,
+    EINPROGRESS,
+    EINVAL,
+    EMFILE,
+    ENFILE,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPERM,
+    EPROTONOSUPPORT,
+    ESOCKTNOSUPPORT,
+)
+from sentry.core.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
+from sentry.net import hostcalls
+from sentry.net.socket import (
+    AF_INET,
+    AF_INET6,
+    FAMILIES,
+    LINGER,
+    MSG_CTRUNC,
+    MSG_DONTWAIT,
+    MSG_EOR,
+    MSG_ERRQUEUE,
+    MSG_MORE,
+    MSG_OOB,
+    MSG_PEEK,
+    MSG_TRUNC,
+    SHUT_RD,
+    SO_LINGER,
+    SO_MARK,
+    SO_RCVBUFFORCE,
+    SO_RCVTIMEO,
+    SO_SNDBUFFORCE,
+    SO_SNDTIMEO,
+    SOCK_RAW,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    Received,
+    Socket,
+    drop,
+)
+from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLIN, POLLOUT
+
+SO_TIMEOUTS = (SO_RCVTIMEO, SO_SNDTIMEO, 66, 67)  # the last: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
+WATCHED = 0x80002007  # EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLET
+MSG_DONTROUTE, MSG_CONFIRM, MSG_FASTOPEN = 0x4, 0x800, 0x20000000
+SEND_FLAGS = MSG_OOB | MSG_DONTROUTE | MSG_EOR | MSG_CONFIRM | MSG_MORE | MSG_FASTOPEN
+RECEIVE_FLAGS = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE
+TOLD_FLAGS = MSG_OOB | MSG_TRUNC | MSG_CTRUNC | MSG_EOR | MSG_ERRQUEUE
+STREAM_MOST = 1 << 18
+OPTION_MOST = 512
+SIOCATMARK, SIOCOUTQNSD = 0x8905, 0x894B
+FIONREAD, TIOCOUTQ = 0x541B, 0x5411
+# Control data that may go along with a datagram: (level, type); of these levels others are EINVAL, of more no notice is taken.
+SENT_CONTROL = frozenset((
+    (hostnet.SOL_IP, 1),  # IP_TOS
+    (hostnet.SOL_IP, 2),  # IP_TTL
+    (hostnet.SOL_IP, 8),  # IP_PKTINFO
+    (hostnet.SOL_IPV6, 11),  # IPV6_FLOWINFO
+    (hostnet.SOL_IPV6, 50),  # IPV6_PKTINFO
+    (hostnet.SOL_IPV6, 52),  # IPV6_HOPLIMIT
+    (hostnet.SOL_IPV6, 62),  # IPV6_DONTFRAG
+    (hostnet.SOL_IPV6, 67),  # IPV6_TCLASS
+    (hostnet.SOL_UDP, 103),  # UDP_SEGMENT
+))  # fmt: skip
+FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
+
+
+class HostSocket(Socket):
+    """`fd`: the host's descriptor, which this object owns."""
+
+    __slots__ = ("fd", "platform", "watched", "shut")
+
+    def __init__(self, t, family, type_, protocol, flags, fd):
+        Socket.__init__(self, t, family, type_, protocol, flags)
+        self.fd = fd
+        self.platform = t.kernel.platform
+        self.watched = False
+        self.shut = 0  # SHUT_* bits
+        self.inode.ino = os.fstat(fd).st_ino  # what /proc/net and sock_diag(7) tell of it
+
+    def release(self):
+        if self.watched:
+            self.platform.unwatch(self.fd)
+        os.close(self.fd)
+        self.fd = -1
+
+    # -- readiness
+    def watch(self) -> None:
+        self.watched = True
+        self.platform.watch(self.fd, WATCHED, self.changed)
+
+    def changed(self, _fd, events):
+        bits = events & 0xFFFF
+        if bits & POLLIN:
+            bits |= POLL_READABLE
+        if bits & POLLOUT:
+            bits |= POLL_WRITABLE
+        self.queue.wake(bits)
+
+    def poll(self):
+        if not self.watched:
+            self.watch()
+        bits = hostcalls.ready(self.fd)
+        if bits & POLLIN:
+            bits |= POLL_READABLE
+        if bits & POLLOUT:
+            bits |= POLL_WRITABLE
+        return bits
+
+    def blocked(self) -> int:
+        if not self.watched:
+            self.watch()
+        return -EAGAIN
+
+    # -- names and connections
+    def bind(self, t, addr):
+        if len(addr) >= 4 and int.from_bytes(addr[:2], "little") in (AF_INET, AF_INET6):
+            port = int.from_bytes(addr[2:4], "big")
+            if 0 < port < FIRST_FREE_PORT and not t.creds.capable(CAP_NET_BIND_SERVICE):
+                return -EACCES
+        return hostcalls.bind(self.fd, addr)
+
+    def connect(self, t, addr):
+        result = hostcalls.connect(self.fd, addr)
+        if result in (-EINPROGRESS, -EALREADY) and not self.flags & O_NONBLOCK:
+            return self.blocked()  # the same call again tells how it went
+        return -EADDRINUSE if result == -EAGAIN else result  # no free port; else it would be taken for a wait
+
+    def listen(self, t, backlog):
+        return hostcalls.listen(self.fd, backlog)
+
+    def listening(self):
+        value = hostcalls.get_option(self.fd, SOL_SOCKET, 30, 4)  # SO_ACCEPTCONN
+        return type(value) is bytes and value[0] != 0
+
+    def accept(self, t, flags):
+        fd = hostcalls.accept(self.fd)
+        if fd < 0:
+            return self.blocked() if fd == -EAGAIN else fd
+        new = HostSocket(t, self.family, self.type, self.protocol, flags, fd)
+        new.rcvtimeo, new.sndtimeo, new.linger = self.rcvtimeo, self.sndtimeo, self.linger
+        return new
+
+    def shutdown(self, t, how):
+        result = hostcalls.shutdown(self.fd, how - 1)
+        self.shut |= how  # even if it says that there is no connection
+        if self.queue.entries:
+            self.queue.wake()
+        return result
+
+    def name(self):
+        return hostcalls.name(self.fd, False)
+
+    def peer_name(self):
+        return hostcalls.name(self.fd, True)
+
+    # -- data
+    def send(self, t, data, addr, flags, rights, creds):
+        n = self.send_with(t, data, addr, flags, None)
+        if n >= 0:
+            drop(rights)  # without meaning here, but taken over
+        return n
+
+    def send_with(self, t, data, addr, flags, control):
+        if control is not None:
+            control = sendable(control)
+            if type(control) is int:
+                return control
+        n = hostcalls.send(self.fd, data, addr, control, flags & SEND_FLAGS)
+        return self.blocked() if n == -EAGAIN else n
+
+    def receive(self, t, count, flags):
+        stream = self.type == SOCK_STREAM
+        if stream:
+            count = min(count, STREAM_MOST)
+        got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
+        if type(got) is int:
+            if got == -EAGAIN and self.shut & SHUT_RD and not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK):
+                return Received(b"")  # a call that never blocks is told otherwise, and the host's never do
+            return self.blocked() if got == -EAGAIN else got
+        data, length, addr, control, told = got
+        if stream and flags & MSG_TRUNC:
+            data = b""  # thrown away by the host: tcp(7)
+        received = Received(data, addr, None, None, told & TOLD_FLAGS, length)
+        if control:
+            received.control = parse_control(control)
+        return received
+
+    # -- state
+    def readable_bytes(self):
+        return hostcalls.number(self.fd, FIONREAD)
+
+    def unsent_bytes(self):
+        return hostcalls.number(self.fd, TIOCOUTQ)
+
+    def take_error(self):
+        value = hostcalls.get_option(self.fd, SOL_SOCKET, 4, 4)  # SO_ERROR
+        return -int.from_bytes(value, "little") if type(value) is bytes else value
+
+    def ioctl(self, t, cmd, arg):
+        if cmd in (SIOCATMARK, SIOCOUTQNSD):
+            value = hostcalls.number(self.fd, cmd)
+            if value < 0:
+                return value
+            t.write(arg, value.to_bytes(4, "little"))
+            return 0
+        return Socket.ioctl(self, t, cmd, arg)
+
+    def getsockopt(self, t, level, option):
+        if level == SOL_SOCKET and (option in SO_TIMEOUTS or option == SO_LINGER):
+            return Socket.getsockopt(self, t, level, option)
+        if (level, option) in hostnet.READABLE:
+            return hostcalls.get_option(self.fd, level, option, OPTION_MOST)
+        return -EOPNOTSUPP if self.family == AF_INET and level not in hostnet.OPTIONS else -ENOPROTOOPT
+
+    def setsockopt(self, t, level, option, data):
+        if level == SOL_SOCKET:
+            if option in SO_TIMEOUTS:
+                return Socket.setsockopt(self, t, level, option, data)
+            if option == SO_LINGER:
+                return self.set_linger(t, data)
+            if option in (SO_MARK, SO_RCVBUFFORCE, SO_SNDBUFFORCE):
+                return -EPERM  # we have no capabilities over the namespace
+        if (level, option) not in hostnet.SETTABLE:
+            return -ENOPROTOOPT
+        return hostcalls.set_option(self.fd, level, option, data)
+
+    def set_linger(self, t, data):
+        """The host learns of it only if a close is then a reset: in a close that waits the Sentry would hang."""
+        error = Socket.setsockopt(self, t, SOL_SOCKET, SO_LINGER, data)
+        if error:
+            return error
+        on, seconds = self.linger
+        return hostcalls.set_option(self.fd, SOL_SOCKET, SO_LINGER, LINGER.pack(int(on != 0 and seconds == 0), 0))
+
+
+def sendable(control: "list[tuple[int, int, bytes]]") -> "bytes | int | None":
+    """Control data of a guest for the host: only what it may send, made anew."""
+    out = []
+    for level, kind, body in control:
+        if (level, kind) in SENT_CONTROL:
+            size = 16 + len(body)
+            out.append(size.to_bytes(8, "little") + level.to_bytes(4, "little") + kind.to_bytes(4, "little") + body + bytes(-size % 8))
+        elif level in (hostnet.SOL_IP, hostnet.SOL_IPV6, hostnet.SOL_UDP):
+            return -EINVAL
+    return b"".join(out) or None
+
+
+def parse_control(data: bytes) -> "list[tuple[int, int, bytes]]":
+    """The control messages that came with a datagram: (level, type, body)."""
+    found = []
+    at = 0
+    while at + 16 <= len(data):
+        size = int.from_bytes(data[at : at + 8], "little")
+        if size < 16:
+            break
+        level, kind = int.from_bytes(data[at + 8 : at + 12], "little"), int.from_bytes(data[at + 12 : at + 16], "little")
+        found.append((level, kind, data[at + 16 : at + size]))
+        at += (size + 7) & ~7
+    return found
+
+
+KINDS = {}  # (family, type) -> protocols, the default first
+for _family, _type, _protocol in hostnet.SOCKETS:
+    KINDS.setdefault((_family, _type), []).append(_protocol)
+
+
+def create(t, family, type_, protocol, flags):
+    protocols = KINDS.get((family, type_))
+    if protocols is None:
+        if type_ == SOCK_RAW:
+            return -EPERM if not t.creds.capable(CAP_NET_RAW) else -EPROTONOSUPPORT
+        return -ESOCKTNOSUPPORT if 0 <= type_ < 11 else -EINVAL
+    if not 0 <= protocol <= 262:
+        return -EINVAL
+    protocol = protocol or protocols[0]
+    if protocol not in protocols:
+        return -EPROTONOSUPPORT
+    fd = hostcalls.socket(family, type_, protocol)
+    if fd < 0:
+        return -ENFILE if fd == -EMFILE else fd
+    return HostSocket(t, family, type_, protocol, flags, fd)
+
+
+def create4(t, type_, protocol, flags):
+    return create(t, AF_INET, type_, protocol, flags)
+
+
+def create6(t, type_, protocol, flags):
+    return create(t, AF_INET6, type_, protocol, flags)
+
+
+class Families:
+    """In namespaces that guests have made there are no host sockets: those get what `others` makes of them."""
+
+    def __init__(self, make, others):
+        self.make = make
+        self.others = others
+
+    def __call__(self, t, type_, protocol, flags):
+        if t.net.host:
+            return self.make(t, type_, protocol, flags)
+        return -EAFNOSUPPORT if self.others is None else self.others(t, type_, protocol, flags)
+
+
+def register() -> None:
+    """From now on Internet sockets are the host's."""
+    for family, make in ((AF_INET, create4), (AF_INET6, create6)):
+        others = FAMILIES.get(family)
+        FAMILIES[family] = (Families(make, others and others[0]), None)

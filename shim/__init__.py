@@ -1,0 +1,1 @@
+"""containerd's shim for stockade: containerd-shim-stockade-v1."""
