@@ -8,11 +8,12 @@ ESRCH. Inode numbers follow from the task's number, so that they are the same at
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from sentry.abi.errno import EACCES, EINVAL, EIO, ENOENT, EPERM, ESRCH
+from sentry.core.result import NO_RETURN
 from sentry.fs import procfs_net, procfs_pid, procfs_sysctl, procfs_system
 from sentry.fs.pseudo import LazyDir, PseudoDir, PseudoInode, PseudoLink, TextFile, TextInode
 from sentry.kernel.access import may_access
 from sentry.kernel.nsfs import NS_NAMES, namespace_path, namespace_text
-from sentry.platform.base import TASK_LIMIT, MemFault
+from sentry.platform.base import PAGE, TASK_LIMIT, MemFault
 from sentry.vfs.dentry import Dentry, Path
 from sentry.vfs.file import O_CLOEXEC, File
 from sentry.vfs.inode import FileSystem
@@ -471,6 +472,9 @@ class NetDir(OfTask):
 NET_FILES = 1 << 21
 
 
+WRITES = (1, 18)  # write, pwrite64
+
+
 class MemInode(OfTask):
     """/proc/PID/mem."""
 
@@ -521,9 +525,17 @@ class MemFile(File):
         try:
             done = self.mm.aspace.write_upto(at, bytes(data[: min(MEM_CHUNK, TASK_LIMIT - at)]))
         except MemFault:
-            return -EIO
-        if pos is None:
-            self.pos += done
+            # Only where this is all of the call may its thread be sent away to do it.
+            if t.mm is not self.mm or t.thread.nr not in WRITES or t.thread.args[2] != len(data):
+                return -EIO
+            done = self.mm.force(t, at, bytes(data[:PAGE]))
+            if done > 0:
+                if pos is None:
+                    self.pos += done
+                return NO_RETURN
+        else:
+            if pos is None:
+                self.pos += done
         return done
 
     def seek(self, t, offset, whence):

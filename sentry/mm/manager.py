@@ -3,18 +3,20 @@
 import os
 from bisect import bisect_right
 
-from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
+from sentry.abi.errno import EACCES, EAGAIN, EEXIST, EFAULT, EINVAL, EIO, ENOMEM, EPERM
 from sentry.core import leaks, log
 from sentry.core.result import NO_RETURN
-from sentry.mm.vma import PROT_EXEC, PROT_WRITE, VMA, SharedAnon, VMAList
+from sentry.mm.vma import PROT_EXEC, PROT_READ, PROT_WRITE, VMA, SharedAnon, VMAList
 from sentry.platform.base import (
     OP_MMAP_ANON,
     OP_MMAP_FD,
     OP_MPROTECT,
     OP_MREMAP,
     OP_MUNMAP,
+    OP_WRITE,
     PAGE,
     TASK_LIMIT,
+    MemFault,
 )
 
 MMAP_MIN_ADDR = 65536
@@ -245,6 +247,28 @@ class MM:
         if self.patches is not None and (self.patches.sites or self.patches.images):
             data = self.patches.original(addr, data)
         return data
+
+    def force(self, task, addr: int, data: bytes) -> int:
+        """Write into the task's own private memory that is readable and not writable (mm/gup.c: FOLL_FORCE). How many
+        bytes, up to the end of the area: the thread does it and returns from its call with that; or -EIO."""
+        area = self.vmas.find(addr)
+        if area is None or area.shared or area.prot & (PROT_READ | PROT_WRITE) != PROT_READ:
+            return -EIO
+        data = data[: area.end - addr]
+        try:
+            data = data[: len(self.peek(addr, len(data)))]  # a file may end before its mapping
+        except MemFault:
+            return -EIO
+        start, end = addr & -PAGE, page_up(addr + len(data))
+        if self.patches is not None and area.prot & PROT_EXEC:
+            self.first += self.patches.reprotect(start, end, self.users > 1)
+        ops = [
+            (OP_MPROTECT, start, end - start, area.prot | PROT_WRITE),
+            (OP_WRITE, addr, data),
+            (OP_MPROTECT, start, end - start, area.prot),
+        ]
+        self.submit(task, start, end, ops, len(data))
+        return len(data)
 
     def mmap(self, task, addr, length, prot, flags, file, offset):
         """mmap(2) after the checks of its arguments; `file` is None for anonymous memory."""
