@@ -162,9 +162,13 @@ class MM:
     def ops_finished(self, task, done: int, errno: int) -> None:
         """EV_OPS: the operations of `task` are over."""
         item = next((p for p in self.pending if p.task is task), None)
-        if item is None:
+        silent = item is None
+        if silent:
             item = self.silent
-        else:
+        if errno == EFAULT and self.halved(item, done):
+            task.thread.run_ops(item.ops, item.value if silent else None)
+            return
+        if not silent:
             self.pending.remove(item)
         if errno:
             log.info(f"memory operation {item.ops[done]} of task {task.tid} failed: errno {errno}")
@@ -179,6 +183,18 @@ class MM:
             item.then(errno)
         else:
             task.kernel.back_to_guest(task, -errno if errno else item.value)
+
+    def halved(self, item, done: int) -> bool:
+        """A move that the host refuses because what is one area here is several there (one was moved and then grew:
+        vma_merge wants the offsets to go on, which a move does not change) is tried in two parts. False: it is not one."""
+        op = item.ops[done]
+        if op[0] != OP_MREMAP or op[2] <= PAGE:
+            return False
+        old, old_len, new_len, new = op[1:5]
+        half = page_up(old_len // 2)
+        parts = [(OP_MREMAP, old, half, half, new), (OP_MREMAP, old + half, old_len - half, new_len - half, new + half)]
+        item.ops = parts + item.ops[done + 1 :]
+        return True
 
     def forget(self, task) -> None:
         """The task dies while operations of its are under way."""
