@@ -33,9 +33,11 @@ static void rounds(void)
     fill(at, 0, size);
     for (int round = 1; round < 20; round++) {
         char *next = places + (long)round * 2 * PAGES * 4096;
-        int moved = mremap(at, size * 4096, size * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, next) == next;
+        int moved = mremap(at, size * 4096, (size + 2) * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, next) == next;
         IS(moved && right(next, size));
         at = next;
+        fill(at, size, size + 2);
+        size += 2;
         for (int i = 0; i < 3; i++) {
             long more = size + 1 + round % 5;
             IS(mremap(at, size * 4096, more * 4096, 0) == at);
