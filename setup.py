@@ -109,9 +109,9 @@ ARCHIVES = {"sentry/net/lwip.pyx": ["build/native/liblwip.a"]}
 
 
 def sources():
-    """The files to compile, sorted: every .pyx and every module of COMPILED (list[str])."""
+    """The files to compile, sorted: every .pyx whose archives are there and every module of COMPILED (list[str])."""
     found = [path for top in PACKAGES for path in glob.glob(f"{top}/**/*.pyx", recursive=True)]
-    return sorted(found + COMPILED)
+    return sorted(path for path in found + COMPILED if all(map(os.path.exists, ARCHIVES.get(path, ()))))
 
 
 def extension(path):

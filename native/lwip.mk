@@ -12,7 +12,7 @@ NAMES = def inet_chksum init ip mem memp netif pbuf raw stats sys tcp tcp_in tcp
 OBJECTS = $(NAMES:%=$(OUT)/lwip/%.o) $(OUT)/lwip/ethernet.o $(OUT)/lwip/port.o
 HEADERS = lwip/lwipopts.h lwip/hooks.h lwip/port.h lwip/arch/cc.h lwip.mk
 
-all: $(OUT)/liblwip.a
+all: $(if $(wildcard $(LWIP)/core/tcp.c),$(OUT)/liblwip.a)
 
 $(OUT)/lwip/%.o: $(LWIP)/core/%.c $(HEADERS)
 	@mkdir -p $(@D)

@@ -238,6 +238,9 @@ def take_network(undo, settings, spec, config) -> None:
             if is_rootless(settings):
                 log.unsupported("--network sandbox without root: the container has the loopback interface only")
                 return
+            if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
+                log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
+                return
             from sandbox import netlinks  # only who has one pays for it
 
             taken, links = netlinks.take(namespace["path"])
