@@ -234,6 +234,13 @@ def lossy(inside, outside):
         ends.append(sock)
     print("forwarding", flush=True)
     late = []
+
+    def send(other, frame):
+        try:
+            other.send(frame)
+        except OSError:  # a link that is full or still coming up loses a frame, too
+            pass
+
     while True:
         ready, _, _ = select.select(ends, [], [], 0.002)
         for sock in ready:
@@ -245,11 +252,11 @@ def lossy(inside, outside):
             if luck < 0.05:
                 late.append((time.monotonic() + 0.003, other, frame))
                 continue
-            other.send(frame)
+            send(other, frame)
         now = time.monotonic()
         while late and late[0][0] <= now:
             _, other, frame = late.pop(0)
-            other.send(frame)
+            send(other, frame)
 
 
 if __name__ == "__main__":
