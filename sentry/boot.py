@@ -119,11 +119,10 @@ class Sandbox:
             client.on_dead = self.gofer_gone
 
     def set_sysctls(self, fail):
-        """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them."""
+        """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them. The others
+        are boot_mounts' business."""
         for name, value in (self.config.spec.get("linux", {}).get("sysctl") or {}).items():
-            if not name.startswith("net"):
-                log.warning(f"linux.sysctl {name} has no effect")
-            elif self.config.network != "host" and not procfs_sysctl.preset(netns.INIT, name, value):
+            if procfs_sysctl.of_network(name) and self.config.network != "host" and not procfs_sysctl.preset(netns.INIT, name, value):
                 fail(f"container {self.config.cid!r}: linux.sysctl {name}: no such parameter, or not with the value {value!r}", 1)
 
     def set_clocks(self, platform):

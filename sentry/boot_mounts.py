@@ -23,6 +23,7 @@ from sentry.abi.fs import (
 from sentry.core import log
 from sentry.fs.gofer import GoferFS
 from sentry.fs.overlay import OverlayFS
+from sentry.fs.procfs_sysctl import of_network
 from sentry.fs.tmpfs import TmpfsFS, host_memory
 from sentry.vfs import ops, walk
 from sentry.vfs.context import Actor
@@ -89,7 +90,8 @@ def build(config, client, kernel, container) -> MountNamespace:
         for device in linux.get("devices") or ():
             add_device(actor, device)
         for key, value in (linux.get("sysctl") or {}).items():
-            set_sysctl(actor, key, value)
+            if not of_network(key):
+                set_sysctl(actor, key, value)
         for path in linux.get("readonlyPaths") or ():
             make_readonly(ns, actor, path.encode())
         for path in linux.get("maskedPaths") or ():

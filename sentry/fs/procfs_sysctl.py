@@ -276,6 +276,11 @@ class NetParameter:
         return 0
 
 
+def of_network(name: str) -> bool:
+    """Whether this parameter of linux.sysctl belongs to a network namespace."""
+    return name.replace("/", ".").startswith("net.")
+
+
 def preset(net, name: str, value: str) -> bool:
     """linux.sysctl of the OCI configuration: a parameter of the network, before anybody runs. False: there is none, or not with
     this value."""

@@ -352,6 +352,28 @@ class MM:
                 low = ops[0][1]
         return self.submit(task, low, addr + length, ops, addr, (addr, addr + length))
 
+    def attach(self, task, addr, length, prot, memory, may_write, name):
+        """Map a SharedAnon of somebody else's whole, at `addr` or, if that is 0, where there is room (shmat(2))."""
+        if not addr:
+            addr = self.free_range(length)
+            if addr is None:
+                return -ENOMEM
+        if not self.room(task, length, False) or len(self.vmas) >= MAX_MAP_COUNT:
+            return -ENOMEM
+        self.map(VMA(addr, addr + length, prot, True, memory, 0, name, may_write))
+        # Who may not write gets a private mapping, as nothing else keeps the guest from making it writable.
+        ops = [(OP_MMAP_FD, addr, length, prot, may_write, memory.fd, 0)]
+        return self.submit(task, addr, addr + length, ops, addr, (addr, addr + length))
+
+    def detach(self, task, addr, length, memory):
+        """Unmap what is left of an attachment at `addr`."""
+        ops = []
+        for area in tuple(self.vmas.within(addr, addr + length)):
+            if area.backing is memory and area.start - area.offset == addr:
+                ops.append((OP_MUNMAP, area.start, area.end - area.start))
+                self.unmap(area.start, area.end)
+        return self.submit(task, addr, addr + length, ops, 0)
+
     def munmap(self, task, addr, length):
         end = addr + length
         if not self.vmas.within(addr, end):
