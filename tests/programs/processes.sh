@@ -8,4 +8,4 @@ deep() { if [ "$1" -gt 0 ]; then (deep $(($1 - 1))); else echo bottom; fi; }
 deep 30
 p='cat'; for i in $(seq 1 20); do p="$p | cat"; done; echo through | eval "$p"
 seq 300 | xargs -P 8 -n 1 sh -c 'exit 0'; echo "xargs $?"
-ls /proc | grep -c '^[0-9]'
+ls /proc >/tmp/list; grep -c '^[0-9]' /tmp/list
