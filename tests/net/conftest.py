@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -25,6 +26,12 @@ class Pair:
             ip("-n", name, "-6", "addr", "add", f"fd77:9::{number}/64", "dev", link, "nodad")
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", link, "up")
+        end = time.monotonic() + 5  # link-local addresses wait for their duplicate check
+        while time.monotonic() < end and any(self.tentative(name) for name in (self.inside, self.outside)):
+            time.sleep(0.1)
+
+    def tentative(self, name):
+        return "tentative" in subprocess.run(["ip", "-n", name, "addr"], capture_output=True, text=True, check=True).stdout
 
     def remove(self):
         for name in (self.inside, self.outside):
