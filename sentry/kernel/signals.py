@@ -628,6 +628,19 @@ def default_action(task, signo: int) -> None:
     exit.group_exit(tg, status)
 
 
+def end_at_sigreturn(task) -> bool:
+    """Whether the task ends here, before a handler that is due as well: it is dying, or gets a signal that ends its process."""
+    actions = task.tg.sighand.actions
+    ready = deliverable(task) & ~(DEFAULT_IGNORE | STOP_SIGNALS)
+    for signo in range(1, NSIG + 1):
+        if task.dying:
+            break
+        if ready >> (signo - 1) & 1 and actions[signo][0] == SIG_DFL and not is_init(task.tg):
+            take_signal(task, 1 << (signo - 1))
+            default_action(task, signo)
+    return task.dying
+
+
 def deliver_at_sigreturn(task, fp_source: int) -> bool:
     """rt_sigreturn has restored everything but the FP state, which is in guest memory at `fp_source` (0: initial).
     If a handler is to run before the interrupted code goes on, enter it: the new frame gets a copy of that FP state."""

@@ -273,6 +273,9 @@ def sys_rt_sigreturn(t):
     t.restart = None
     signals.set_mask(t, mask)
     if t.work:
+        if signals.end_at_sigreturn(t):
+            signals.user_return(t, None)
+            return NO_RETURN
         try:
             if signals.deliver_at_sigreturn(t, fp_addr):
                 return NO_RETURN
@@ -286,7 +289,7 @@ def sys_rt_sigreturn(t):
     else:
         thread.resume(fp_reset=True)
     if t.work:
-        # To stop, or to end: the FP state is in guest memory until the thread runs, so that comes by an interrupt.
+        # To stop: the FP state is in guest memory until the thread runs, so that comes by an interrupt.
         thread.interrupt()
     return NO_RETURN
 

@@ -5,7 +5,8 @@ export LC_ALL=C
 echo "--- find"
 find / -xdev -not -path '/proc*' -not -path '/sys*' -not -path '/dev*' -not -path '/tmp*' -not -path '/programs*' | sort | md5sum
 find /usr -type f | wc -l
-find /usr/share -name '*.gz' -size +10k | sort 2>/dev/null | head -n 3
+find /usr/share -name '*.gz' -size +10k | sort | head -n 3
+seq 1 2000 | (sleep 0.2; exec sort) | true; echo "${PIPESTATUS[@]}"
 find /etc -maxdepth 1 -type l -printf '%f %l\n' | sort
 find /var/lib/dpkg -newer /etc/hostname | wc -l
 find / -xdev -perm -4000 | sort
