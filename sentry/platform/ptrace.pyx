@@ -23,7 +23,6 @@ is no signal), so nothing escalates to SIGKILL here.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, ESRCH, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -47,6 +46,7 @@ from sentry.platform.ptrace_host cimport (
     TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
     TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
 )
+from sentry.platform.ptrace_memory cimport read_guest, write_guest
 from sentry.platform.ptrace_regs cimport Regs
 from sentry.platform.ptrace_seed cimport checked, next_trap
 
@@ -74,25 +74,25 @@ cdef class AddressSpace:
     cdef bint killed
     cdef object __weakref__
 
-    cdef int live(self):
-        """A thread id to reach the memory by: a first thread that has ended has none any more."""
-        return (<Thread?>self.threads[0]).tid
+    cdef int live(self) except? 0:
+        """A thread id to reach the memory by: a first thread that has ended has none any more. 0: none is left."""
+        return (<Thread?>self.threads[0]).tid if self.threads else 0
 
     def read(self, addr, length):
         """Guest memory (bytes of exactly `length`). MemFault."""
-        return read_guest(self, addr, length, False)
+        return read_guest(self.live(), addr, length, False)
 
     def read_upto(self, addr, length):
         """Guest memory up to the first byte that cannot be read. MemFault if that is the first."""
-        return read_guest(self, addr, length, True)
+        return read_guest(self.live(), addr, length, True)
 
     def write(self, addr, data):
         """Copies a buffer to guest memory. MemFault; part may have been written then."""
-        write_guest(self, addr, data, False)
+        write_guest(self.live(), addr, data, False)
 
     def write_upto(self, addr, data):
         """Copies a buffer to guest memory; how many bytes (int) could be. MemFault if none."""
-        return write_guest(self, addr, data, True)
+        return write_guest(self.live(), addr, data, True)
 
     def kill(self):
         """Ends the host process; its threads have no further events."""
@@ -106,39 +106,6 @@ cdef class AddressSpace:
             thread.enter(GONE)
             thread.event = 0  # one that `wait` has returned already, with others, is void
         self.threads = []
-
-
-cdef object read_guest(AddressSpace space, where, Py_ssize_t length, bint partial):
-    cdef uint64_t addr
-    cdef object data
-    cdef size_t got
-    if length <= 0:
-        return b""
-    if not space.threads or not 0 <= where < TR_LIMIT or (not partial and <uint64_t>length > TR_LIMIT - where):
-        raise MemFault(where)
-    addr = where
-    data = PyBytes_FromStringAndSize(NULL, length)
-    got = guest_copy(space.live(), addr, PyBytes_AS_STRING(data), length, TR_LIMIT, 0)
-    if got == <size_t>length:
-        return data
-    if got == 0 or not partial:
-        raise MemFault(addr + got)
-    return data[:got]
-
-
-cdef Py_ssize_t write_guest(AddressSpace space, where, data, bint partial) except -1:
-    cdef Py_buffer view
-    cdef uint64_t addr = where if 0 <= where < TR_LIMIT else TR_LIMIT
-    cdef size_t got, length
-    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    length = view.len
-    got = 0
-    if space.threads and (partial or length <= TR_LIMIT - addr):
-        got = guest_copy(space.live(), addr, view.buf, length, TR_LIMIT, 1)
-    PyBuffer_Release(&view)
-    if length and (got == 0 or (got < length and not partial)):
-        raise MemFault(where + got)
-    return got
 
 
 cdef class Thread(GuestThread):
@@ -169,11 +136,11 @@ cdef class Thread(GuestThread):
     # -- guest memory
     def read(self, addr, length):
         """As AddressSpace.read."""
-        return read_guest(self.aspace, addr, length, False)
+        return read_guest(self.aspace.live(), addr, length, False)
 
     def read_upto(self, addr, length):
         """As AddressSpace.read_upto."""
-        return read_guest(self.aspace, addr, length, True)
+        return read_guest(self.aspace.live(), addr, length, True)
 
     def read_cstr(self, addr, limit):
         """The bytes before the NUL, at most `limit`. MemFault."""
@@ -197,11 +164,11 @@ cdef class Thread(GuestThread):
 
     def write(self, addr, data):
         """As AddressSpace.write."""
-        write_guest(self.aspace, addr, data, False)
+        write_guest(self.aspace.live(), addr, data, False)
 
     def write_upto(self, addr, data):
         """As AddressSpace.write_upto."""
-        return write_guest(self.aspace, addr, data, True)
+        return write_guest(self.aspace.live(), addr, data, True)
 
     # -- resumes
     def ret(self, value):
@@ -372,7 +339,7 @@ cdef class Thread(GuestThread):
             error = 0
             if code == OP_WRITE or code == OP_ZERO:
                 try:
-                    write_guest(self.aspace, addr, op[2] if code == OP_WRITE else bytes(op[2]), False)
+                    write_guest(self.aspace.live(), addr, op[2] if code == OP_WRITE else bytes(op[2]), False)
                 except MemFault:
                     error = EFAULT
             else:

@@ -27,4 +27,5 @@ cdef class Carrier(GuestThread):
     cdef uint32_t _kind(self, int arg) noexcept
     cdef uint32_t _short(self) noexcept
     cdef int _list_segs(self) except -1
+    cdef object _read(self, uint64_t addr, uint64_t length, bint whole)
     cdef int _staged_out(self, uint64_t addr, const char *data, uint64_t length) except -1

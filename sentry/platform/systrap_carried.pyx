@@ -161,19 +161,12 @@ cdef class Carrier(GuestThread):
         return 0
 
     def read(self, uint64_t addr, uint64_t length):
-        cdef int i
-        cdef st_seg *s
-        if self.mask and not self.listed:
-            self._list_segs()
-        for i in range(self.nsegs):
-            s = &self.segs[i]
-            if s.kind != ST_M_OUT and addr >= s.addr and length <= s.len and addr - s.addr <= s.len - length:
-                return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
-        if self.nouts:
-            self._flush()
-        return vm_read(self._reach(), addr, length, True)
+        return self._read(addr, length, True)
 
     def read_upto(self, uint64_t addr, uint64_t length):
+        return self._read(addr, length, False)
+
+    cdef object _read(self, uint64_t addr, uint64_t length, bint whole):
         cdef int i
         cdef st_seg *s
         if self.mask and not self.listed:
@@ -184,7 +177,7 @@ cdef class Carrier(GuestThread):
                 return PyBytes_FromStringAndSize(self.buf + s.off + (addr - s.addr), <Py_ssize_t>length)
         if self.nouts:
             self._flush()
-        return vm_read(self._reach(), addr, length, False)
+        return vm_read(self._reach(), addr, length, whole)
 
     def read_cstr(self, uint64_t addr, uint64_t limit):
         cdef int i

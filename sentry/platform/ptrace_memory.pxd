@@ -1,0 +1,2 @@
+cdef object read_guest(int tid, where, Py_ssize_t length, bint partial)
+cdef Py_ssize_t write_guest(int tid, where, data, bint partial) except -1
