@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench [DIRECTORY]
-# (default: rootfs/debian-min, -full or -bench in the cache). `full` adds the languages and tools that
-# the program tests run, `bench` the programs of the benchmarks and, in /bench/src, sources that they
+# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench|debug [DIRECTORY]
+# (default: rootfs/debian-VARIANT in the cache). `full` adds the languages and tools that
+# the program tests run, `debug` debuggers and tracers, `bench` the programs of the benchmarks and, in /bench/src, sources that they
 # compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -11,13 +11,15 @@ full_packages="python3 perl gcc libc6-dev make git sqlite3 xz-utils procps psmis
     golang-go nodejs default-jdk-headless"
 bench_packages="python3 gcc libc6-dev make git sqlite3 xz-utils pigz golang-go redis-server redis-tools nginx-light"
 bench_sources="lua5.4 hello"
+debug_packages="gdb strace ltrace python3-ptrace gcc libc6-dev procps"
 
 variant=${1:-}
 case $variant in
     min) packages= sources= ;;
     full) packages=$full_packages sources= ;;
     bench) packages=$bench_packages sources=$bench_sources ;;
-    *) die "usage: rootfs-debian.sh min|full|bench [DIRECTORY]" ;;
+    debug) packages=$debug_packages sources= ;;
+    *) die "usage: rootfs-debian.sh min|full|bench|debug [DIRECTORY]" ;;
 esac
 target=${2:-$cache/rootfs/debian-$variant}
 [ -e "$target/.complete" ] && exit 0

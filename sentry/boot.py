@@ -19,6 +19,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
+from sentry.mm.manager import VDSO
 from sentry.net import hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
@@ -138,6 +139,8 @@ class Sandbox:
             self.kernel.boot_time -= ahead[1]
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
+        if host["vdso"]:
+            VDSO[:] = host["vdso"], platform.vdso_image
 
     def prepare(self, process, stdio, terminal, size, follow):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the

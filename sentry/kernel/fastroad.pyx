@@ -31,7 +31,7 @@ cdef Kernel KERNEL = None
 cdef list ROWS = TABLE
 cdef object READY = None  # Kernel.ready
 cdef long long TIMERS = 0  # Timers.seq, as seen last
-cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
+cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py), or may be a tracee's
 cdef Profile PROFILE = None
 
 
@@ -177,6 +177,12 @@ def install(kernel):
     COUNT_TRAPS = kernel.patcher is not None
     if kernel.trace is None:
         dispatcher()[0] = serve
+
+
+def count_traps():
+    """Calls that trap go to Kernel.system_call from now on."""
+    global COUNT_TRAPS
+    COUNT_TRAPS = True
 
 
 def close(bint shut):

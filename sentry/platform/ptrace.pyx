@@ -35,7 +35,7 @@ from sentry.platform.ptrace_host cimport (
     EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_copy, guest_strncpy, INJECTED, iovec, JOB_CLONE,
     JOB_EXIT, JOB_OPS, kill, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MREMAP_MAYMOVE_FIXED,
     MSG_FLAGS, N_REGS, NO_JOB, NT_X86_XSTATE, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
-    OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
+    OP_SAVE_FP, OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
     PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETREGSET, PTRACE_GETSIGINFO,
     PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, PTRACE_SETREGSET, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
     RIP, RSI, sched_getcpu, SFD_CLOEXEC, SFD_NONBLOCK, SIG_BLOCK, SIG_SETMASK, sigaddset, SIGBUS, SIGCHLD,
@@ -335,6 +335,9 @@ cdef class Thread(GuestThread):
         while self.ops_done < len(self.ops):
             op = self.ops[self.ops_done]
             code = op[0]
+            if code == OP_SAVE_FP:  # `fp` looks itself
+                self.ops_done += 1
+                continue
             addr = op[1] & MASK
             error = 0
             if code == OP_WRITE or code == OP_ZERO:
@@ -484,6 +487,32 @@ cdef class Thread(GuestThread):
             self.enter(PARKED)
         self.platform.clones -= 1
         self.platform.calls.append((done, child, error))
+
+    # -- for debuggers
+    def reload_call(self):
+        """See base.py."""
+        cdef uint64_t *u = &self.regs.u[0]
+        self.regs.fetch()
+        self.nr = <int>u[ORIG_RAX]
+        self.args = (u[RDI], u[RSI], u[RDX], u[R10], u[R8], u[R9])
+
+    @property
+    def fp(self):
+        """The FP state as a signal frame image (bytes)."""
+        if self.state != PARKED or not self.save_fp():
+            return bytes(self.platform.fp_size)
+        return PyBytes_FromStringAndSize(<char *>self.platform.area, self.platform.fp_size)
+
+    @fp.setter
+    def fp(self, bytes image):
+        cdef iovec io
+        if len(image) != self.platform.fp_size:
+            raise ValueError("FP state")
+        memset(self.platform.area, 0, self.platform.area_size)
+        memcpy(self.platform.area, PyBytes_AS_STRING(image), self.platform.frame_size)
+        io.iov_base, io.iov_len = self.platform.area, self.platform.area_size
+        if tr_fp_from_frame(self.platform.area, self.platform.frame_size, self.platform.features, self.platform.mxcsr_mask) == 0:
+            ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io)
 
     # -- FP state
     cdef bint save_fp(self):
@@ -643,6 +672,7 @@ cdef class Platform:
     entry = 0
     cdef readonly int fp_size
     cdef readonly uint64_t vdso  # address of the host's vDSO in guest processes, 0: none
+    cdef readonly bytes vdso_image
     cdef readonly bint filtered  # guest processes have the seccomp filter as a second wall
     cdef dict threads  # tid -> Thread, until its end is reported
     cdef dict newborn  # tid -> whether alive: children that nobody has claimed yet
@@ -695,6 +725,7 @@ cdef class Platform:
         cdef sigset_t mask
         cdef int seed
         cdef uint64_t vdso
+        cdef char[:] view
         sigemptyset(&mask)
         sigaddset(&mask, SIGCHLD)
         sigprocmask(SIG_BLOCK, &mask, &self.old_mask)
@@ -718,6 +749,11 @@ cdef class Platform:
         self.clear(self.region + TR_REGION, TR_TOP, vdso)
         self.learn_fp()
         self.seed.reset_fp()
+        self.vdso_image = b""
+        if self.vdso:
+            view = image = bytearray(2 * 4096)
+            if guest_copy(self.seed.tid, self.vdso, &view[0], 2 * 4096, TR_TOP, 0) == 2 * 4096:
+                self.vdso_image = bytes(image)
         # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
         checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
 
