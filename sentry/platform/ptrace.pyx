@@ -46,7 +46,7 @@ from sentry.platform.ptrace_host cimport (
     TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
     TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
 )
-from sentry.platform.ptrace_memory cimport read_guest, write_guest
+from sentry.platform.ptrace_memory cimport read_above, read_guest, write_guest
 from sentry.platform.ptrace_regs cimport Regs
 from sentry.platform.ptrace_seed cimport checked, next_trap
 
@@ -505,14 +505,11 @@ cdef class Thread(GuestThread):
 
     @fp.setter
     def fp(self, bytes image):
-        cdef iovec io
         if len(image) != self.platform.fp_size:
             raise ValueError("FP state")
         memset(self.platform.area, 0, self.platform.area_size)
         memcpy(self.platform.area, PyBytes_AS_STRING(image), self.platform.frame_size)
-        io.iov_base, io.iov_len = self.platform.area, self.platform.area_size
-        if tr_fp_from_frame(self.platform.area, self.platform.frame_size, self.platform.features, self.platform.mxcsr_mask) == 0:
-            ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io)
+        self.set_fp(self.platform.frame_size)
 
     # -- FP state
     cdef bint save_fp(self):
@@ -535,7 +532,6 @@ cdef class Thread(GuestThread):
         """Loads the FP state from a frame image in guest memory; False on a fault or when it is invalid."""
         cdef uint8_t *area = self.platform.area
         cdef uint32_t size, magic
-        cdef iovec io
         memset(area, 0, self.platform.area_size)
         if not below_limit(addr, TR_FX) or guest_copy(self.tid, addr, area, TR_FX, TR_LIMIT, 0) != TR_FX:
             return False
@@ -549,9 +545,14 @@ cdef class Thread(GuestThread):
             if magic != TR_MAGIC2:
                 memset(area + TR_FX, 0, size - TR_FX)
                 size = TR_FX
-        if tr_fp_from_frame(area, size, self.platform.features, self.platform.mxcsr_mask) < 0:
+        return self.set_fp(size)
+
+    cdef bint set_fp(self, uint32_t size):
+        """Loads the frame image in platform.area, `size` bytes without the trailing magic; False when it is invalid."""
+        cdef iovec io
+        if tr_fp_from_frame(self.platform.area, size, self.platform.features, self.platform.mxcsr_mask) < 0:
             return False
-        io.iov_base = area
+        io.iov_base = self.platform.area
         io.iov_len = self.platform.area_size
         if ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
             return errno != EINVAL and errno != EFAULT
@@ -725,7 +726,6 @@ cdef class Platform:
         cdef sigset_t mask
         cdef int seed
         cdef uint64_t vdso
-        cdef char[:] view
         sigemptyset(&mask)
         sigaddset(&mask, SIGCHLD)
         sigprocmask(SIG_BLOCK, &mask, &self.old_mask)
@@ -749,11 +749,7 @@ cdef class Platform:
         self.clear(self.region + TR_REGION, TR_TOP, vdso)
         self.learn_fp()
         self.seed.reset_fp()
-        self.vdso_image = b""
-        if self.vdso:
-            view = image = bytearray(2 * 4096)
-            if guest_copy(self.seed.tid, self.vdso, &view[0], 2 * 4096, TR_TOP, 0) == 2 * 4096:
-                self.vdso_image = bytes(image)
+        self.vdso_image = read_above(self.seed.tid, self.vdso, 2 * 4096) if self.vdso else b""
         # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
         checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
 
