@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench|debug [DIRECTORY]
-# (default: rootfs/debian-VARIANT in the cache). `full` adds the languages and tools that
-# the program tests run, `debug` debuggers and tracers, `bench` the programs of the benchmarks and, in /bench/src, sources that they
-# compile. The mirror is the one of this machine's apt. Does nothing where it is there.
+# (default: rootfs/debian-VARIANT in the cache). `full` adds the languages and tools that the program tests
+# run, `debug` debuggers and tracers, `bench` the programs of the benchmarks and, in /bench/src, sources that
+# they compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

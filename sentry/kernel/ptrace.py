@@ -500,6 +500,8 @@ def job_stop(task, result) -> bool:
     wanted = bool(state.signo and not trace.joined)
     if not (wanted or trace.trap_stop or trace.trap_notify):
         return False
+    if plain_code(task, lambda: signals.user_return(task, result)):
+        return True  # what kind of stop it is may have changed by then
     if wanted:
         trace.joined = True
     signo = state.signo and (trace.stop_signo or state.signo)
