@@ -34,6 +34,7 @@ COMMANDS = {
     "update": LAUNCH,
     "events": LAUNCH,
     "debug": LAUNCH,
+    "port-forward": LAUNCH,
     "start": LAUNCH,
     "exec": LAUNCH,
     "create": LAUNCH,
