@@ -30,6 +30,8 @@ COMMANDS = (
     ("ps", "ps", "list the processes of a container"),
     ("port-forward", "port_forward", "connect ports of this machine with those of a container"),
     ("debug", "debug", "look into a running sandbox"),
+    ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
+    ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )

@@ -34,6 +34,8 @@ COMMANDS = {
     "update": LAUNCH,
     "events": LAUNCH,
     "debug": LAUNCH,
+    "install": LAUNCH,
+    "uninstall": LAUNCH,
     "port-forward": LAUNCH,
     "start": LAUNCH,
     "exec": LAUNCH,
