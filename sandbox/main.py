@@ -28,7 +28,10 @@ COMMANDS = (
     ("delete", "delete", "remove a container and all that belongs to it"),
     ("list", "list_", "list the containers"),
     ("ps", "ps", "list the processes of a container"),
+    ("port-forward", "port_forward", "connect ports of this machine with those of a container"),
     ("debug", "debug", "look into a running sandbox"),
+    ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
+    ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
@@ -64,7 +67,7 @@ def default_root() -> str:
 
 
 def help_text() -> str:
-    rows = "\n".join(f"  {name:<10} {about}" for name, _, about in COMMANDS)
+    rows = "\n".join(f"  {name:<12} {about}" for name, _, about in COMMANDS)
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"

@@ -19,7 +19,7 @@ from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import clocks, freeze, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
@@ -96,6 +96,7 @@ class Sandbox:
         statistics.provide(kernel)
         if config.links:
             interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
+        self.forwarder = forward.Forwarder(kernel)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
@@ -196,7 +197,15 @@ class Sandbox:
         if self.kernel.patcher is not None:
             log.info(f"call sites: {self.kernel.patcher.statistics()}")
         init = self.container.init
-        self.when_drained(init.pid if init is not None else 0, self.stop, monotonic_ns() + DRAIN_TIME)
+        deadline = monotonic_ns() + DRAIN_TIME
+        self.when_drained(init.pid if init is not None else 0, lambda: self.when_forwarded(deadline), deadline)
+
+    def when_forwarded(self, deadline) -> None:
+        """Stop once forwarded connections have put out what guests sent."""
+        if self.forwarder.busy() and monotonic_ns() < deadline:
+            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_forwarded(deadline))
+        else:
+            self.stop()
 
     def stop(self) -> None:
         self.kernel.stopping = True
@@ -310,3 +319,14 @@ class Sandbox:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def connect(self, port, fd, callback):
+        outer = forward.wrap(fd)
+        if outer is None:
+            raise ControlError("connect: the descriptor is no stream socket")
+        self.forwarder.connect(port, outer, lambda error: callback(forward.refusal(-error) if error else None))
+
+    def listeners(self, callback):
+        """Returns a function that ends it."""
+        self.forwarder.watch(callback)
+        return lambda: self.forwarder.unwatch(callback)
