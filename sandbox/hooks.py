@@ -15,7 +15,6 @@ A hook that fails ends the container; one of poststop is logged and the others g
 """
 
 import os
-from array import array
 
 import _signal
 import _socket
@@ -142,7 +141,7 @@ def run_in_container(hooks, container, pid, root) -> int:
         except OSError as error:
             answer = {"error": f"hooks createContainer: {os_text(error)}"}
         finally:
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))] if fds else []
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds[0].to_bytes(4, "little"))] if fds else []
             theirs.sendmsg([jsonlite.dumps(answer).encode()], rights)
             os._exit(0)
     theirs.close()
@@ -152,7 +151,7 @@ def run_in_container(hooks, container, pid, root) -> int:
     answer = jsonlite.loads(data) if data else {"error": "hooks createContainer: their process has gone"}
     if "error" in answer:
         raise CliError(answer["error"])
-    return array("i", control_data[0][2])[0]
+    return int.from_bytes(control_data[0][2], "little")
 
 
 def enter(pid) -> None:
