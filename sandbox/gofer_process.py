@@ -17,11 +17,12 @@ CAPS = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << 
 class Export:
     """A directory or file to serve. path: host path; readonly: nothing may change; flags: protocol.MOUNT_*."""
 
-    __slots__ = ("path", "readonly", "flags")
+    __slots__ = ("path", "readonly", "flags", "tree")
 
     def __init__(self, path, readonly, recursive=True, pseudo=False):
         self.path = path
         self.readonly = readonly
+        self.tree = -1  # its mount tree, where somebody else has taken it
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0)
 
 
@@ -40,7 +41,7 @@ def body(parent, sock, exports, rootless, program) -> None:
     # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
     # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because
     # the host's root (which we still are, without its capabilities) may write to /proc/sys.
-    mounts = [(_host.open_tree(export.path), export.readonly, export.flags) for export in exports]
+    mounts = [(export.tree if export.tree >= 0 else _host.open_tree(export.path), export.readonly, export.flags) for export in exports]
     descriptors = _host.open_tree("/proc/self/fd", recursive=False)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     confine.empty_root()

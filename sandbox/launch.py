@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, hooks, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -21,6 +21,7 @@ class Undo:
 
     def __init__(self):
         self.steps = []
+        self.hooked = None  # (hooks, container) once hooks have begun to run
 
     def add(self, function, *args) -> None:
         self.steps.append((function, args))
@@ -109,11 +110,17 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
     as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
+    undo.add(run_poststop, undo)
     try:
         return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
     except BaseException:
         undo.run()
         raise
+
+
+def run_poststop(undo) -> None:
+    if undo.hooked is not None:
+        hooks.run_after(*undo.hooked)
 
 
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
@@ -145,13 +152,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     undo.add(ours.close)
     undo.add(theirs.close)
 
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter), gofer_process.prelude)
-    undo.add(gofer.kill)
-    if rootless:
-        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
-    else:
-        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
-    gofer.go()
+    hook_lists = hooks.of(spec)
+    gofer = None
+    if "createContainer" not in hook_lists:  # else they say what it serves
+        gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
 
     if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
         bundle_file.preload("sentry")
@@ -171,8 +175,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if net.mode == "sandbox":
-        take_network(undo, settings, spec, config)
+    if net.mode == "sandbox" and can_take_network(settings):
+        take_network(undo, net, config)
+        # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
+        config.wire = container.own["wire"] = net.own_namespace and (not attached or bool(hook_lists))
     boot.prepare(config)
 
     net.enter()
@@ -185,7 +191,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         net.leave()
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
-    container.set_process("gofer", state.Process(gofer.pid))
+    if gofer is not None:
+        container.set_process("gofer", state.Process(gofer.pid))
     if rootless:
         child.write_maps(sentry.pid, f"{sentry_process.ID} {os.geteuid()} 1\n", f"{sentry_process.ID} {os.getegid()} 1\n", False)
     else:
@@ -194,11 +201,26 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
     container.own["cgroups"] = plan.directories if plan else []
     container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
+    container.own["hooks"] = hook_lists
     container.save()  # from here on `delete --force` finds everything if we are killed
-    if plan:
-        if cgroups.create(plan):
+    limited = plan is not None and cgroups.create(plan)
+    for process in (gofer, sentry):
+        if limited and process is not None:
+            cgroups.enter(plan, process.pid)
+    if hook_lists:
+        undo.hooked = hook_lists, container
+        hooks.run(hook_lists, "prestart", container, sentry.pid)
+        hooks.run(hook_lists, "createRuntime", container, sentry.pid)
+    if gofer is None:
+        exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
+        try:
+            gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
+        finally:
+            os.close(exports[0].tree)
+        container.set_process("gofer", state.Process(gofer.pid))
+        container.save()
+        if limited:
             cgroups.enter(plan, gofer.pid)
-            cgroups.enter(plan, sentry.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
     gofer.expect("ready")
@@ -231,23 +253,38 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def take_network(undo, settings, spec, config) -> None:
-    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
-    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
-        if namespace["type"] == "network" and namespace.get("path"):
-            if is_rootless(settings):
-                log.unsupported("--network sandbox without root: the container has the loopback interface only")
-                return
-            if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
-                log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
-                return
-            from sandbox import netlinks  # only who has one pays for it
+def start_gofer(undo, sock, exports, rootless, program) -> child.Child:
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, rootless, program), gofer_process.prelude)
+    undo.add(gofer.kill)
+    if rootless:
+        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
+    else:
+        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
+    gofer.go()
+    return gofer
 
-            taken, links = netlinks.take(namespace["path"])
-            for fd in links:
-                undo.add(os.close, fd)
-            if links:
-                config.taken, config.links = taken, links
+
+def can_take_network(settings) -> bool:
+    if is_rootless(settings):
+        log.unsupported("--network sandbox without root: the container has the loopback interface only")
+        return False
+    if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
+        log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
+        return False
+    return True
+
+
+def take_network(undo, net, config) -> None:
+    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
+    if net.prepared is None:
+        return
+    from sandbox import netlinks  # only who has one pays for it
+
+    taken, links = netlinks.take(net.prepared)
+    for fd in links:
+        undo.add(os.close, fd)
+    if links:
+        config.taken, config.links = taken, links
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:
@@ -339,6 +376,8 @@ def destroy(container) -> None:
         os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
+    if container.own.get("hooks"):
+        hooks.run_after(container.own["hooks"], container)
 
 
 def sweep(root, prefix) -> None:

@@ -40,6 +40,8 @@ class Plan:
         linux = spec.get("linux") or {}
         entry = next((ns for ns in linux.get("namespaces") or () if ns["type"] == "network"), None)
         self.mode = mode
+        self.prepared = entry.get("path") or None if entry else None  # where the container's interfaces are
+        self.own_namespace = entry is not None and self.prepared is None
         self.flags = confine.NAMESPACES
         self.path = None
         self.fresh = True
@@ -92,6 +94,12 @@ class Plan:
         raise_loopback()
         set_sysctls(self.sysctls)
         open_ports(f"{group} {group}")
+
+
+def has_interfaces(pid) -> bool:
+    """Is there more than the loopback interface in the network namespace of process `pid`?"""
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+        return any(line.split(":")[0].strip() != "lo" for line in file.readlines()[2:])
 
 
 def in_network(name) -> bool:

@@ -26,6 +26,9 @@ CAPABILITIES = (
     "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
 
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+TIMEOUT_MAX = 2**31  # seconds
+
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
@@ -129,8 +132,25 @@ def check(spec) -> None:
     for i, mount in enumerate(get(spec, "mounts", list, "", default=[])):
         check_mount(mount, f"mounts[{i}]")
     check_linux(get(spec, "linux", dict, "", default={}))
-    if any(get(spec, "hooks", dict, "", default={}).values()):
-        log.unsupported("hooks")
+    check_hooks(get(spec, "hooks", dict, "", default={}))
+
+
+def check_hooks(hooks) -> None:
+    for point in HOOKS:
+        for i, hook in enumerate(get(hooks, point, list, "hooks.", default=[])):
+            place = f"hooks.{point}[{i}]"
+            if not isinstance(hook, dict):
+                raise CliError(f"{place} must be an object")
+            path = get(hook, "path", str, place + ".", True)
+            if not path.startswith("/") or "\0" in path:
+                raise CliError(f"{place}.path {path!r} is not an absolute path")
+            strings(hook, "args", place + ".")
+            for variable in strings(hook, "env", place + "."):
+                if variable.find("=") < 1:
+                    raise CliError(f"{place}.env: {variable!r} is not NAME=VALUE")
+            timeout = get(hook, "timeout", int, place + ".")
+            if timeout is not None and not 0 < timeout <= TIMEOUT_MAX:
+                raise CliError(f"{place}.timeout must be a number of seconds above 0")
 
 
 def check_process(process, place="process.") -> None:

@@ -34,7 +34,7 @@ STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
-    if config.links:
+    if config.links or config.wire:
         __import__(WIRE)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
@@ -140,14 +140,14 @@ class Sandbox:
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
 
-    def prepare(self, process, stdio, terminal, size, follow):
+    def prepare(self, process, stdio, terminal, size, follow, program=""):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
         slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
                 files[number] = open_host_fd(self.kernel, fd)
-            return self.container.prepare(process, files)
+            return self.container.prepare(process, files, program)
         actor = Actor(self.container.ns, self.kernel)
         opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
         actor.fs.release()
@@ -231,15 +231,25 @@ class Sandbox:
         self.stop()
 
     # -- requests
-    def start(self):
+    def start(self, taken, links):
+        """taken, links: as in boot_config.Config, of a network namespace that was filled after `create`."""
         if self.started:
             raise ControlError("it has been started already")
+        if taken is not None:
+            if not self.config.wire:
+                raise ControlError("it has its network already")
+            try:
+                interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ControlError(f"start: bad description of the network: {error!r}") from None
+            links.clear()
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size, follow):
+    def exec(self, process, files, terminal, size, follow, early, program):
+        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
         try:
-            if not self.started:
+            if not self.started and not early:
                 raise ControlError("it has not been started")
             if self.kernel.frozen is not None:
                 raise ControlError("it is paused")
@@ -247,7 +257,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size, follow)
+            new = self.prepare(process, stdio, terminal, size, follow, program)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
@@ -264,7 +274,7 @@ class Sandbox:
             del self.ended[next(iter(self.ended))]
 
     def kill(self, signo, pid, everyone):
-        if not self.started and not everyone and signo in (SIGKILL, 15):
+        if not self.started and not pid and signo in (SIGKILL, 15):
             # Nothing runs yet that could catch it.
             self.code = 128 + signo
             self.kernel.stopping = True

@@ -26,7 +26,7 @@ def features() -> dict:
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": [],
+        "hooks": list(oci.HOOKS),
         "mountOptions": MOUNT_OPTIONS,
         "linux": {
             "namespaces": ["ipc", "mount", "network", "pid", "uts"],

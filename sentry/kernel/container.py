@@ -112,9 +112,9 @@ class Container:
         self.data = {}  # "console": the terminal behind /dev/console
 
     # -- starting
-    def prepare(self, process: dict, files: list) -> Process:
+    def prepare(self, process: dict, files: list, program: str = "") -> Process:
         """Make a process from an OCI process object; `files`: vfs Files for descriptors 0, 1, 2, … (their
-        references pass to the process; None leaves a gap). Raises StartError."""
+        references pass to the process; None leaves a gap). `program`: what is executed, if not args[0]. Raises StartError."""
         args = process.get("args")
         if not args or not all(isinstance(a, str) for a in args):
             raise StartError("process.args: at least the program's name is needed")
@@ -151,7 +151,7 @@ class Container:
         self.members.add(tg)
         try:
             self.enter_cwd(task, process.get("cwd") or "/")
-            job = self.load(task, args, process.get("env") or [])
+            job = self.load(task, args, process.get("env") or [], program)
         except StartError:
             exit.exit_task(task)
             raise
@@ -181,9 +181,9 @@ class Container:
             raise StartError(f"process.cwd {cwd!r}: not a directory")
         task.fs.set_cwd(path)
 
-    def load(self, task, args, env):
+    def load(self, task, args, env, program=""):
         """Find the program, along PATH if it has no slash, and lay it out."""
-        name = args[0]
+        name = program or args[0]
         argv = [a.encode("utf-8", "surrogateescape") for a in args]
         envp = [e.encode("utf-8", "surrogateescape") for e in env]
         if "/" in name:
