@@ -65,9 +65,10 @@ def overlay(settings, spec) -> bool:
     return True
 
 
-def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
+def exports_of(settings, spec, bundle, overlaid) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
-    exports = [gofer_process.Export(spec["root"]["path"], overlaid)]
+    sockets = gofer_process.HOST_UDS[settings.host_uds]
+    exports = [gofer_process.Export(spec["root"]["path"], overlaid, sockets=sockets)]
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
@@ -77,7 +78,7 @@ def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path)))
+            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets))
         mounts.append(mount)
     return exports, mounts
 
@@ -126,7 +127,7 @@ def run_poststop(undo) -> None:
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
     rootless = is_rootless(settings)
     overlaid = overlay(settings, spec)
-    exports, mounts = exports_of(spec, bundle, overlaid)
+    exports, mounts = exports_of(settings, spec, bundle, overlaid)
     wants_terminal = bool(spec["process"].get("terminal"))
     if wants_terminal and not attached and not console_socket:
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
@@ -165,6 +166,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
+    config.host_uds = settings.host_uds
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"

@@ -50,6 +50,7 @@ OPTIONS = [
     Option("--no-patching", None, "do not rewrite the programs' system call instructions (systrap)"),
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
     Option("--network", "MODE", "none: loopback only; host: sockets of the container's network namespace; sandbox: a network of its own", default="sandbox", choices=("none", "host", "sandbox")),
+    Option("--host-uds", "MODE", "sockets of the host in volumes: none; open: may be connected to; create: may be made; all: both", default="none", choices=("none", "open", "create", "all")),
     Option("--allow-flag-override", None, "let annotations of the container (dev.stockade.network) weaken what flags say"),
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),
     Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),

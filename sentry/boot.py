@@ -28,6 +28,7 @@ SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
+HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
@@ -36,6 +37,8 @@ def prepare(config) -> None:
     __import__(platform_module(config.platform))
     if config.links or config.wire:
         __import__(WIRE)
+    if config.host_uds != "none":
+        __import__(HOST_UDS)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -91,6 +94,8 @@ class Sandbox:
             hostlink.FILES.update(config.net_files)
             hostinet.register()
             fast_host.enable()
+        if config.host_uds != "none":
+            __import__(HOST_UDS).net.unix_host.register()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)

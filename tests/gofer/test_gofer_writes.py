@@ -338,6 +338,7 @@ WRITES = {
     "setattr nothing": lambda t: t.client.setattr(t.handle("file")),
     "setxattr": lambda t: t.client.setxattr(t.handle("file"), b"user.a", b"1"),
     "removexattr": lambda t: t.client.removexattr(t.handle("file"), b"user.a"),
+    "bind": lambda t: t.client.bind(t.root, b"x", 1, 0),
     "open write": lambda t: t.client.open(t.handle("file"), os.O_WRONLY),
     "open by name": lambda t: t.client.open(t.root, os.O_WRONLY, [b"file"]),
     "open read-write": lambda t: t.client.open(t.handle("file"), os.O_RDWR),
@@ -345,7 +346,7 @@ WRITES = {
     "open fifo": lambda t: t.client.open(t.handle("fifo"), os.O_WRONLY),
 }
 READS = {"Hello", "Attach", "Walk", "Getattr", "Readdir", "Readlink", "Statfs", "Getxattr", "Listxattr", "Close"}
-NEITHER = {"Fsync", "Connect"}
+NEITHER = {"Fsync", "Connect", "Listen"}
 
 
 def snapshot(host):
