@@ -14,6 +14,7 @@ from sandbox.errors import CliError, os_text
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
 NOBODY = 65534
+SPARED = 500  # how much lower oom_score_adj is for Sentry and gofer than for guests
 
 
 class Undo:
@@ -229,6 +230,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
+    for process in (sentry, gofer):
+        spare(process.pid)
     sentry.go()
     sentry.expect("ready")
 
@@ -240,6 +243,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         write_pid_file(pid_file, sentry.pid)
         undo.add(unlink_quietly, pid_file)
     sentry.go()
+    if container.own["leaves"]:
+        show_use(container)
     ours.close()
     theirs.close()
     if terminal is not None:
@@ -289,6 +294,16 @@ def take_network(undo, net, config) -> None:
         config.taken, config.links = taken, links
 
 
+def show_use(container) -> None:
+    """Let the container see what it uses, as the host's cgroups count it."""
+    files = cgroups.open_use(container.own["leaves"])
+    try:
+        control.tell_resources(container, {}, files)
+    finally:
+        for fd in files.values():
+            os.close(fd)
+
+
 def open_descriptors(undo, settings, container, config, attached) -> None:
     """Everything that the Sentry cannot open itself later."""
     listener = control.listen(container)
@@ -329,6 +344,19 @@ def set_oom_score(pid, value) -> "int | None":
         return None
     except OSError as error:
         raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
+
+
+def spare(pid) -> None:
+    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end."""
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        with open(path, encoding="utf-8") as file:
+            score = int(file.read())
+        child.write(path, str(max(score - SPARED, -999)))
+    except PermissionError:
+        return  # to lower it is a privilege
+    except OSError as error:
+        log.warning(f"{path}: {os_text(error)}")
 
 
 def write_pid_file(path, pid) -> None:

@@ -16,7 +16,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, freeze, patching, statistics, trace
+from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
@@ -83,7 +83,9 @@ class Sandbox:
         """fail(message, exit code) reports why the container cannot be made, and does not return."""
         self.config = config
         config.host["meminfo_fd"] = config.meminfo
-        set_memory(config.host["mem_total"])
+        config.host["mem_host"] = config.host["mem_total"]
+        config.host = {**machine.Machine(config.host, machine.of_pod(config.spec)).view}
+        set_memory(machine.Machine(config.host, machine.resources_of(config.spec)).view["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
         if platform.entry:
@@ -334,6 +336,17 @@ class Sandbox:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def resources(self, resources, names, fds):
+        """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""
+        view = self.container.machine
+        try:
+            view.limit(resources)
+        finally:
+            for name, fd in zip(names, fds, strict=True):
+                if name in view.files:
+                    os.close(view.files[name])
+                view.files[name] = fd
 
     def connect(self, port, fd, callback):
         outer = forward.wrap(fd)

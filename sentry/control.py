@@ -20,6 +20,8 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "resize", "pid": N, "rows": N, "columns": N}
     {"op": "stats", "profile": bool}                     {"stats": {section: …}} (core/stats.py); profile: first begin
                                                          a profile of the dispatcher anew, or end it
+    {"op": "resources", "resources": {…}}                what the container sees of its limits; "files": names in its cgroup,
+                                                         with as many descriptors, that tell what it uses
     {"op": "connect", "port": N}                         one descriptor, a connected stream socket that becomes a guest's
                                                          connection to that TCP port of the sandbox's localhost
     {"op": "listeners"}                                  {"ports": [...]} that guests listen on there; a further answer
@@ -41,6 +43,7 @@ REQUEST_MAX = 65536
 BODY_MAX = 4 << 20
 FDS_MAX = 64
 CONNECTIONS_MAX = 256
+FILES_MAX = 16  # of a cgroup
 
 
 class ControlError(Exception):
@@ -121,8 +124,8 @@ class Connection:
 class Server:
     """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
 
-    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize, connect,
-    listeners), each called with keyword arguments; they return a dict (or None for {"ok": true}) and raise ControlError. The last
+    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize, resources,
+    connect, listeners), each called with keyword arguments; they return a dict (or None for {"ok": true}) and raise ControlError. The last
     of them and `wait` get a callback.
     """
 
@@ -135,7 +138,7 @@ class Server:
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
             "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
-            "connect": self.connect, "listeners": self.listeners,
+            "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
 
@@ -218,6 +221,17 @@ class Server:
         if not (0 <= rows < 65536 and 0 <= columns < 65536):
             raise ControlError("resize: out of range")
         return done(self.target.resize(pid=field(request, "pid", int, 0), rows=rows, columns=columns))
+
+    def resources(self, connection, request, fds):
+        resources, names = field(request, "resources", dict, {}), field(request, "files", list, [])
+        groups = [resources.get(group) for group in ("cpu", "memory", "pids")]
+        if not all(group is None or isinstance(group, dict) for group in groups):
+            raise ControlError("resources: not as in the configuration")
+        if len(names) != len(fds) or len(names) > FILES_MAX or not all(isinstance(name, str) for name in names):
+            raise ControlError("resources: the descriptors do not fit the request")
+        taken = list(fds)
+        fds.clear()  # they are the target's now
+        return done(self.target.resources(resources=resources, names=names, fds=taken))
 
     def connect(self, connection, request, fds):
         port = field(request, "port", int)

@@ -119,3 +119,10 @@ def test_life(docker):
 def test_health(docker):
     docker.run("-d", "--name", "health", "--health-cmd", "true", "--health-interval", "1s", IMAGE, "sleep", "100")
     wait_for(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", "health").stdout == "healthy\n")
+
+
+def test_out_of_memory(docker):
+    """A program beyond the limit is killed, and Docker knows why."""
+    text, code = docker.run("--name", "oom", "--memory", "60m", "--memory-swap", "60m", IMAGE, "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+    assert code == 137, text
+    wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").stdout == "true 137\n")
