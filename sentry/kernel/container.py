@@ -10,7 +10,7 @@ from sentry.abi.errno import EACCES, EINVAL, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, 
 from sentry.core import creds as capabilities
 from sentry.core import log
 from sentry.core.creds import Creds
-from sentry.kernel import cpulimit, exit, session, signals
+from sentry.kernel import cpulimit, exit, seccomp, seccomp_filter, session, signals
 from sentry.kernel import exec as execution
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
@@ -104,6 +104,7 @@ class Container:
         self.ns = ns
         self.spec = spec
         self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
@@ -132,6 +133,7 @@ class Container:
         task.files = table
         task.creds = make_creds(process)
         task.uts = self.uts
+        seccomp_filter.attach(task, self.seccomp)
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()
