@@ -29,6 +29,12 @@ CAPABILITIES = (
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 TIMEOUT_MAX = 2**31  # seconds
 
+SECCOMP_ACTIONS = tuple("SCMP_ACT_" + name for name in "KILL KILL_THREAD KILL_PROCESS TRAP ERRNO TRACE ALLOW LOG".split())
+SECCOMP_OPERATORS = tuple("SCMP_CMP_" + name for name in "NE LT LE EQ GE GT MASKED_EQ".split())
+SECCOMP_FLAGS = tuple(
+    "SECCOMP_FILTER_FLAG_" + name for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
+)
+
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
@@ -263,8 +269,44 @@ def check_linux(linux) -> None:
     for key in ("uidMappings", "gidMappings"):
         if get(linux, key, list, "linux."):
             log.unsupported(f"linux.{key}")
-    if get(linux, "seccomp", dict, "linux."):
-        log.info("linux.seccomp is not loaded: the host kernel never sees the container's system calls")
+    check_seccomp(get(linux, "seccomp", dict, "linux.", default={}))
+
+
+def check_seccomp(seccomp, place="linux.seccomp") -> None:
+    if not seccomp:
+        return
+    check_action(seccomp, "defaultAction", "defaultErrnoRet", place)
+    for name in strings(seccomp, "architectures", place + "."):
+        if not name.startswith("SCMP_ARCH_"):
+            raise CliError(f"{place}.architectures: {name!r} is unknown")
+    for name in strings(seccomp, "flags", place + "."):
+        if name not in SECCOMP_FLAGS:
+            raise CliError(f"{place}.flags: {name!r} is unknown")
+    for i, rule in enumerate(get(seccomp, "syscalls", list, place + ".", default=[])):
+        here = f"{place}.syscalls[{i}]"
+        if not isinstance(rule, dict):
+            raise CliError(f"{here} must be an object")
+        strings(rule, "names", here + ".", True)
+        check_action(rule, "action", "errnoRet", here)
+        for j, entry in enumerate(get(rule, "args", list, here + ".", default=[])):
+            there = f"{here}.args[{j}]"
+            if not isinstance(entry, dict):
+                raise CliError(f"{there} must be an object")
+            ranged(get(entry, "index", int, there + ".", True), there + ".index", 5)
+            ranged(get(entry, "value", int, there + ".", True), there + ".value", 2**64 - 1)
+            ranged(get(entry, "valueTwo", int, there + "."), there + ".valueTwo", 2**64 - 1)
+            op = get(entry, "op", str, there + ".", True)
+            if op not in SECCOMP_OPERATORS:
+                raise CliError(f"{there}.op {op!r} is unknown")
+
+
+def check_action(obj, key, errno, place) -> None:
+    action = get(obj, key, str, place + ".", True)
+    if action == "SCMP_ACT_NOTIFY":
+        raise CliError(f"{place}.{key}: SCMP_ACT_NOTIFY is not supported: the agent would be told of calls that the host never sees")
+    if action not in SECCOMP_ACTIONS:
+        raise CliError(f"{place}.{key} {action!r} is unknown")
+    ranged(get(obj, errno, int, place + "."), f"{place}.{errno}", 4095)
 
 
 def check_device(device, place) -> None:

@@ -7,7 +7,7 @@ is not known to the Sentry (the host does not tell it): "resident" is the size o
 
 from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
 from sentry.core.creds import CAP_SYS_RESOURCE
-from sentry.kernel import cputime, machine, signals
+from sentry.kernel import cputime, machine, seccomp, signals
 from sentry.kernel.access import may_access
 from sentry.kernel.clone import VforkWait
 from sentry.kernel.memstat import Sizes
@@ -143,8 +143,8 @@ def status(t, task, whole):
         b"CapBnd:\t%016x" % creds.bounding,
         b"CapAmb:\t%016x" % creds.ambient,
         b"NoNewPrivs:\t%d" % task.no_new_privs,
-        b"Seccomp:\t0",
-        b"Seccomp_filters:\t0",
+        b"Seccomp:\t%d" % seccomp.mode(task),
+        b"Seccomp_filters:\t%d" % (task.seccomp.count if task.seccomp is not None else 0),
         b"Speculation_Store_Bypass:\tunknown",
         b"SpeculationIndirectBranch:\tunknown",
         b"Cpus_allowed:\t" + mask_text(affinity, max(host_cpus) + 1),

@@ -10,7 +10,7 @@ from sentry.abi.errno import EACCES, EINVAL, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, 
 from sentry.core import creds as capabilities
 from sentry.core import log
 from sentry.core.creds import Creds
-from sentry.kernel import cpulimit, exit, machine, session, signals
+from sentry.kernel import cpulimit, exit, machine, seccomp, seccomp_filter, session, signals
 from sentry.kernel import exec as execution
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
@@ -105,6 +105,7 @@ class Container:
         self.spec = spec
         self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
         self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
+        self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
@@ -133,6 +134,7 @@ class Container:
         task.files = table
         task.creds = make_creds(process)
         task.uts = self.uts
+        seccomp_filter.attach(task, self.seccomp)
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()

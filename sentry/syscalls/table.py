@@ -30,6 +30,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_process,
     sys_rw,
     sys_sched,
+    sys_seccomp,
     sys_shm,
     sys_signal,
     sys_socket,
