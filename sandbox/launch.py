@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, hooks, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -65,9 +65,10 @@ def overlay(settings, spec) -> bool:
     return True
 
 
-def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
+def exports_of(undo, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
     exports = [gofer_process.Export(spec["root"]["path"], overlaid)]
+    undo.add(close_trees, exports)
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
@@ -77,7 +78,13 @@ def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path)))
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path))
+            exports.append(export)
+            if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
+                if rootless:
+                    raise CliError(f"mount {mount['destination']}: an idmapped mount takes root")
+                owners = idmap.Map(*(idmap.rows(mount.get(f"{kind}Mappings") or ()) or ids.rows[kind] for kind in ("uid", "gid")))
+                export.tree = idmap.mapped_tree(path, "rbind" in options, "ridmap" in options, owners)
         mounts.append(mount)
     return exports, mounts
 
@@ -126,7 +133,8 @@ def run_poststop(undo) -> None:
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
     rootless = is_rootless(settings)
     overlaid = overlay(settings, spec)
-    exports, mounts = exports_of(spec, bundle, overlaid)
+    ids = idmap.of(spec, rootless)
+    exports, mounts = exports_of(undo, spec, bundle, overlaid, ids, rootless)
     wants_terminal = bool(spec["process"].get("terminal"))
     if wants_terminal and not attached and not console_socket:
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
@@ -155,7 +163,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     hook_lists = hooks.of(spec)
     gofer = None
     if "createContainer" not in hook_lists:  # else they say what it serves
-        gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
 
     if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
         bundle_file.preload("sentry")
@@ -165,6 +173,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
+    config.id_maps = {kind: ids.text(kind) for kind in ("uid", "gid")}
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
@@ -213,10 +222,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         hooks.run(hook_lists, "createRuntime", container, sentry.pid)
     if gofer is None:
         exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
-        try:
-            gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
-        finally:
-            os.close(exports[0].tree)
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
         container.set_process("gofer", state.Process(gofer.pid))
         container.save()
         if limited:
@@ -253,15 +259,21 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def start_gofer(undo, sock, exports, rootless, program) -> child.Child:
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, rootless, program), gofer_process.prelude)
+def start_gofer(undo, sock, exports, ids, rootless, program) -> child.Child:
+    may_setgroups = not rootless or len(ids.rows["gid"]) > 1
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, may_setgroups, program), gofer_process.prelude)
     undo.add(gofer.kill)
-    if rootless:
-        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
-    else:
-        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
+    idmap.give(gofer.pid, ids, rootless)
+    close_trees(exports)
     gofer.go()
     return gofer
+
+
+def close_trees(exports) -> None:
+    for export in exports:
+        if export.tree >= 0:
+            os.close(export.tree)
+            export.tree = -1
 
 
 def can_take_network(settings) -> bool:

@@ -57,10 +57,16 @@ OPTIONS = [
 
 
 def default_root() -> str:
-    if os.geteuid() == 0:
-        return "/run/stockade"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 and not (runtime and in_user_namespace()):
+        return "/run/stockade"
     return os.path.join(runtime, "stockade") if runtime else f"/tmp/stockade-{os.geteuid()}"
+
+
+def in_user_namespace() -> bool:
+    """Is our root not the host's, as where podman runs without privileges?"""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.readline().split() != ["0", "0", "4294967295"]
 
 
 def help_text() -> str:

@@ -42,7 +42,7 @@ FLAGS = {
 }  # fmt: skip
 # Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
-          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
+          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
 
 # Kernel file systems that are not served: an empty read-only directory stands in.
 EMPTY = {"cgroup", "cgroup2"}
