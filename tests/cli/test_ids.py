@@ -2,8 +2,10 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 from cli_helpers import Cli, needs_root
@@ -30,8 +32,11 @@ def configuration(script, mounts=(), mapping=MAP, **process):
 
 
 @pytest.fixture
-def top(tmp_path):
-    """A bundle whose root belongs to the container's root, and a volume with files of several owners."""
+def top():
+    """A bundle whose root belongs to the container's root, and a volume with files of several owners. Not below pytest's own
+    directory, which it closes to others now and then."""
+    tmp_path = pathlib.Path(tempfile.mkdtemp(prefix="stockade-ids-"))
+    tmp_path.chmod(0o755)
     shutil.copytree(root_file_system("busybox"), tmp_path / "rootfs", symlinks=True)
     subprocess.run(["chown", "-hR", f"{BASE}:{BASE}", tmp_path / "rootfs"], check=True)
     volume = tmp_path / "volume"
@@ -40,10 +45,8 @@ def top(tmp_path):
     for name, owner in (("root", 0), ("five", 5), ("mapped", BASE + 7), ("beyond", BASE + 5000)):
         (volume / name).touch()
         os.chown(volume / name, owner, owner)
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory != directory.parent and str(directory) != "/tmp":
-            directory.chmod(directory.stat().st_mode | 0o055)
-    return tmp_path
+    yield tmp_path
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture(params=["stockade", "runc"])
