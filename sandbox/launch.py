@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -53,16 +53,26 @@ def filter_program(name) -> "bytes | None":
         raise CliError(f"seccomp filter: {os_text(error)}; is stockade built? (make build)") from None
 
 
-def overlay(settings, spec) -> bool:
-    """Do changes of the root stay in memory?"""
-    kind, _, medium = settings.overlay2.partition(":")
-    if settings.overlay2 == "none":
+def overlay(settings, cid, spec) -> bool:
+    """Do changes of the root stay in memory? "auto": not where the engine that made the root expects to find them there, for
+    `commit`, `cp`, `diff`, a restart, or as the layer of an image that is being built."""
+    if settings.overlay2 == "none" or settings.overlay2 == "auto" and keeps_root(settings, cid, spec):
         return bool(spec["root"].get("readonly"))
+    if settings.overlay2 == "auto":
+        return True
+    kind, _, medium = settings.overlay2.partition(":")
     if kind not in ("root", "all") or medium.split(",")[0] not in ("memory", "self"):
-        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory or none)")
+        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory, none or auto)")
     if medium.startswith("self"):
         log.unsupported("--overlay2 medium self: memory is used")
     return True
+
+
+def keeps_root(settings, cid, spec) -> bool:
+    """Is this a container of podman (by its annotation), of buildah (by the id it gives them) or of Docker (by the name of its
+    containerd namespace, the last part of the state directory)?"""
+    manager = (spec.get("annotations") or {}).get("io.container.manager")
+    return manager == "libpod" or cid.startswith("buildah-") or os.path.basename(settings.root) == "moby"
 
 
 def exports_of(undo, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
@@ -131,8 +141,9 @@ def run_poststop(undo) -> None:
 
 
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+    settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
-    overlaid = overlay(settings, spec)
+    overlaid = overlay(settings, cid, spec)
     ids = idmap.of(spec, rootless)
     exports, mounts = exports_of(undo, spec, bundle, overlaid, ids, rootless)
     wants_terminal = bool(spec["process"].get("terminal"))
@@ -140,7 +151,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
     if console_socket and not wants_terminal:
         raise CliError("--console-socket needs process.terminal to be true")
-    net = network.Plan(network.mode(settings, spec), spec)
+    net = network.Plan(settings.network, spec)
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 

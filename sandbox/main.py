@@ -8,7 +8,7 @@ Only the module of the command at hand is imported.
 import os
 import sys
 
-from sandbox import OCI_VERSION, VERSION, bundle, log
+from sandbox import OCI_VERSION, VERSION, bundle, flags, log
 from sandbox.args import Option, describe, parse
 from sandbox.errors import CliError, UsageError, os_text
 
@@ -39,6 +39,7 @@ PLATFORMS = ("systrap", "ptrace")
 
 OPTIONS = [
     Option("--root", "DIR", "where the state of containers is kept [/run/stockade; without root $XDG_RUNTIME_DIR/stockade]"),
+    Option("--config", "FILE", f"a TOML file with flags [{flags.PATH} if it exists]"),
     Option("--log", "FILE", "append errors and warnings to FILE"),
     Option("--log-format", "FORMAT", "text or json", default="text", choices=("text", "json")),
     Option("--debug", None, "log details of what is done"),
@@ -47,8 +48,9 @@ OPTIONS = [
     Option("--no-patching", None, "do not rewrite the programs' system call instructions (systrap)"),
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
     Option("--network", "MODE", "none: loopback only; host: sockets of the container's network namespace; sandbox: a network of its own", default="sandbox", choices=("none", "host", "sandbox")),
-    Option("--allow-flag-override", None, "let annotations of the container (dev.stockade.network) weaken what flags say"),
-    Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),
+    Option("--allow-flag-override", None, "let annotations of containers (dev.stockade.flag.NAME) weaken what flags say"),
+    Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
+    Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
     Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
     Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
@@ -110,6 +112,7 @@ def dispatch(argv) -> int:
     if name == "help":
         name, arguments = arguments[0], ["--help"]
     settings.command = name
+    flags.read_file(settings, OPTIONS, settings.config)
     if settings.root is None:
         settings.root = default_root()
     settings.root = os.path.abspath(settings.root)

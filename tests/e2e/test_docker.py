@@ -119,3 +119,22 @@ def test_life(docker):
 def test_health(docker):
     docker.run("-d", "--name", "health", "--health-cmd", "true", "--health-interval", "1s", IMAGE, "sleep", "100")
     wait_for(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", "health").stdout == "healthy\n")
+
+
+def test_the_root_is_kept(docker, tmp_path):
+    """commit, diff, cp and a restart see what the container wrote."""
+    assert docker.run("--name", "kept", IMAGE, "sh", "-c", "cat /file; echo more >> /file; rm -f /etc/passwd")[1] == 0
+    assert docker("start", "-a", "kept").stdout == "more\n"
+    changes = docker("diff", "kept").stdout.splitlines()
+    assert "A /file" in changes and "D /etc/passwd" in changes
+    assert docker("cp", "kept:/file", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out").read_text() == "more\nmore\n"
+    assert docker("commit", "kept", f"committed-{docker.runtime}").returncode == 0
+    assert docker.run("--rm", f"committed-{docker.runtime}", "cat", "/file") == ("more\nmore\n", 0)
+
+
+def test_default_seccomp_profile(docker):
+    script = "grep Seccomp: /proc/self/status | cut -f2; unshare -n true 2> /dev/null || echo refused"
+    assert docker.run("--rm", IMAGE, "sh", "-c", script) == ("2\nrefused\n", 0)
+    script = "grep Seccomp: /proc/self/status | cut -f2"
+    assert docker.run("--rm", "--security-opt", "seccomp=unconfined", IMAGE, "sh", "-c", script) == ("0\n", 0)
