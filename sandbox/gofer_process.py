@@ -36,7 +36,7 @@ def prelude() -> None:
     from gofer import server  # noqa: F401
 
 
-def body(parent, sock, exports, rootless, program) -> None:
+def body(parent, sock, exports, may_setgroups, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
     program: the seccomp filter. Ends the process when the Sentry closes the connection."""
     from gofer import server
@@ -50,7 +50,7 @@ def body(parent, sock, exports, rootless, program) -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     confine.empty_root()
     confine.detach_from_caller("stockade-gofer")
-    confine.become(0, 0, not rootless)
+    confine.become(0, 0, may_setgroups)
     confine.limits()
     confine.null_stdio(null)
     _, debug = log.file_descriptors()

@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, hooks, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -54,22 +54,33 @@ def filter_program(name) -> "bytes | None":
         raise CliError(f"seccomp filter: {os_text(error)}; is stockade built? (make build)") from None
 
 
-def overlay(settings, spec) -> bool:
-    """Do changes of the root stay in memory?"""
-    kind, _, medium = settings.overlay2.partition(":")
-    if settings.overlay2 == "none":
+def overlay(settings, cid, spec) -> bool:
+    """Do changes of the root stay in memory? "auto": not where the engine that made the root expects to find them there, for
+    `commit`, `cp`, `diff`, a restart, or as the layer of an image that is being built."""
+    if settings.overlay2 == "none" or settings.overlay2 == "auto" and keeps_root(settings, cid, spec):
         return bool(spec["root"].get("readonly"))
+    if settings.overlay2 == "auto":
+        return True
+    kind, _, medium = settings.overlay2.partition(":")
     if kind not in ("root", "all") or medium.split(",")[0] not in ("memory", "self"):
-        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory or none)")
+        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory, none or auto)")
     if medium.startswith("self"):
         log.unsupported("--overlay2 medium self: memory is used")
     return True
 
 
-def exports_of(settings, spec, bundle, overlaid) -> "tuple[list, list]":
+def keeps_root(settings, cid, spec) -> bool:
+    """Is this a container of podman (by its annotation), of buildah (by the id it gives them) or of Docker (by the name of its
+    containerd namespace, the last part of the state directory)?"""
+    manager = (spec.get("annotations") or {}).get("io.container.manager")
+    return manager == "libpod" or cid.startswith("buildah-") or os.path.basename(settings.root) == "moby"
+
+
+def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
     sockets = gofer_process.HOST_UDS[settings.host_uds]
     exports = [gofer_process.Export(spec["root"]["path"], overlaid, sockets=sockets)]
+    undo.add(close_trees, exports)
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
@@ -79,7 +90,13 @@ def exports_of(settings, spec, bundle, overlaid) -> "tuple[list, list]":
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets))
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets)
+            exports.append(export)
+            if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
+                if rootless:
+                    raise CliError(f"mount {mount['destination']}: an idmapped mount takes root")
+                owners = idmap.Map(*(idmap.rows(mount.get(f"{kind}Mappings") or ()) or ids.rows[kind] for kind in ("uid", "gid")))
+                export.tree = idmap.mapped_tree(path, "rbind" in options, "ridmap" in options, owners)
         mounts.append(mount)
     return exports, mounts
 
@@ -126,15 +143,17 @@ def run_poststop(undo) -> None:
 
 
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+    settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
-    overlaid = overlay(settings, spec)
-    exports, mounts = exports_of(settings, spec, bundle, overlaid)
+    overlaid = overlay(settings, cid, spec)
+    ids = idmap.of(spec, rootless)
+    exports, mounts = exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
     wants_terminal = bool(spec["process"].get("terminal"))
     if wants_terminal and not attached and not console_socket:
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
     if console_socket and not wants_terminal:
         raise CliError("--console-socket needs process.terminal to be true")
-    net = network.Plan(network.mode(settings, spec), spec)
+    net = network.Plan(settings.network, spec)
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
@@ -157,7 +176,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     hook_lists = hooks.of(spec)
     gofer = None
     if "createContainer" not in hook_lists:  # else they say what it serves
-        gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
 
     if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
         bundle_file.preload("sentry")
@@ -168,6 +187,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
     config.host_uds = settings.host_uds
+    config.id_maps = {kind: ids.text(kind) for kind in ("uid", "gid")}
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
@@ -216,10 +236,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         hooks.run(hook_lists, "createRuntime", container, sentry.pid)
     if gofer is None:
         exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
-        try:
-            gofer = start_gofer(undo, theirs, exports, rootless, gofer_filter)
-        finally:
-            os.close(exports[0].tree)
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
         container.set_process("gofer", state.Process(gofer.pid))
         container.save()
         if limited:
@@ -260,15 +277,21 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def start_gofer(undo, sock, exports, rootless, program) -> child.Child:
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, rootless, program), gofer_process.prelude)
+def start_gofer(undo, sock, exports, ids, rootless, program) -> child.Child:
+    may_setgroups = not rootless or len(ids.rows["gid"]) > 1
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, may_setgroups, program), gofer_process.prelude)
     undo.add(gofer.kill)
-    if rootless:
-        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
-    else:
-        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
+    idmap.give(gofer.pid, ids, rootless)
+    close_trees(exports)
     gofer.go()
     return gofer
+
+
+def close_trees(exports) -> None:
+    for export in exports:
+        if export.tree >= 0:
+            os.close(export.tree)
+            export.tree = -1
 
 
 def can_take_network(settings) -> bool:

@@ -14,23 +14,8 @@ import _socket
 from sandbox import _host, confine, log
 from sandbox.errors import CliError, os_text
 
-MODES = ("none", "host", "sandbox")
-ANNOTATION = "dev.stockade.network"
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 SYSCTLS = "/proc/sys/"
-
-
-def mode(settings, spec) -> str:
-    """The mode of --network, or of the container's annotation. That may always take the network away; more than the
-    flag says it may give only with --allow-flag-override."""
-    wanted = (spec.get("annotations") or {}).get(ANNOTATION)
-    if wanted is None or wanted == settings.network:
-        return settings.network
-    if wanted not in MODES:
-        raise CliError(f"annotation {ANNOTATION}: {wanted!r} is none of {', '.join(MODES)}")
-    if wanted != "none" and not settings.allow_flag_override:
-        raise CliError(f"annotation {ANNOTATION}={wanted}: this needs --allow-flag-override")
-    return wanted
 
 
 class Plan:

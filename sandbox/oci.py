@@ -224,6 +224,7 @@ def check_mount(mount, place) -> None:
             raise CliError(f"{place}.source is empty")
     elif kind not in MOUNT_TYPES:
         raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
+    check_mappings(mount, place)
     for option in options:
         if option in ("shared", "rshared"):
             raise CliError(f"{place} ({destination}): option {option} would show mounts to the host; it is refused")
@@ -266,9 +267,10 @@ def check_linux(linux) -> None:
             raise CliError(f"linux.timeOffsets.{clock}.secs: {seconds} is out of range")
         if not 0 <= get(offset, "nanosecs", int, f"linux.timeOffsets.{clock}.", default=0) < 10**9:
             raise CliError(f"linux.timeOffsets.{clock}.nanosecs must be below 10^9")
-    for key in ("uidMappings", "gidMappings"):
-        if get(linux, key, list, "linux."):
-            log.unsupported(f"linux.{key}")
+    check_mappings(linux, "linux")
+    user = any(namespace["type"] == "user" for namespace in linux.get("namespaces") or ())
+    if (linux.get("uidMappings") or linux.get("gidMappings")) and not user:
+        raise CliError("linux.uidMappings: there is no user namespace in linux.namespaces")
     check_seccomp(get(linux, "seccomp", dict, "linux.", default={}))
 
 
@@ -307,6 +309,21 @@ def check_action(obj, key, errno, place) -> None:
     if action not in SECCOMP_ACTIONS:
         raise CliError(f"{place}.{key} {action!r} is unknown")
     ranged(get(obj, errno, int, place + "."), f"{place}.{errno}", 4095)
+
+
+def check_mappings(obj, place) -> None:
+    """uidMappings and gidMappings of linux and of mounts."""
+    for key in ("uidMappings", "gidMappings"):
+        entries = get(obj, key, list, place + ".", default=[])
+        for i, entry in enumerate(entries):
+            here = f"{place}.{key}[{i}]"
+            if not isinstance(entry, dict):
+                raise CliError(f"{here} must be an object")
+            count = ranged(get(entry, "size", int, here + ".", True), f"{here}.size", 2**32 - 1, 1)
+            for name in ("containerID", "hostID"):
+                ranged(get(entry, name, int, here + ".", True), f"{here}.{name}", 2**32 - 1 - count)
+    if bool(obj.get("uidMappings")) != bool(obj.get("gidMappings")):
+        raise CliError(f"{place}: uidMappings and gidMappings go together")
 
 
 def check_device(device, place) -> None:

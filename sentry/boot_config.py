@@ -7,7 +7,7 @@ class Config:
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
         "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
-        "network", "net_files", "taken", "links", "wire", "host_uds",
+        "network", "net_files", "taken", "links", "wire", "host_uds", "id_maps",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -36,6 +36,7 @@ class Config:
         self.meminfo = -1  # /proc/meminfo
         self.leash = False  # end when the command that made us does
         self.taken = None  # what was in the namespace that the sandbox took over (sandbox/netlinks.py); None: loopback only
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
         self.wire = False  # `start` may bring links
         self.links = []  # a packet descriptor for each of its links
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)

@@ -515,12 +515,19 @@ ID_MAP = b"         0          0 4294967295\n"
 
 @entry("uid_map", 0o644)
 def uid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "uid")
 
 
 @entry("gid_map", 0o644)
 def gid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "gid")
+
+
+def id_map(task, kind) -> bytes:
+    """What the ids of the task's container stand for outside (OCI user namespace mappings)."""
+    container = task.tg.container
+    rows = container.data.get("id_maps", {}).get(kind, "").splitlines() if container is not None else ()
+    return b"".join(b"%10d %10d %10d\n" % tuple(map(int, row.split())) for row in rows) or ID_MAP
 
 
 @entry("projid_map", 0o644)
