@@ -93,6 +93,7 @@ class Volume:
         self.host = tmp_path / "volume"
         self.host.mkdir()
         self.count = 0
+        self.started = []
 
     def path(self, name):
         return str(self.host / name)
@@ -106,8 +107,16 @@ class Volume:
         config["mounts"].append({"destination": "/v", "type": "bind", "source": str(self.host), "options": ["rbind", "rw"]})
         (bundle / "config.json").write_text(json.dumps(config))
         name = re.sub(r"\W", "-", f"{self.tmp.name}-{self.count}")
-        return self.stockade.popen("--host-uds", mode, "run", "--bundle", str(bundle), name, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        process = self.stockade.popen("--host-uds", mode, "run", "--bundle", str(bundle), name, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        self.started.append((name, process))
+        return process
+
+    def end(self):
+        for name, process in self.started:
+            if process.poll() is None:
+                self.stockade("kill", name, "KILL", timeout=20)
+                process.communicate(timeout=20)
 
     def run(self, *args):
         process = self.start(*args)
@@ -139,7 +148,9 @@ class Volume:
 
 @pytest.fixture
 def volume(stockade, tmp_path):
-    return Volume(stockade, tmp_path)
+    made = Volume(stockade, tmp_path)
+    yield made
+    made.end()
 
 
 def serve(listener):
@@ -222,8 +233,6 @@ def test_without_create_a_name_is_the_sandboxes_own(volume):
     assert guest.stdout.readline() == "b'within'\n"
     with pytest.raises(ConnectionRefusedError):
         volume.connect(socket.SOCK_STREAM, "guest")
-    guest.kill()
-    guest.wait(30)
 
 
 def test_datagrams(volume):
