@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench|debug [DIRECTORY]
+# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|net|bench|debug [DIRECTORY]
 # (default: rootfs/debian-VARIANT in the cache). `full` adds the languages and tools that the program tests
-# run, `debug` debuggers and tracers, `bench` the programs of the benchmarks and, in /bench/src, sources that
-# they compile. The mirror is the one of this machine's apt. Does nothing where it is there.
+# run, `net` servers and clients, and CPython's own tests, `debug` debuggers and tracers, `bench` the 
+# programs of the benchmarks and, in /bench/src, sources that they compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -10,6 +10,8 @@ suite=bookworm
 full_packages="python3 perl gcc libc6-dev make git sqlite3 xz-utils procps psmisc strace file bc less
     golang-go nodejs default-jdk-headless"
 bench_packages="python3 gcc libc6-dev make git sqlite3 xz-utils pigz golang-go redis-server redis-tools nginx-light"
+net_packages="python3 libpython3.11-testsuite openssh-server openssh-client bind9-dnsutils dnsmasq-base curl wget ca-certificates openssl
+    git postgresql nginx-light wrk iputils-ping iproute2 netcat-openbsd procps"
 bench_sources="lua5.4 hello"
 debug_packages="gdb strace ltrace python3-ptrace gcc libc6-dev procps"
 
@@ -17,9 +19,10 @@ variant=${1:-}
 case $variant in
     min) packages= sources= ;;
     full) packages=$full_packages sources= ;;
+    net) packages=$net_packages sources= ;;
     bench) packages=$bench_packages sources=$bench_sources ;;
     debug) packages=$debug_packages sources= ;;
-    *) die "usage: rootfs-debian.sh min|full|bench|debug [DIRECTORY]" ;;
+    *) die "usage: rootfs-debian.sh min|full|net|bench|debug [DIRECTORY]" ;;
 esac
 target=${2:-$cache/rootfs/debian-$variant}
 [ -e "$target/.complete" ] && exit 0

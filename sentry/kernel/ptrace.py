@@ -35,7 +35,7 @@ class Tracee:
 
     __slots__ = (
         "task", "tracer", "seized", "options", "then", "final", "stopped", "code", "info", "message", "syscalls", "emulate",
-        "step", "forced_tf", "emulated", "trap_stop", "trap_notify", "listening", "joined", "stop_signo", "busy", "request", "exiting", "watch",
+        "step", "forced_tf", "emulated", "rechecked", "trap_stop", "trap_notify", "listening", "joined", "stop_signo", "busy", "request", "exiting", "watch",
     )  # fmt: skip
 
     def __init__(self, task, tracer, seized=False, options=0):
@@ -52,6 +52,7 @@ class Tracee:
         self.syscalls = self.emulate = self.step = False  # how it was let go
         self.forced_tf = False  # the trap flag is the tracer's, the program does not have it
         self.emulated = False  # the call under way is not carried out
+        self.rechecked = False  # the call that is being served has been shown to the tracer for a filter
         self.trap_stop = self.trap_notify = False  # a stop is wanted (JOBCTL_TRAP_STOP, JOBCTL_TRAP_NOTIFY)
         self.listening = False
         self.joined = False  # it takes part in the present group stop
@@ -418,6 +419,29 @@ def entered(task, trace, signo: int) -> None:
         leave(task, signed(thread.regs.rax))
     else:
         task.kernel.serve(task, thread)
+
+
+def seccomp_event(task, data: int) -> "int | None":
+    """A filter leaves the call to the tracer. None: the tracer has let it through already."""
+    trace = task.ptrace
+    if trace.rechecked:
+        return None
+    view(task, -ENOSYS)
+    event(task, EVENT_SECCOMP, data, lambda: recheck(task, trace))
+    return NO_RETURN
+
+
+def recheck(task, trace) -> None:
+    """The call may be another one now; filters are asked again."""
+    thread = task.thread
+    thread.reload_call()
+    task.in_call = thread.nr
+    if task.dying or thread.nr == -1:
+        leave(task, signed(thread.regs.rax))
+        return
+    trace.rechecked = True
+    task.kernel.serve(task, thread)
+    trace.rechecked = False
 
 
 def leave(task, result) -> None:

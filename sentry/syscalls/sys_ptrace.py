@@ -21,7 +21,7 @@ GET_SYSCALL_INFO = 0x420E
 NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE = 1, 2, 0x202
 PEEKSIGINFO_SHARED = 1
 AUDIT_ARCH = 0xC000003E
-INFO_NONE, INFO_ENTRY, INFO_EXIT = 0, 1, 2
+INFO_NONE, INFO_ENTRY, INFO_EXIT, INFO_SECCOMP = 0, 1, 2, 3
 
 WORD = Struct("<Q")
 REGS = ptrace_regs.REGS
@@ -41,7 +41,7 @@ def request(*numbers):
     return register
 
 
-@syscall("ptrace", 101, (Long, Long, ULong, ULong), level=PARTIAL, note="no PTRACE_O_SECCOMP stops, no PTRACE_SINGLEBLOCK", blocks=True)
+@syscall("ptrace", 101, (Long, Long, ULong, ULong), level=PARTIAL, note="no PTRACE_SINGLEBLOCK, 32-bit tracees or watchpoints for reading", blocks=True)
 def sys_ptrace(t, number, pid, addr, data):
     if number == TRACEME:
         return ptrace.traceme(t)
@@ -342,16 +342,24 @@ def set_sigmask(t, task, trace, addr, data):
     return 0
 
 
+def call_of(regs) -> bytes:
+    """Number and arguments."""
+    return Struct("<7Q").pack(regs[15], regs[14], regs[13], regs[12], regs[7], regs[9], regs[8])
+
+
 @request(GET_SYSCALL_INFO)
 def get_syscall_info(t, task, trace, addr, data):
     regs = ptrace_regs.get_regs(task.thread.regs)
     rip, rsp, rax = regs[16], regs[19], regs[10]
     code = int.from_bytes(trace.info[8:12], "little", signed=True) if trace.info is not None else 0
     kind, rest, size = INFO_NONE, b"", 24
-    if code == SIGTRAP | 0x80:
+    if code == SIGTRAP | ptrace.EVENT_SECCOMP << 8:
+        kind, size = INFO_SECCOMP, 84
+        rest = call_of(regs) + trace.message.to_bytes(4, "little")
+    elif code == SIGTRAP | 0x80:
         if trace.message == ptrace.MESSAGE_ENTRY:
             kind, size = INFO_ENTRY, 80
-            rest = Struct("<7Q").pack(regs[15], regs[14], regs[13], regs[12], regs[7], regs[9], regs[8])
+            rest = call_of(regs)
         elif trace.message == ptrace.MESSAGE_EXIT:
             kind, size = INFO_EXIT, 33
             rest = WORD.pack(rax) + (b"\1" if -4095 <= ptrace.signed(rax) < 0 else b"\0")
