@@ -3,7 +3,7 @@
 from struct import Struct
 
 from sentry.abi import siginfo
-from sentry.abi.errno import EFAULT, EINVAL, EIO, EPERM, ESRCH
+from sentry.abi.errno import E2BIG, EFAULT, EINVAL, EIO, EPERM, ESRCH
 from sentry.abi.signal import NSIG, SIGKILL, SIGTRAP, UNBLOCKABLE
 from sentry.core.syscall import PARTIAL, Long, ULong, syscall
 from sentry.kernel import ptrace, ptrace_regs, signals
@@ -20,6 +20,8 @@ GET_SYSCALL_INFO = 0x420E
 
 NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE = 1, 2, 0x202
 PEEKSIGINFO_SHARED = 1
+SI_DETHREAD, NSIGPOLL = -7, 6
+CODES = {4: 11, 8: 15, 11: 10, 7: 5, 5: 6, 17: 6, 31: 2}  # highest si_code of signals that have their own
 AUDIT_ARCH = 0xC000003E
 INFO_NONE, INFO_ENTRY, INFO_EXIT, INFO_SECCOMP = 0, 1, 2, 3
 
@@ -250,7 +252,7 @@ def get_regset(t, task, trace, addr, data):
 @request(SETREGSET)
 def set_regset(t, task, trace, addr, data):
     base, length = regset_vector(t, data)
-    if addr not in (NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE) or length % 8:
+    if addr not in (NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE) or length % 8 or (addr == NT_PRFPREG and length < ptrace_regs.FX_SIZE):
         return -EINVAL
     if addr == NT_PRSTATUS:
         length = min(length, REGS.size)
@@ -260,7 +262,9 @@ def set_regset(t, task, trace, addr, data):
 
     def change(fp):
         whole = ptrace_regs.FX_SIZE if addr == NT_PRFPREG else len(ptrace_regs.xstate(fp))
-        given = t.read(base, min(length, whole))
+        if length < whole:
+            return -EFAULT
+        given = t.read(base, whole)
         error = give_fp(task, (ptrace_regs.set_fpregs if addr == NT_PRFPREG else ptrace_regs.set_xstate)(fp, given))
         return error or store_length(t, data, len(given))
 
@@ -302,10 +306,17 @@ def get_siginfo(t, task, trace, addr, data):
 @request(SETSIGINFO)
 def set_siginfo(t, task, trace, addr, data):
     info = t.read(data, siginfo.SIZE)
+    if any(info[48:]) and not known_layout(*Struct("<i4xi").unpack_from(info)):
+        return -E2BIG
     if trace.info is None:
         return -EINVAL
     trace.info = info
     return 0
+
+
+def known_layout(signo: int, code: int) -> bool:
+    """kernel/signal.c:known_siginfo_layout"""
+    return code == siginfo.SI_KERNEL or SI_DETHREAD <= code <= CODES.get(signo, NSIGPOLL)
 
 
 @request(PEEKSIGINFO)

@@ -1,5 +1,7 @@
 /* ptrace(2): signals, group stops, PTRACE_SEIZE, the events of fork, exec and exit, threads, waiting, the tracer's end. */
 #include "check.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -422,6 +424,82 @@ static void events(const char *self)
     sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
+static void filter(int nr, unsigned action)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {4, code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static void seccomp(void)
+{
+    struct __ptrace_syscall_info info;
+    struct user_regs_struct regs;
+    siginfo_t si;
+    SECTION("seccomp filters");
+    pid_t pid = TRACEE(filter(SYS_getppid, SECCOMP_RET_TRACE | 77); report("without a tracer's option", syscall(SYS_getppid));
+                       raise(SIGSTOP); report("let through", syscall(SYS_getppid) > 0); report("left out", syscall(SYS_getppid));
+                       report("another", syscall(SYS_getppid, -1)));
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("stop", pid);
+    P(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESECCOMP | PTRACE_O_TRACESYSGOOD);
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("event", pid);
+    NUM(message(pid));
+    memset(&info, 0, sizeof info);
+    RES(P(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info));
+    say("op %d nr %ld data %d", info.op, (long)info.seccomp.nr, (int)info.seccomp.ret_data);
+    P(PTRACE_SYSCALL, pid, 0, 0);
+    stopped("exit of the call", pid);
+    do {
+        P(PTRACE_SYSCALL, pid, 0, 0);
+        next(pid, 0);
+        P(PTRACE_GETREGS, pid, 0, &regs);
+    } while (regs.orig_rax != SYS_getppid);
+    show_status("entry", status);
+    P(PTRACE_SYSCALL, pid, 0, 0);
+    stopped("event behind the entry", pid);
+    P(PTRACE_POKEUSER, pid, offsetof(struct user_regs_struct, orig_rax), -1l);
+    P(PTRACE_POKEUSER, pid, offsetof(struct user_regs_struct, rax), 33);
+    P(PTRACE_SYSCALL, pid, 0, 0);
+    stopped("left out", pid);
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("event", pid);
+    P(PTRACE_POKEUSER, pid, offsetof(struct user_regs_struct, orig_rax), SYS_close);
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("end", pid);
+
+    pid = TRACEE(catch(SIGSYS); filter(SYS_getppid, SECCOMP_RET_TRAP | 5); getppid(); NUM(got[SIGSYS]));
+    do {
+        P(PTRACE_SYSCALL, pid, 0, 0);
+        next(pid, 0);
+        P(PTRACE_GETREGS, pid, 0, &regs);
+    } while (regs.orig_rax != SYS_getppid);
+    say("rax %ld", (long)regs.rax);
+    P(PTRACE_SYSCALL, pid, 0, 0);
+    stopped("exit of the trapped call", pid);
+    P(PTRACE_GETREGS, pid, 0, &regs);
+    say("rax %ld orig_rax %ld", (long)regs.rax, (long)regs.orig_rax);
+    P(PTRACE_SYSCALL, pid, 0, 0);
+    stopped("SIGSYS", pid);
+    P(PTRACE_GETSIGINFO, pid, 0, &si);
+    say("code %d errno %d call %d", si.si_code, si.si_errno, si.si_syscall);
+    P(PTRACE_CONT, pid, 0, SIGSYS);
+    stopped("end", pid);
+    pid = TRACEE(filter(SYS_getppid, SECCOMP_RET_KILL_PROCESS); getppid());
+    P(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXIT);
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("killed by a filter", pid);
+    P(PTRACE_CONT, pid, 0, 0);
+    stopped("end", pid);
+}
+
 static void *thread(void *argument)
 {
     syscall(SYS_getppid);
@@ -673,6 +751,7 @@ int main(int argc, char **argv)
     signals();
     group_stops();
     events(argv[0]);
+    seccomp();
     threads(argv[0]);
     ends();
     return 0;
