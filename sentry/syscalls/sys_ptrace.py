@@ -252,7 +252,11 @@ def get_regset(t, task, trace, addr, data):
 @request(SETREGSET)
 def set_regset(t, task, trace, addr, data):
     base, length = regset_vector(t, data)
-    if addr not in (NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE) or length % 8 or (addr == NT_PRFPREG and length < ptrace_regs.FX_SIZE):
+    if addr not in (NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE) or length % 8:
+        return -EINVAL
+    if base >= ptrace_regs.ADDRESS_END:
+        return -EFAULT
+    if addr == NT_PRFPREG and length < ptrace_regs.FX_SIZE:
         return -EINVAL
     if addr == NT_PRSTATUS:
         length = min(length, REGS.size)
