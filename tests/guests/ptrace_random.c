@@ -61,7 +61,7 @@ int main(void)
         if (request == PTRACE_SETOPTIONS && (data & ~0xfful) == 0 && data & 0x80)
             continue;
         errno = 0;
-        long result = syscall(SYS_ptrace, (long)request, pick(50) ? pid : (pid_t)pick(3) - 1, addr, data);
+        long result = syscall(SYS_ptrace, (long)request, pick(50) ? pid : (pid_t)pick(2) - 1, addr, data);
         counts[which][result < 0 ? errno : 0]++;
         if (request == PTRACE_POKETEXT || request == PTRACE_POKEDATA || request == PTRACE_POKEUSER || request == PTRACE_PEEKUSER)
             say("%d %lx %lx: %s", request, addr < 4096 ? addr : addr >= 1ul << 47 ? addr : 1, data < 4096 ? data : 1, result < 0 ? errname(errno) : "0");
