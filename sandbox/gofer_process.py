@@ -14,16 +14,20 @@ from sentry.core.creds import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, 
 CAPS = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << CAP_FOWNER | 1 << CAP_FSETID
 
 
+# --host-uds: what the gofer may do for guests with the host's Unix sockets
+HOST_UDS = {"none": 0, "open": protocol.MOUNT_SOCKETS, "create": protocol.MOUNT_BIND, "all": protocol.MOUNT_SOCKETS | protocol.MOUNT_BIND}
+
+
 class Export:
-    """A directory or file to serve. path: host path; readonly: nothing may change; flags: protocol.MOUNT_*."""
+    """A directory or file to serve. path: host path; readonly: nothing may change; sockets: those of HOST_UDS; flags: protocol.MOUNT_*."""
 
     __slots__ = ("path", "readonly", "flags", "tree")
 
-    def __init__(self, path, readonly, recursive=True, pseudo=False):
+    def __init__(self, path, readonly, recursive=True, pseudo=False, sockets=0):
         self.path = path
         self.readonly = readonly
         self.tree = -1  # its mount tree, where somebody else has taken it
-        self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0)
+        self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0) | sockets
 
 
 def prelude() -> None:

@@ -14,6 +14,7 @@ from sandbox.errors import CliError, os_text
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
 NOBODY = 65534
+SPARED = 500  # how much lower oom_score_adj is for Sentry and gofer than for guests
 
 
 class Undo:
@@ -75,9 +76,10 @@ def keeps_root(settings, cid, spec) -> bool:
     return manager == "libpod" or cid.startswith("buildah-") or os.path.basename(settings.root) == "moby"
 
 
-def exports_of(undo, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
+def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
-    exports = [gofer_process.Export(spec["root"]["path"], overlaid)]
+    sockets = gofer_process.HOST_UDS[settings.host_uds]
+    exports = [gofer_process.Export(spec["root"]["path"], overlaid, sockets=sockets)]
     undo.add(close_trees, exports)
     mounts = []
     for mount in spec.get("mounts") or []:
@@ -88,7 +90,7 @@ def exports_of(undo, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path))
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets)
             exports.append(export)
             if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
                 if rootless:
@@ -145,7 +147,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     rootless = is_rootless(settings)
     overlaid = overlay(settings, cid, spec)
     ids = idmap.of(spec, rootless)
-    exports, mounts = exports_of(undo, spec, bundle, overlaid, ids, rootless)
+    exports, mounts = exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
     wants_terminal = bool(spec["process"].get("terminal"))
     if wants_terminal and not attached and not console_socket:
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
@@ -184,6 +186,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
+    config.host_uds = settings.host_uds
     config.id_maps = {kind: ids.text(kind) for kind in ("uid", "gid")}
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
@@ -244,6 +247,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
+    for process in (sentry, gofer):
+        spare(process.pid)
     sentry.go()
     sentry.expect("ready")
 
@@ -255,6 +260,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         write_pid_file(pid_file, sentry.pid)
         undo.add(unlink_quietly, pid_file)
     sentry.go()
+    if container.own["leaves"]:
+        show_use(container)
     ours.close()
     theirs.close()
     if terminal is not None:
@@ -310,6 +317,16 @@ def take_network(undo, net, config) -> None:
         config.taken, config.links = taken, links
 
 
+def show_use(container) -> None:
+    """Let the container see what it uses, as the host's cgroups count it."""
+    files = cgroups.open_use(container.own["leaves"])
+    try:
+        control.tell_resources(container, {}, files)
+    finally:
+        for fd in files.values():
+            os.close(fd)
+
+
 def open_descriptors(undo, settings, container, config, attached) -> None:
     """Everything that the Sentry cannot open itself later."""
     listener = control.listen(container)
@@ -350,6 +367,19 @@ def set_oom_score(pid, value) -> "int | None":
         return None
     except OSError as error:
         raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
+
+
+def spare(pid) -> None:
+    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end."""
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        with open(path, encoding="utf-8") as file:
+            score = int(file.read())
+        child.write(path, str(max(score - SPARED, -999)))
+    except PermissionError:
+        return  # to lower it is a privilege
+    except OSError as error:
+        log.warning(f"{path}: {os_text(error)}")
 
 
 def write_pid_file(path, pid) -> None:

@@ -28,7 +28,10 @@ COMMANDS = (
     ("delete", "delete", "remove a container and all that belongs to it"),
     ("list", "list_", "list the containers"),
     ("ps", "ps", "list the processes of a container"),
+    ("port-forward", "port_forward", "connect ports of this machine with those of a container"),
     ("debug", "debug", "look into a running sandbox"),
+    ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
+    ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
@@ -48,6 +51,7 @@ OPTIONS = [
     Option("--no-patching", None, "do not rewrite the programs' system call instructions (systrap)"),
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
     Option("--network", "MODE", "none: loopback only; host: sockets of the container's network namespace; sandbox: a network of its own", default="sandbox", choices=("none", "host", "sandbox")),
+    Option("--host-uds", "MODE", "sockets of the host in volumes: none; open: may be connected to; create: may be made; all: both", default="none", choices=("none", "open", "create", "all")),
     Option("--allow-flag-override", None, "let annotations of containers (dev.stockade.flag.NAME) weaken what flags say"),
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
     Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
@@ -72,7 +76,7 @@ def in_user_namespace() -> bool:
 
 
 def help_text() -> str:
-    rows = "\n".join(f"  {name:<10} {about}" for name, _, about in COMMANDS)
+    rows = "\n".join(f"  {name:<12} {about}" for name, _, about in COMMANDS)
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"

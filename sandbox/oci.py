@@ -293,7 +293,7 @@ def check_linux(linux) -> None:
     for i, device in enumerate(get(linux, "devices", list, "linux.", default=[])):
         check_device(device, f"linux.devices[{i}]")
     resources = get(linux, "resources", dict, "linux.", default={})
-    for key in ("memory", "cpu", "pids"):
+    for key in ("memory", "cpu", "pids", "blockIO", "unified"):
         get(resources, key, dict, "linux.resources.")
     offsets = get(linux, "timeOffsets", dict, "linux.", default={})
     for clock in offsets:
@@ -446,4 +446,5 @@ def default_mounts() -> list:
         {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777"]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "ro"]},
     ]  # fmt: skip

@@ -16,10 +16,10 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, freeze, patching, statistics, trace
+from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
@@ -28,6 +28,7 @@ SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
+HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
@@ -36,6 +37,8 @@ def prepare(config) -> None:
     __import__(platform_module(config.platform))
     if config.links or config.wire:
         __import__(WIRE)
+    if config.host_uds != "none":
+        __import__(HOST_UDS)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -80,7 +83,9 @@ class Sandbox:
         """fail(message, exit code) reports why the container cannot be made, and does not return."""
         self.config = config
         config.host["meminfo_fd"] = config.meminfo
-        set_memory(config.host["mem_total"])
+        config.host["mem_host"] = config.host["mem_total"]
+        config.host = {**machine.Machine(config.host, machine.of_pod(config.spec)).view}
+        set_memory(machine.Machine(config.host, machine.resources_of(config.spec)).view["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
         if platform.entry:
@@ -91,11 +96,14 @@ class Sandbox:
             hostlink.FILES.update(config.net_files)
             hostinet.register()
             fast_host.enable()
+        if config.host_uds != "none":
+            __import__(HOST_UDS).net.unix_host.register()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
             interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
+        self.forwarder = forward.Forwarder(kernel)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
@@ -197,7 +205,15 @@ class Sandbox:
         if self.kernel.patcher is not None:
             log.info(f"call sites: {self.kernel.patcher.statistics()}")
         init = self.container.init
-        self.when_drained(init.pid if init is not None else 0, self.stop, monotonic_ns() + DRAIN_TIME)
+        deadline = monotonic_ns() + DRAIN_TIME
+        self.when_drained(init.pid if init is not None else 0, lambda: self.when_forwarded(deadline), deadline)
+
+    def when_forwarded(self, deadline) -> None:
+        """Stop once forwarded connections have put out what guests sent."""
+        if self.forwarder.busy() and monotonic_ns() < deadline:
+            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_forwarded(deadline))
+        else:
+            self.stop()
 
     def stop(self) -> None:
         self.kernel.stopping = True
@@ -321,3 +337,25 @@ class Sandbox:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def resources(self, resources, names, fds):
+        """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""
+        view = self.container.machine
+        try:
+            view.limit(resources)
+        finally:
+            for name, fd in zip(names, fds, strict=True):
+                if name in view.files:
+                    os.close(view.files[name])
+                view.files[name] = fd
+
+    def connect(self, port, fd, callback):
+        outer = forward.wrap(fd)
+        if outer is None:
+            raise ControlError("connect: the descriptor is no stream socket")
+        self.forwarder.connect(port, outer, lambda error: callback(forward.refusal(-error) if error else None))
+
+    def listeners(self, callback):
+        """Returns a function that ends it."""
+        self.forwarder.watch(callback)
+        return lambda: self.forwarder.unwatch(callback)

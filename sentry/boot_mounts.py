@@ -47,9 +47,6 @@ SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave",
           "iversion", "noiversion", "silent", "loud", "symfollow", "acl", "noacl", "copy", "nocopy", "remount"}  # fmt: skip
 RECURSIVE = {f"r{name}" for name in FLAGS}  # no mount of the configuration brings others along in the Sentry
 
-# Kernel file systems that are not served: an empty read-only directory stands in.
-EMPTY = {"cgroup", "cgroup2"}
-
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
     (b"console", 5, 1),
@@ -141,10 +138,7 @@ def add(ns, actor, entry, client) -> None:
         directory = entry["directory"]
         source = b"none"
     else:
-        if kind in EMPTY and kind.encode() not in FILE_SYSTEMS:
-            log.once(kind, log.WARNING, f"mount {destination}: {kind} is not served, an empty directory is shown")
-            kind, data, flags = "tmpfs", b"mode=755", flags | MS_RDONLY
-        elif kind == "mqueue" and b"mqueue" not in FILE_SYSTEMS:
+        if kind == "mqueue" and b"mqueue" not in FILE_SYSTEMS:
             kind, data = "tmpfs", b"mode=1777"
         factory = FILE_SYSTEMS.get(kind.encode())
         if factory is None:

@@ -95,7 +95,11 @@ def first_process(task):
 
 
 def too_many_processes(task) -> bool:
-    """RLIMIT_NPROC (setrlimit(2)): threads of the real user, unless root or with one of two capabilities."""
+    """pids.limit of the container; RLIMIT_NPROC (setrlimit(2)): threads of the real user, unless root or with one of two
+    capabilities."""
+    container = task.tg.container
+    if container is not None and container.machine.pids and container.machine.full(container):
+        return True
     limit = task.rlimit(RLIMIT_NPROC)
     creds = task.creds
     if limit == RLIM_INFINITY or creds.uid == 0:

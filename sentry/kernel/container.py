@@ -10,7 +10,7 @@ from sentry.abi.errno import EACCES, EINVAL, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, 
 from sentry.core import creds as capabilities
 from sentry.core import log
 from sentry.core.creds import Creds
-from sentry.kernel import cpulimit, exit, seccomp, seccomp_filter, session, signals
+from sentry.kernel import cpulimit, exit, machine, seccomp, seccomp_filter, session, signals
 from sentry.kernel import exec as execution
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
@@ -109,6 +109,7 @@ class Container:
         self.ns = ns
         self.spec = spec
         self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
         self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups

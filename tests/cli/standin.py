@@ -155,4 +155,16 @@ class Sandbox:
     def resize(self, pid, rows, columns):
         pass
 
+    def resources(self, resources, names, fds):
+        for fd in fds:
+            os.close(fd)
+
+    def connect(self, port, fd, callback):
+        os.close(fd)
+        callback("nothing listens on it")
+
+    def listeners(self, callback):
+        callback([])
+        return lambda: None
+
 

@@ -1,4 +1,4 @@
-"""Docker's daemon drives stockade as it drives runc (--add-runtime): each test runs with both."""
+"""Docker's daemon drives stockade as it drives runc (daemon.json as `stockade install` makes it): each test runs with both."""
 
 import os
 import shutil
@@ -44,10 +44,10 @@ def daemon(tmp_path_factory, image):
     top = tmp_path_factory.mktemp("docker")
     containerd = Containerd(top)
     containerd.start()
-    (top / "daemon.json").write_text("{}")
+    subprocess.run([STOCKADE, "install", "--sysroot", top, "docker"], check=True, timeout=20, stdout=subprocess.DEVNULL)
     argv = ["dockerd", "--data-root", top / "data", "--exec-root", top / "exec", "-H", f"unix://{top}/docker.sock", "--pidfile",
             top / "pid", "--storage-driver", "vfs", "--iptables=false", "--ip6tables=false", "--bridge=none", "--containerd",
-            containerd.socket, "--add-runtime", f"stockade={STOCKADE}", "--config-file", top / "daemon.json",
+            containerd.socket, "--config-file", top / "etc/docker/daemon.json",
             "--default-ulimit", "nofile=1024:1024", "--default-ulimit", "nproc=1000:1000"]  # fmt: skip
     with open(top / "dockerd.log", "wb") as log:
         process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
@@ -119,6 +119,13 @@ def test_life(docker):
 def test_health(docker):
     docker.run("-d", "--name", "health", "--health-cmd", "true", "--health-interval", "1s", IMAGE, "sleep", "100")
     wait_for(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", "health").stdout == "healthy\n")
+
+
+def test_out_of_memory(docker):
+    """A program beyond the limit is killed, and Docker knows why."""
+    text, code = docker.run("--name", "oom", "--memory", "60m", "--memory-swap", "60m", IMAGE, "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+    assert code == 137, text
+    wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").stdout == "true 137\n")
 
 
 def test_the_root_is_kept(docker, tmp_path):

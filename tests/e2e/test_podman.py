@@ -199,6 +199,24 @@ def test_buildah(podman, engine, tmp_path):
     assert podman.run(tag) == ("built\n", 0)
 
 
+def test_out_of_memory(podman):
+    """A program beyond the limit is killed and the others go on. (That podman shows OOMKilled needs conmon to hear of it, which
+    on hosts with cgroup v1 it may not, with runc either.)"""
+    hungry = ("dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+    limits = ("--memory", "60m", "--memory-swap", "60m")
+    assert podman.run(*limits, IMAGE, *hungry)[1] == 137
+    output, code = podman.sh(" ".join(hungry) + "; echo code $?; exit 3", *limits)
+    assert code == 3 and "code 137\n" in output
+
+
+def test_sizes_inside(podman):
+    """What a container sees of its limits, in the files of cgroup v2 (the host's own with runc)."""
+    if podman.runtime == "runc":
+        pytest.skip("shows the host's hierarchy")
+    script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max; nproc"
+    assert podman.sh(script, "--memory", "60m", "--pids-limit", "50", "--cpus", "0.5") == (f"{60 << 20}\n50\n50000 100000\n1\n", 0)
+
+
 def test_the_root_is_kept(podman, tmp_path):
     """commit, diff, cp and a restart see what the container wrote."""
     assert podman("run", "--name", "kept", IMAGE, "sh", "-c", "cat /file; echo more >> /file; rm -f /etc/passwd").returncode == 0
