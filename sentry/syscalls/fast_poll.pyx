@@ -3,8 +3,8 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLOW, GuestThread
-from sentry.core.waitq cimport WaitEntry, WaitQueue
+from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
+from sentry.core.waitq cimport Wait, WaitEntry, WaitQueue
 from sentry.fs.epoll cimport EpollFile, Item
 from sentry.kernel.task cimport Task
 from sentry.syscalls.fast cimport fast, now, sleep_until
@@ -159,9 +159,26 @@ cdef long wait_events(Task t, GuestThread thread) except? -9001:
         return n
     epoll.refs += 1
     wait = EpollWait(epoll, thread.a[1], limit)
-    entry = WaitEntry(t, exclusive=True)
+    wait.resume = wait_again
+    entry = WaitEntry(t, POLLED, True)
     epoll.queue.add(entry)
     return sleep_until(t, wait, entry, -1 if timeout < 0 else now() + timeout * <long long>1000000)
+
+
+cdef long wait_again(Wait wait, object task, GuestThread thread) except? -9001:
+    """EpollWait.poll."""
+    cdef EpollFile epoll = (<EpollWait?>wait).epoll
+    cdef int limit = <int>thread.a[2]
+    cdef int most = limit if limit < MOST_EVENTS else MOST_EVENTS
+    cdef char *memory = thread.output(1, EVENT_SIZE * most)
+    cdef long n
+    if memory == NULL or (most < limit and len(epoll.ready) > most):
+        return SLOW
+    n = gather(epoll, memory, most)
+    if not n:
+        return SLEEPS
+    thread.wrote(1, EVENT_SIZE * n)
+    return n
 
 
 cdef long epoll_wait(object task, GuestThread thread) except? -9001:

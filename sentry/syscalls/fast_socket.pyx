@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_HEAD, VECTOR_MAX, VECTOR_MOST, GuestThread
-from sentry.core.waitq cimport WaitEntry
+from sentry.core.waitq cimport Wait, WaitEntry
 from sentry.kernel.task cimport Task
 from sentry.net.socket cimport Socket
 from sentry.net.tcp cimport TcpSocket
@@ -60,11 +60,13 @@ cdef struct msghdr:
     uint32_t pad1
 
 # Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
+# `single`: it is a buffer of read or recvfrom, of which the stub may have brought along the beginning.
 # `gathered`: what several pieces to be sent hold, likewise, if it is at most VECTOR_MAX bytes.
 cdef struct Vector:
     iovec pieces[MOST]
     long count
     uint64_t total
+    bint single
     char *carried
     const char *gathered
 
@@ -78,6 +80,7 @@ cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t cou
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
     vector.gathered = NULL
+    vector.single = not sends
     vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
@@ -95,6 +98,7 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
         return SLOW
     vector.count = <long>count
     vector.total = 0
+    vector.single = False
     vector.carried = NULL
     vector.gathered = NULL
     if carried != NULL:
@@ -104,6 +108,12 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
             return SLOW
         vector.total += vector.pieces[i].length
     return 0 if vector.total <= MAX_COUNT else SLOW
+
+
+cdef inline void expect(Vector *vector, GuestThread thread, uint64_t length) noexcept:
+    """No more than `length` bytes will come."""
+    if vector.single and vector.carried == NULL and length:
+        vector.carried = thread.output(1, length)
 
 
 cdef bytes take(Vector *vector, GuestThread thread):
@@ -218,6 +228,7 @@ cdef long receive_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except
         if sock.done:
             return 0
         return SLOW if sock.error or sock.shut & SHUT_RD or sock.state == TCP_CLOSE else -EAGAIN
+    expect(vector, thread, min(vector.total, <uint64_t>sock.rx_bytes))
     while done < vector.total and sock.rx:
         if type(sock.rx[0]) is not bytes:
             break
@@ -285,10 +296,24 @@ cdef int consume(UnixSocket sock, long count) except -1:
     return 0
 
 
+cdef long held(UnixSocket sock, long most) except -1:
+    """How many bytes a stream holds, if that is less than `most`."""
+    cdef Message message
+    cdef long n = 0
+    for item in sock.messages:
+        message = <Message?>item
+        n += PyBytes_GET_SIZE(message.data) - message.offset
+        if n >= most:
+            return most
+    return n
+
+
 cdef long receive_stream(UnixSocket sock, GuestThread thread, Vector *vector) except? -9001:
     cdef Message first
     cdef uint64_t done = 0
     cdef long n, given
+    if vector.single and vector.carried == NULL:
+        expect(vector, thread, <uint64_t>held(sock, <long>vector.total))
     while done < vector.total and sock.messages:
         first = <Message?>sock.messages[0]
         if not plain(first):
@@ -329,6 +354,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     cut[0] = n > <long>vector.total
     eor[0] = message.eor
     n = min(n, <long>vector.total)
+    expect(vector, thread, <uint64_t>n)
     if give(vector, thread, 0, PyBytes_AS_STRING(message.data), <uint64_t>n) != n:
         return SLOW
     sock.messages.popleft()
@@ -349,8 +375,24 @@ cdef long wait_for(Task task, Socket sock, Vector *vector, int flags) except? -9
     sock.queue.add(entry)
     record.entries = [entry]
     record.timer = None
+    if vector.single:
+        record.resume = read_again
     task.wait = record
     return SLEEPS
+
+
+cdef long read_again(Wait wait, object task, GuestThread thread) except? -9001:
+    """What a read that waits gets when it is woken."""
+    cdef Vector vector
+    cdef bint eor = False, cut = False
+    cdef File file = (<ReadWait?>wait).file
+    cdef long result = one_piece(&vector, thread, False, thread.a[2])
+    if not result:
+        if type(file) is TcpSocket:
+            result = receive_tcp(<TcpSocket?>file, thread, &vector)
+        else:
+            result = receive(<UnixSocket?>file, thread, &vector, 0, &eor, &cut)
+    return SLEEPS if result == -EAGAIN else result
 
 
 # ---------------------------------------------------------------- calls
