@@ -86,9 +86,9 @@ def iperf(runner, reverse):
 
 
 def loopback(runner, row, operations):
-    """Thousands of operations a second of a script in macro/ that stays on loopback."""
+    """Thousands of operations a second of a script in services/ that stays on loopback."""
     with Pair() as pair:
-        output = runner.run(["bash", f"/mnt/macro/{row}.sh"], timeout=120, root=runners.DEBIAN, netns=pair.path)
+        output = runner.run(["bash", f"/mnt/services/{row}.sh"], timeout=120, root=runners.DEBIAN, netns=pair.path)
     found = re.search(r"^elapsed_us (\d+)$", output, re.MULTILINE)
     if not found:
         raise runners.Failed("no time in its output", output)
@@ -98,7 +98,7 @@ def loopback(runner, row, operations):
 def nginx_outside(runner):
     """Thousands of requests a second for a file of 1,000 bytes, of wrk in the peer's namespace."""
     with Pair() as pair:
-        command, extra, identity = runner.command(["bash", "/mnt/macro/nginx_serve.sh"], root=runners.DEBIAN, netns=pair.path)
+        command, extra, identity = runner.command(["bash", "/mnt/services/nginx_serve.sh"], root=runners.DEBIAN, netns=pair.path)
         server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **extra}, start_new_session=True
         )

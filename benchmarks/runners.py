@@ -61,7 +61,8 @@ def build():
         if not os.path.exists(target) or os.path.getmtime(target) < newest:
             flags = ["-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
             subprocess.run(["gcc", *flags, "-o", target, *paths], check=True)
-    shutil.copytree(os.path.join(HERE, "macro"), os.path.join(STAGE, "macro"), dirs_exist_ok=True)
+    for folder in ("macro", "services"):
+        shutil.copytree(os.path.join(HERE, folder), os.path.join(STAGE, folder), dirs_exist_ok=True)
 
 
 def bundle(name, root, arguments, environment=(), netns=None):
