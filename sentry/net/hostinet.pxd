@@ -20,10 +20,13 @@ cdef class HostSocket(Socket):
 
     @cython.locals(bits=cython.long, twin=HostSocket)
     cpdef long poll(self) except? -1
+
     @cython.locals(twin=HostSocket)
     cpdef bint near(self) except -1
+
     @cython.locals(twin=HostSocket, before=cython.long)
     cpdef took(self, long n)
+
     @cython.locals(twin=HostSocket)
     cpdef unknown(self)
     cpdef changed(self, object fd, object events)

@@ -15,7 +15,9 @@ cdef class TcpSocket(InetSocket):
 
     @cython.locals(before=cython.long, room=cython.long, peer=TcpSocket)
     cpdef took(self, long n)
+
     @cython.locals(peer=TcpSocket)
     cpdef bint writable(self) except -1
+
     @cython.locals(bits=cython.long, state=cython.int)
     cpdef long poll(self) except? -1
