@@ -20,7 +20,7 @@ from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
-from sentry.syscalls import fast_host, table
+from sentry.syscalls import table
 from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
@@ -95,7 +95,7 @@ class Sandbox:
             netns.INIT.host = True
             hostlink.FILES.update(config.net_files)
             hostinet.register()
-            fast_host.enable()
+            table.fast_host.enable()
         if config.host_uds != "none":
             __import__(HOST_UDS).net.unix_host.register()
         if config.strace:

@@ -205,6 +205,9 @@ cdef class Thread(Carrier):
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
+    cdef bint waits_plainly(self) noexcept:
+        return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
             sh_write32(&self.ctx.park, 1)  # its stub need not spin
