@@ -8,9 +8,9 @@ from struct import pack
 
 from sentry.abi.errno import E2BIG, ENOMEM
 from sentry.mm.elf import ET_DYN
-from sentry.mm.manager import MM, STACK_GAP, page_up
+from sentry.mm.manager import COPY_MOST, MM, STACK_GAP, copied, page_up
 from sentry.mm.vma import VMA
-from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
+from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT, Kept
 
 PIE_BASE = 0x555555554000
 STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
@@ -52,8 +52,16 @@ class Layout:
             if seg.filesz:
                 mapped = page_up(file_end)
                 offset = seg.offset - (seg.vaddr & (PAGE - 1))
-                self.map_file(start, mapped - start, seg.prot, fd, offset)
-                self.mm.map(VMA(start, mapped, seg.prot, False, file, offset))
+                flags = 0
+                copy = None
+                if type(fd) is not Kept and seg.prot & 6 == 2 and mapped - start <= COPY_MOST:
+                    copy = copied(t, start, mapped - start, seg.prot, file, offset, True)
+                if copy:
+                    self.ops += copy
+                    flags = VMA.COPIED
+                else:
+                    self.map_file(start, mapped - start, seg.prot, fd, offset)
+                self.mm.map(VMA(start, mapped, seg.prot, False, file, offset, flags=flags))
                 if seg.memsz > seg.filesz and seg.prot & 2 and mapped > file_end:
                     self.ops.append((OP_ZERO, file_end, mapped - file_end))
             if end > mapped:

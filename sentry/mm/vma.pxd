@@ -21,6 +21,7 @@ cdef class VMA:
     cdef public bint may_write
     cdef public int flags
 
+    cpdef protect(self, int prot)
     cpdef VMA part(self, long long start, long long end)
     cpdef bint joins(self, VMA other) except? -1
 

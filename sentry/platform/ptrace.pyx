@@ -860,6 +860,9 @@ cdef class Platform:
             return errno
         return 0
 
+    def keep(self, fd):
+        """See base.py."""
+
     def watch(self, fd, events, callback):
         """Calls callback(fd, events) from `wait` when the descriptor is ready. OSError if it cannot be watched."""
         error = self.epoll_control(EPOLL_CTL_MOD, fd, events)

@@ -321,7 +321,7 @@ cdef class Thread(Carrier):
         if not self._parked():
             return
         self._flush()
-        todo = translate(ops, &uses_slot)
+        todo = translate(ops, self.aspace.kept, &uses_slot)
         self.ops = todo
         self.ops_at = 0
         self.ops_base = <int>len(ops)
@@ -699,6 +699,8 @@ cdef class Registry:
         self.unused = []
         self.doomed = []
         self.nonces = b""
+        self.kept = []
+        self.new_kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
 

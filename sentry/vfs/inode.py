@@ -124,6 +124,10 @@ class Inode:
         """write_at for O_APPEND; `pos`: the end, as far as we know."""
         return self.write_at(pos, data)
 
+    def constant(self) -> bool:
+        """Whether its content, as mappings made now show it, never changes."""
+        return False
+
     def map_fd(self, shared: bool, writable: bool) -> "int | tuple[int, bool]":
         """See File.host_mapping."""
         return -ENODEV
