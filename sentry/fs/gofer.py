@@ -150,7 +150,7 @@ class GoferFS(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
 
-    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs", "kept", "mapped")  # fmt: skip
+    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs", "kept", "mapped", "image")  # fmt: skip
 
     def __init__(self, fs, attr, handle, parent, name):
         Inode.__init__(self, fs, fs.number(attr.dev, attr.ino), attr.mode, attr.uid, attr.gid)
@@ -165,6 +165,7 @@ class GoferInode(Inode):
         self.lookups = 0  # immutable: names asked for so far in a directory without listing; -1: it is too long
         self.xattrs = None  # immutable: values asked for so far
         self.kept = None  # immutable: platform.base.Kept, if it is often mapped
+        self.image = None  # see Inode.constant
         self.mapped = 0  # how often it has been, about
         self.rdev = attr.rdev
         self.apply(attr)
@@ -336,7 +337,7 @@ class GoferInode(Inode):
         return self.setattr(size=size)
 
     def constant(self):
-        return not self.fs.shared
+        return None if self.shared else self
 
     def map_fd(self, shared, writable):
         fd = self.descriptor(writable)

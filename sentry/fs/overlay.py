@@ -263,7 +263,7 @@ class OverlayRegular(Lowered, TmpfsRegular):
         return TmpfsRegular.allocate(self, mode, offset, length)
 
     def constant(self):
-        return self.below is not None
+        return self.origin.constant() if self.below is not None else None
 
     def map_fd(self, shared, writable):
         if self.below is not None:

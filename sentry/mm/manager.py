@@ -40,7 +40,7 @@ def copied(task, addr, length, prot, file, offset, steady) -> list:
     bytes at most; [] where that could show: the file may change (`steady`: as nobody expects to see), or is too short.
     The area is to be flagged COPIED."""
     inode = file.inode
-    if not (inode.constant() or steady and prot & PROT_WRITE) or inode.size <= offset + length - PAGE:
+    if not (inode.constant() is not None or steady and prot & PROT_WRITE) or inode.size <= offset + length - PAGE:
         return []
     data = b""
     while len(data) < length:
@@ -118,19 +118,22 @@ class MM:
     def fork(self, aspace) -> "MM":
         """The child's copy after the platform has forked the host process."""
         new = MM(aspace)
-        areas = [a.part(a.start, a.end) for a in self.vmas if not a.flags & VMA.DONTFORK]
-        for area in areas:
-            area.flags &= ~VMA.LOCKED
-        new.vmas.areas = areas
-        new.vmas.starts = [a.start for a in areas]
-        for name in ("brk_start", "brk", "mmap_top", "total", "start_stack", "arg_start", "arg_end", "env_start",
-                     "env_end", "start_code", "end_code", "start_data", "end_data", "auxv", "peak_total"):  # fmt: skip
-            setattr(new, name, getattr(self, name))
+        vmas = new.vmas
+        for area in self.vmas.areas:
+            if not area.flags & VMA.DONTFORK:
+                twin = area.part(area.start, area.end)
+                twin.flags &= ~VMA.LOCKED
+                vmas.areas.append(twin)
+                vmas.starts.append(twin.start)
+        new.brk_start, new.brk, new.mmap_top = self.brk_start, self.brk, self.mmap_top
+        new.total, new.peak_total, new.auxv, new.start_stack = self.total, self.peak_total, self.auxv, self.start_stack
+        new.arg_start, new.arg_end, new.env_start, new.env_end = self.arg_start, self.arg_end, self.env_start, self.env_end
+        new.start_code, new.end_code, new.start_data, new.end_data = self.start_code, self.end_code, self.start_data, self.end_data
         if self.exe is not None:
             new.exe = self.exe.incref()
         if self.patches is not None:
             new.patches = self.patches.copy()
-            for area in self.vmas:
+            for area in self.vmas.areas:
                 if area.flags & VMA.DONTFORK:
                     new.patches.forget(area.start, area.end)
         return new
@@ -174,6 +177,11 @@ class MM:
                 return NO_RETURN
         self.begin(item)
         return NO_RETURN
+
+    def lay_out(self, task, thread, ops, then) -> None:
+        """The first operations of a fresh address space, in `thread`, which will be the task's: `then` as in submit."""
+        self.pending.append(Pending(task, 0, 1 << 63, ops, None, None, then))
+        thread.run_ops(ops)
 
     def begin(self, item) -> None:
         task = item.task

@@ -56,8 +56,14 @@ class VMA:
 
     def part(self, start, end) -> "VMA":
         """A new area for [start, end) of this one."""
-        offset = self.offset + (start - self.start) if self.backing is not None else 0
-        return VMA(start, end, self.prot, self.shared, self.backing, offset, self.name, self.may_write, self.flags)
+        new = VMA.__new__(VMA)
+        new.start, new.end, new.prot, new.shared = start, end, self.prot, self.shared
+        new.name, new.may_write, new.flags = self.name, self.may_write, self.flags
+        new.backing, new.offset = None, 0
+        if self.backing is not None:
+            new.backing = self.backing.incref()
+            new.offset = self.offset + (start - self.start)
+        return new
 
     def drop(self):
         if self.backing is not None:

@@ -96,6 +96,10 @@ class Thread:
     def write_upto(self, addr: int, data) -> int:
         """As `write`, but a fault after some bytes returns their number."""
 
+    def write_later(self, addr: int, data: bytes) -> None:
+        """As `write`, of a few bytes, but may happen on the way back to guest code. They must be writable: a fault would become
+        the result of the call."""
+
     # -- answers that the platform may give on its own
     def remember(self, nr: int, value: int) -> None:
         """Call `nr` of this thread has this result (unsigned 32 bits) until `forget_answers`. A hint."""
@@ -133,10 +137,10 @@ class Thread:
         otherwise EV_OPS."""
 
     # -- others, parked threads ------------------------------------------------------------------
-    def fork(self, done) -> None:
+    def fork(self, done, meanwhile=None) -> None:
         """Copy the address space (private memory copy-on-write). done(child, errno): `child` is a parked
         Thread in a new AddressSpace with this thread's registers and FP state, or None. This thread
-        stays parked and must not be resumed before `done`."""
+        stays parked and must not be resumed before `done`. meanwhile(): may be called before, while the host is at work."""
 
     def spawn(self, done) -> None:
         """A new thread in the same address space, else as `fork`."""

@@ -243,9 +243,11 @@ cdef class Thread(GuestThread):
         self.next_op()
 
     # -- others
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         """A copy of the address space: done(thread, errno)."""
         self.clone(done, True)
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         """A thread in this address space: done(thread, errno)."""

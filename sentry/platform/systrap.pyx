@@ -244,7 +244,8 @@ cdef class Platform(Registry):
             sh_unmap_context(<void *><uintptr_t>context[0])
             os.close(context[1])
         self.spare = []
-        self._unmap_unused()
+        while self.unused:
+            self._unmap_unused()
         self.pool = []
         for fd in (self.listener, self.bell, self.epoll, self.shared_fd):
             if fd >= 0:

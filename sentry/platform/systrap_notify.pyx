@@ -65,6 +65,9 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 # The host's fork takes a while, which this can be done in.
                 if host.doomed:
                     end_doomed(host)
+                if clone.meanwhile is not None:
+                    meanwhile, clone.meanwhile = clone.meanwhile, None
+                    meanwhile()
                 if clone.process and not host.spare:
                     host._spare_context()
             return 0

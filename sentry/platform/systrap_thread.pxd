@@ -12,6 +12,7 @@ cdef class Regs:
 cdef class Clone:
     cdef Thread parent
     cdef object done
+    cdef object meanwhile  # what to call once the host is at work, or None
     cdef bint process
     cdef uint32_t nonce
     cdef bint granted  # the clone call may have been made

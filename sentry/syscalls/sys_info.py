@@ -48,7 +48,7 @@ def sys_setdomainname(t, addr, length):
 def sys_sysinfo(t, addr):
     kernel = t.kernel
     host = kernel.host
-    memory = hostinfo.read_meminfo(host)
+    memory = hostinfo.recent_meminfo(host)
     total = host["mem_total"]
     free = memory.get("MemFree", total >> 11) * 1024
     loads = [int(load * 65536) for load in load_averages(kernel)]
