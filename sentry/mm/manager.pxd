@@ -29,6 +29,8 @@ cdef class MM:
 
     @cython.locals(new=MM, area=VMA, twin=VMA, vmas=VMAList)
     cpdef MM fork(self, aspace)
+
     cpdef map(self, area)
+
     @cython.locals(area=VMA)
     cpdef unmap(self, start, end)

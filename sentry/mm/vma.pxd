@@ -22,8 +22,10 @@ cdef class VMA:
     cdef public int flags
 
     cpdef protect(self, int prot)
+
     @cython.locals(new=VMA)
     cpdef VMA part(self, long long start, long long end)
+
     cpdef bint joins(self, VMA other) except? -1
 
 

@@ -166,6 +166,8 @@ cdef class Thread(GuestThread):
         """As AddressSpace.write."""
         write_guest(self.aspace.live(), addr, data, False)
 
+    write_later = write
+
     def write_upto(self, addr, data):
         """As AddressSpace.write_upto."""
         return write_guest(self.aspace.live(), addr, data, True)

@@ -230,7 +230,8 @@ class FakeMM:
     def drop(self):
         self.users -= 1
         if not self.users:
-            self.aspace.kill()
+            if self.aspace is not None:
+                self.aspace.kill()
 
     def fork(self, aspace):
         return FakeMM(aspace)
