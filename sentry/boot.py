@@ -109,7 +109,7 @@ class Sandbox:
         self.started = False
         self.code = None
         try:
-            client = GoferClient(config.gofer)
+            client = GoferClient(config.gofer, keep=platform.keep)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             self.set_sysctls(fail)
             container.data["id_maps"] = config.id_maps

@@ -13,7 +13,6 @@ cdef class Platform(Registry):
     cdef readonly uint64_t vdso
     cdef int bell
     cdef list handed
-    cdef Thread seed
     cdef bint seed_busy
     cdef list pool, waiters
     cdef int pool_target

@@ -7,7 +7,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
-    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
+    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
@@ -59,10 +59,15 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
+                if host.new_kept and thread is host.seed:
+                    hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
                 # The host's fork takes a while, which this can be done in.
                 if host.doomed:
                     end_doomed(host)
+                if clone.meanwhile is not None:
+                    meanwhile, clone.meanwhile = clone.meanwhile, None
+                    meanwhile()
                 if clone.process and not host.spare:
                     host._spare_context()
             return 0
@@ -86,7 +91,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                     if type(fd) is int:
                         error = -<int>fd
                     elif fd is not None and (at == 0 or fd is not thread.grants[at - 1][2]):
-                        error = sh_notif_addfd(host.listener, n.id, (<HostFd?>fd).fd)
+                        error = sh_notif_addfd(host.listener, n.id, (<HostFd?>fd).fd, ST_FD_SLOT)
                     if error < 0:  # EBADF: the kernel's own mistake; ENOENT: the caller died
                         sh_notif_answer(host.listener, n.id, 0, -error)
                         return 0
@@ -96,6 +101,16 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                     return 0
     thread.aspace._violation(f"host call {n.nr}")
     sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
+    return 0
+
+
+cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
+    """The seed, which is about to be forked, gets the descriptors that it does not have yet."""
+    for kept in host.new_kept:
+        if not kept.lost and sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) >= 0:
+            host.kept_changes += 1
+            kept.since = seed.kept = host.kept_changes
+    host.new_kept = []
     return 0
 
 
@@ -117,7 +132,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
     if process:
         if n.pid in host.by_pid or sh_child(n.pid, 0) != 0:
             return stranger(host, n)
-        if sh_notif_addfd(host.listener, n.id, clone.memfd) < 0:
+        if sh_notif_addfd(host.listener, n.id, clone.memfd, ST_FD_SLOT) < 0:
             return 0  # killed meanwhile: _check finds out
         try:
             space = host._new_space(n.pid, clone.base)
@@ -125,6 +140,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             log.warning(f"host process {n.pid} given up: {error}")
             sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
             return 0
+        space.kept = parent.aspace.kept
         os.close(clone.memfd)
         clone.memfd = -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)
