@@ -33,12 +33,14 @@ COMMANDS = (
     ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
     ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
+    ("syscalls", "syscalls", "print which system calls the programs can make"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
 
 LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
+TOPICS = ("platforms", "flags")
 
 OPTIONS = [
     Option("--root", "DIR", "where the state of containers is kept [/run/stockade; without root $XDG_RUNTIME_DIR/stockade]"),
@@ -80,7 +82,7 @@ def help_text() -> str:
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"
-        "`stockade COMMAND --help` describes a command."
+        "`stockade COMMAND --help` describes a command, `stockade help platforms` and `stockade help flags` those."
     )
 
 
@@ -113,6 +115,11 @@ def dispatch(argv) -> int:
         print(help_text())
         return 0 if settings.help or rest else 1
     name, arguments = rest[0], rest[1:]
+    if name == "help" and arguments[0] in TOPICS:
+        from sandbox import topics
+
+        print(topics.text(arguments[0], OPTIONS))
+        return 0
     if name == "help":
         name, arguments = arguments[0], ["--help"]
     settings.command = name

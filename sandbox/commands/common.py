@@ -12,6 +12,7 @@ BUNDLE = Option("--bundle -b", "DIR", "the OCI bundle", default=".")
 CONSOLE_SOCKET = Option("--console-socket", "PATH", "send the terminal's master to this Unix socket")
 PID_FILE = Option("--pid-file", "FILE", "write the host process id of the sandbox to FILE")
 PRESERVE_FDS = Option("--preserve-fds", "N", "pass N further descriptors, from 3 on", default="0")
+PASS_FD = Option("--pass-fd", "HOST:GUEST", "give the program our descriptor HOST as GUEST", many=True)
 IGNORED = [
     Option("--no-pivot", None, "accepted and without effect (the root is never a host mount)"),
     Option("--no-new-keyring", None, "accepted and without effect (keyrings are never shared)"),
@@ -47,11 +48,17 @@ def open_debug(settings, cid) -> None:
 
 def create(settings, values, cid, bundle, spec, attached, leash=False) -> launch.Sandbox:
     open_debug(settings, cid)
-    extra = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
+    extra = descriptors(values)
     return launch.create(
         settings, cid, bundle, spec, console_socket=values.console_socket, pid_file=values.pid_file,
         attached=attached, pass_fds=extra, leash=leash,
     )  # fmt: skip
+
+
+def descriptors(values) -> "list[tuple[int, int]]":
+    """What --preserve-fds and --pass-fd say: (guest number, descriptor)."""
+    kept = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
+    return kept + attach.pass_fds(values.pass_fd, kept)
 
 
 def start(container, client) -> None:

@@ -13,6 +13,7 @@ OPTIONS = [
     common.CONSOLE_SOCKET,
     common.PID_FILE,
     common.PRESERVE_FDS,
+    common.PASS_FD,
     Option("--detach -d", None, "do not wait; the container stays until `delete`"),
     *common.IGNORED,
 ]
