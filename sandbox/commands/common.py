@@ -16,6 +16,7 @@ PASS_FD = Option("--pass-fd", "HOST:GUEST", "give the program our descriptor HOS
 IGNORED = [
     Option("--no-pivot", None, "accepted and without effect (the root is never a host mount)"),
     Option("--no-new-keyring", None, "accepted and without effect (keyrings are never shared)"),
+    Option("--no-subreaper", None, "accepted and without effect (the program's children are the Sentry's business)"),
 ]
 
 
@@ -101,8 +102,8 @@ def start_program(container, client, pid) -> None:
     container.save()
 
 
-def run_attached(settings, sandbox) -> int:
-    """Start the program of a new sandbox, stay until it ends, remove all. Its exit code."""
+def run_attached(settings, sandbox, keep=False) -> int:
+    """Start the program of a new sandbox, stay until it ends, remove all, unless it is to be kept. Its exit code."""
     container = sandbox.container
     signals = attach.Signals()
     status = None
@@ -115,7 +116,7 @@ def run_attached(settings, sandbox) -> int:
         if os.environ.get("STOCKADE_DEBUG"):
             sandbox.sentry.wait()  # debug runs end by themselves and log what is left of the kernel's objects
     finally:
-        how = remove(settings, sandbox)
+        how = sandbox.sentry.reap() if keep and status is not None else remove(settings, sandbox)
     if status is None:
         raise CliError(f"container {container.id!r}: its sandbox ended unexpectedly: {how}", 137)
     return control.exit_code(status)

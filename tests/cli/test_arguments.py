@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -93,6 +95,18 @@ def test_help_of_each_command(command):
     assert result.returncode == 0
     assert result.stdout.startswith(f"usage: stockade [FLAGS] {command} ")
     assert stockade("help", command).stdout == result.stdout
+
+
+@pytest.mark.parametrize("command", ["", *"create run start state kill delete exec list ps pause resume events update spec features".split()])
+def test_the_flags_of_runc_are_taken(command):
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    pattern = re.compile(r"^ +(--[a-z0-9-]+)", re.MULTILINE)
+    arguments = [*command.split(), "--help"]
+    theirs = set(pattern.findall(subprocess.run(["runc", *arguments], capture_output=True, text=True, timeout=30).stdout))
+    ours = set(re.findall(r"--[a-z0-9-]+", stockade(*arguments).stdout)) | {"--help"}
+    assert not theirs - ours
+    assert theirs or command in ("start", "state", "pause", "resume", "features")
 
 
 def test_topics():
