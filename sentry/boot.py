@@ -112,7 +112,7 @@ class Sandbox:
             client = GoferClient(config.gofer, keep=platform.keep)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             self.set_sysctls(fail)
-            container.data["id_maps"] = config.id_maps
+            container.set_id_maps(config.id_maps)
             container.ns = boot_mounts.build(config, client, kernel, container)
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:

@@ -23,6 +23,7 @@ SENTRY = LAUNCH | {
 COMMANDS = {
     "spec": STATE,
     "features": BASE,
+    "syscalls": STATE,
     "state": LAUNCH,
     "list": STATE,
     "kill": LAUNCH,

@@ -192,3 +192,9 @@ def test_debug_stats(cli, bundle):
     assert cli("debug", "--stats", "c").returncode == 1
     assert cli("delete", "c").returncode == 0
     assert "does not exist" in cli("debug", "--stats", "c").stderr
+
+
+def test_run_keep(cli, bundle):
+    assert cli("run", "--keep", "--bundle", bundle("exit", "5"), "kept").returncode == 5
+    assert cli.state_of("kept")["status"] == "stopped"
+    assert cli("delete", "kept").returncode == 0
