@@ -28,14 +28,17 @@ SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
+HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
-    if config.links:
+    if config.links or config.wire:
         __import__(WIRE)
+    if config.host_uds != "none":
+        __import__(HOST_UDS)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -93,6 +96,8 @@ class Sandbox:
             hostlink.FILES.update(config.net_files)
             hostinet.register()
             fast_host.enable()
+        if config.host_uds != "none":
+            __import__(HOST_UDS).net.unix_host.register()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
@@ -107,6 +112,7 @@ class Sandbox:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             self.set_sysctls(fail)
+            container.data["id_maps"] = config.id_maps
             container.ns = boot_mounts.build(config, client, kernel, container)
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:
@@ -142,14 +148,14 @@ class Sandbox:
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
 
-    def prepare(self, process, stdio, terminal, size, follow):
+    def prepare(self, process, stdio, terminal, size, follow, program=""):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
         slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
                 files[number] = open_host_fd(self.kernel, fd)
-            return self.container.prepare(process, files)
+            return self.container.prepare(process, files, program)
         actor = Actor(self.container.ns, self.kernel)
         opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
         actor.fs.release()
@@ -233,15 +239,25 @@ class Sandbox:
         self.stop()
 
     # -- requests
-    def start(self):
+    def start(self, taken, links):
+        """taken, links: as in boot_config.Config, of a network namespace that was filled after `create`."""
         if self.started:
             raise ControlError("it has been started already")
+        if taken is not None:
+            if not self.config.wire:
+                raise ControlError("it has its network already")
+            try:
+                interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ControlError(f"start: bad description of the network: {error!r}") from None
+            links.clear()
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size, follow):
+    def exec(self, process, files, terminal, size, follow, early, program):
+        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
         try:
-            if not self.started:
+            if not self.started and not early:
                 raise ControlError("it has not been started")
             if self.kernel.frozen is not None:
                 raise ControlError("it is paused")
@@ -249,7 +265,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size, follow)
+            new = self.prepare(process, stdio, terminal, size, follow, program)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
@@ -266,7 +282,7 @@ class Sandbox:
             del self.ended[next(iter(self.ended))]
 
     def kill(self, signo, pid, everyone):
-        if not self.started and not everyone and signo in (SIGKILL, 15):
+        if not self.started and not pid and signo in (SIGKILL, 15):
             # Nothing runs yet that could catch it.
             self.code = 128 + signo
             self.kernel.stopping = True

@@ -42,7 +42,7 @@ FLAGS = {
 }  # fmt: skip
 # Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
-          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
+          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
 
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),

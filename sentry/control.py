@@ -5,7 +5,11 @@ descriptor was handed to the Sentry before it was confined. One request is one p
 descriptors by SCM_RIGHTS where the request needs some:
 
     {"op": "start"}                                      run the program that was prepared
+         "taken": {…}                                    with the network that has come since (sandbox/netlinks.py), a
+                                                         packet descriptor for each link
     {"op": "exec", "process": {…}, "stdio": [0, 1, 2]}   descriptors in the order of the guest's numbers;
+         "early": true                                   before "start" (hooks)
+         "program": PATH                                 what is executed, if not args[0]
          "terminal": true                                one descriptor: the slave of a host pty in raw mode
          "follow": true                                  its size may change without a "resize"
     {"op": "kill", "signal": N, "pid": N, "all": bool}   no pid: the first process
@@ -163,7 +167,8 @@ class Server:
 
     # -- operations: check the request, call the target
     def start(self, connection, request, fds):
-        return done(self.target.start())
+        taken = field(request, "taken", dict) if "taken" in request else None
+        return done(self.target.start(taken=taken, links=fds))
 
     def exec(self, connection, request, fds):
         process = field(request, "process", dict)
@@ -175,9 +180,10 @@ class Server:
             raise ControlError("exec: a terminal is one descriptor")
         size = field(request, "size", list, [0, 0])
         follow = field(request, "follow", bool, False)
+        early, program = field(request, "early", bool, False), field(request, "program", str, "")
         files = dict(zip(numbers, fds))
         fds.clear()  # they are the target's now, also when it fails
-        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow))
+        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow, early=early, program=program))
 
     def kill(self, connection, request, fds):
         return done(self.target.kill(

@@ -5,11 +5,11 @@ thread (of a process: its leader) and `whole` tells whether the process is meant
 is not known to the Sentry (the host does not tell it): "resident" is the size of the areas that may be used.
 """
 
-from sentry.abi.errno import EACCES, EINVAL, EPERM, ESRCH
-from sentry.core.creds import CAP_SYS_RESOURCE
-from sentry.kernel import cputime, machine, signals
+from sentry.abi.errno import EACCES, EINVAL, EPERM, ERANGE, ESRCH
+from sentry.core.creds import CAP_AUDIT_CONTROL, CAP_SYS_RESOURCE
+from sentry.kernel import cputime, machine, seccomp, signals
 from sentry.kernel.access import may_access
-from sentry.kernel.clone import VforkWait
+from sentry.kernel.clone import INHERITED_DATA, VforkWait
 from sentry.kernel.memstat import Sizes
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_RSS, RLIMIT_SIGPENDING
 from sentry.mm.vma import PROT_EXEC, PROT_READ, PROT_WRITE, VMA, SharedAnon
@@ -143,8 +143,8 @@ def status(t, task, whole):
         b"CapBnd:\t%016x" % creds.bounding,
         b"CapAmb:\t%016x" % creds.ambient,
         b"NoNewPrivs:\t%d" % task.no_new_privs,
-        b"Seccomp:\t0",
-        b"Seccomp_filters:\t0",
+        b"Seccomp:\t%d" % seccomp.mode(task),
+        b"Seccomp_filters:\t%d" % (task.seccomp.count if task.seccomp is not None else 0),
         b"Speculation_Store_Bypass:\tunknown",
         b"SpeculationIndirectBranch:\tunknown",
         b"Cpus_allowed:\t" + mask_text(affinity, max(host_cpus) + 1),
@@ -515,12 +515,19 @@ ID_MAP = b"         0          0 4294967295\n"
 
 @entry("uid_map", 0o644)
 def uid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "uid")
 
 
 @entry("gid_map", 0o644)
 def gid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "gid")
+
+
+def id_map(task, kind) -> bytes:
+    """What the ids of the task's container stand for outside (OCI user namespace mappings)."""
+    container = task.tg.container
+    rows = container.data.get("id_maps", {}).get(kind, "").splitlines() if container is not None else ()
+    return b"".join(b"%10d %10d %10d\n" % tuple(map(int, row.split())) for row in rows) or ID_MAP
 
 
 @entry("projid_map", 0o644)
@@ -533,14 +540,37 @@ def setgroups(t, task, whole):
     return b"allow\n"
 
 
-@entry("loginuid", 0o644)
+INHERITED_DATA.append("login")
+UNSET = 0xFFFFFFFF  # nobody has logged in
+login_sessions = 0
+
+
+def set_loginuid(t, task, data):
+    """Once, by whoever logs a user in; later with CAP_AUDIT_CONTROL (kernel/audit.c: audit_set_loginuid)."""
+    global login_sessions
+    if task is not t:
+        return -EPERM
+    try:
+        uid = int(data.strip(b" \t\n\0"))
+    except ValueError:
+        return -EINVAL
+    if not 0 <= uid <= UNSET:
+        return -ERANGE
+    if task.data.get("login", (UNSET,))[0] != UNSET and not t.creds.capable(CAP_AUDIT_CONTROL):
+        return -EPERM
+    login_sessions += uid != UNSET
+    task.data["login"] = (uid, login_sessions if uid != UNSET else UNSET)
+    return len(data)
+
+
+@entry("loginuid", 0o644, set_loginuid)
 def loginuid(t, task, whole):
-    return b"4294967295"
+    return b"%d" % task.data.get("login", (UNSET, UNSET))[0]
 
 
 @entry("sessionid")
 def sessionid(t, task, whole):
-    return b"4294967295"
+    return b"%d" % task.data.get("login", (UNSET, UNSET))[1]
 
 
 def set_timerslack(t, task, data):

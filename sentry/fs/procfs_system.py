@@ -158,12 +158,6 @@ DEVICES = (
     b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n 10 misc\n128 ptm\n136 pts\n\n"
     b"Block devices:\n"
 )
-SYSVIPC = {
-    b"msg": b"       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
-    b"sem": b"       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
-    b"shm": b"       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      "
-    b"dtime      ctime                   rss                  swap\n",
-}
 
 
 def interrupts(t):
@@ -228,9 +222,6 @@ def fill(root) -> None:
     for name in (b"bus", b"fs", b"irq", b"tty/driver", b"driver"):
         root.directory(name)
     root.directory(b"tty").add(b"drivers", TextInode(fs, 0o444, fixed(b"/dev/tty             /dev/tty        5       0 system:/dev/tty\n")))
-    sysvipc = root.directory(b"sysvipc")
-    for name, header in SYSVIPC.items():
-        sysvipc.add(name, TextInode(fs, 0o444, fixed(header)))
 
 
 def uuid(raw: bytes) -> bytes:

@@ -126,3 +126,22 @@ def test_out_of_memory(docker):
     text, code = docker.run("--name", "oom", "--memory", "60m", "--memory-swap", "60m", IMAGE, "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
     assert code == 137, text
     wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").stdout == "true 137\n")
+
+
+def test_the_root_is_kept(docker, tmp_path):
+    """commit, diff, cp and a restart see what the container wrote."""
+    assert docker.run("--name", "kept", IMAGE, "sh", "-c", "cat /file; echo more >> /file; rm -f /etc/passwd")[1] == 0
+    assert docker("start", "-a", "kept").stdout == "more\n"
+    changes = docker("diff", "kept").stdout.splitlines()
+    assert "A /file" in changes and "D /etc/passwd" in changes
+    assert docker("cp", "kept:/file", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out").read_text() == "more\nmore\n"
+    assert docker("commit", "kept", f"committed-{docker.runtime}").returncode == 0
+    assert docker.run("--rm", f"committed-{docker.runtime}", "cat", "/file") == ("more\nmore\n", 0)
+
+
+def test_default_seccomp_profile(docker):
+    script = "grep Seccomp: /proc/self/status | cut -f2; unshare -n true 2> /dev/null || echo refused"
+    assert docker.run("--rm", IMAGE, "sh", "-c", script) == ("2\nrefused\n", 0)
+    script = "grep Seccomp: /proc/self/status | cut -f2"
+    assert docker.run("--rm", "--security-opt", "seccomp=unconfined", IMAGE, "sh", "-c", script) == ("0\n", 0)
