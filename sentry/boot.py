@@ -16,7 +16,7 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
+from sentry.kernel import clocks, freeze, machine, patching, stacks, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
@@ -337,6 +337,17 @@ class Sandbox:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def stacks(self):
+        return {"stacks": stacks.collect(self.kernel)}
+
+    def log(self, level, strace, fd):
+        old = log.change(level, fd)
+        if old > 2:
+            os.close(old)
+        if strace is not None:
+            trace.switch(self.kernel, strace)
+        log.info("the log goes on here, as `stockade debug` asked")
 
     def resources(self, resources, names, fds):
         """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""

@@ -62,7 +62,7 @@ def run(argv) -> int:
 
 def load_messages() -> None:
     """Make protobuf and the project's messages importable; they cost 20 ms."""
-    sys.path += [os.path.join(PROJECT, "build", "protos"), "/usr/lib/python3/dist-packages"]
+    sys.path += [os.path.join(PROJECT, "build", "protos"), f"{sys.prefix}/lib/python3/dist-packages"]
 
 
 def group_of(directory, cid) -> str:
