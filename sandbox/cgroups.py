@@ -9,7 +9,7 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import sleep
 
 from sandbox import log
-from sandbox.child import write
+from sandbox.child import SIGKILL, write
 from sandbox.errors import CliError, os_text
 
 V2_PERIOD = 100000
@@ -248,6 +248,32 @@ def enter(plan, pid) -> None:
             write(os.path.join(leaf, "cgroup.procs"), str(pid))
         except OSError as error:
             raise CliError(f"cgroup: {os_text(error)}") from None
+
+
+def kill(leaves, parent) -> None:
+    """End every child of process `parent` in the cgroups [(controller or "" for v2, directory)]."""
+    for directory in {leaf for _, leaf in leaves}:
+        for _ in range(REMOVE_TRIES):
+            try:
+                pids = [int(pid) for pid in read(os.path.join(directory, "cgroup.procs")).split()]
+            except FileNotFoundError:
+                break
+            pids = [pid for pid in pids if parent_of(pid) == parent]
+            if not pids:
+                break
+            for pid in pids:
+                try:
+                    os.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+            sleep(0.005)
+
+
+def parent_of(pid) -> int:
+    try:
+        return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def remove(directories) -> None:

@@ -33,7 +33,8 @@ def prelude() -> None:
 
 def body(parent, sock, exports, rootless, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
-    program: the seccomp filter. Ends the process when the Sentry closes the connection."""
+    program: the seccomp filter. Ends the process when the Sentry closes the connection, with the exit code that
+    it was told."""
     from gofer import server
 
     confine.private_mounts()
@@ -53,5 +54,4 @@ def body(parent, sock, exports, rootless, program) -> None:
     confine.lock_down(CAPS, program)
     parent.reach("ready")
     parent.close()
-    server.serve(sock, mounts, descriptors)
-    os._exit(0)
+    os._exit(server.serve(sock, mounts, descriptors))

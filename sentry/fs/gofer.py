@@ -70,6 +70,8 @@ class GoferFS(FileSystem):
     def unmounted(self):
         FileSystem.unmounted(self)
         self.root = None
+        self.handles.clear()
+        self.listings.clear()
 
     def node(self, attr, handle: int, parent, name: bytes) -> "GoferInode":
         """The inode with these attributes; `handle` (0: none yet) is ours now."""

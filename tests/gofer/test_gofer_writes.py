@@ -345,7 +345,7 @@ WRITES = {
     "open fifo": lambda t: t.client.open(t.handle("fifo"), os.O_WRONLY),
 }
 READS = {"Hello", "Attach", "Walk", "Getattr", "Readdir", "Readlink", "Statfs", "Getxattr", "Listxattr", "Close"}
-NEITHER = {"Fsync", "Connect"}
+NEITHER = {"Fsync", "Connect", "Farewell"}
 
 
 def snapshot(host):
