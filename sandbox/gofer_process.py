@@ -15,13 +15,15 @@ CAPS = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH | 1 << 
 
 
 class Export:
-    """A directory or file to serve. path: host path; readonly: nothing may change; flags: protocol.MOUNT_*."""
+    """A directory or file to serve. path: host path; readonly: nothing may change; flags: protocol.MOUNT_*; following: what the
+    host mounts there later is served as well."""
 
-    __slots__ = ("path", "readonly", "flags")
+    __slots__ = ("path", "readonly", "flags", "following")
 
-    def __init__(self, path, readonly, recursive=True, pseudo=False):
+    def __init__(self, path, readonly, recursive=True, pseudo=False, following=False):
         self.path = path
         self.readonly = readonly
+        self.following = following
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0)
 
 
@@ -37,14 +39,16 @@ def body(parent, sock, exports, rootless, program) -> None:
     it was told."""
     from gofer import server
 
+    # Mounts reach a tree only while they would reach the mounts that it was copied from.
+    trees = {export: _host.open_tree(export.path) for export in exports if export.following}
     confine.private_mounts()
     # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
     # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because
     # the host's root (which we still are, without its capabilities) may write to /proc/sys.
-    mounts = [(_host.open_tree(export.path), export.readonly, export.flags) for export in exports]
+    mounts = [(trees[export] if export.following else _host.open_tree(export.path), export.readonly, export.flags) for export in exports]
     descriptors = _host.open_tree("/proc/self/fd", recursive=False)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    confine.empty_root()
+    confine.empty_root(list(trees.values()))
     confine.detach_from_caller("stockade-gofer")
     confine.become(0, 0, not rootless)
     confine.limits()

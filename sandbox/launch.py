@@ -78,7 +78,8 @@ def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path)))
+            following = "rslave" in options or "slave" in options
+            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), following))
         mounts.append(mount)
     return exports, mounts
 

@@ -170,6 +170,7 @@ class Sandbox:
             close_all(config.descriptors())
             raise ControlError(f"container {config.cid!r} is in this sandbox already")
         kernel, first = self.kernel, self.first.container
+        nursery.ready = True  # its seed is in the container's cgroups now
         shared = field(request, "shared", list, [])
         pids = kernel.pids if "pid" in shared else PidNamespace()
         partner = self.joined.get(field(request, "pids_of", str, ""))

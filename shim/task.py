@@ -73,7 +73,7 @@ class Task(Process):
                 raise RpcError("process.terminal and the request do not agree", INVALID_ARGUMENT)
             pairs = [] if terminal else self.stdio.plain()
             self.sandbox = launch.create(self.settings, self.id, self.bundle, spec, attached=True, pass_fds=pairs)
-            self.pid = self.sandbox.sentry.pid
+            self.pid = self.sandbox.keeper.pid
             if terminal:
                 self.stdio.attach(self.sandbox.terminal)
             self.stdio.started()
@@ -83,8 +83,9 @@ class Task(Process):
             raise
         self.leaves = self.sandbox.container.own["leaves"]
         self.sandbox.container.close()
-        self.service.loop.watch(self.sandbox.sentry.pidfd, events.IN, self.sentry_ended)
-        self.service.loop.watch(self.sandbox.gofer.pidfd, events.IN, self.gofer_ended)
+        self.service.loop.watch(self.sandbox.keeper.pidfd, events.IN, self.keeper_ended)
+        if self.sandbox.gofer is not self.sandbox.keeper:
+            self.service.loop.watch(self.sandbox.gofer.pidfd, events.IN, self.gofer_ended)
 
     def discard(self) -> None:
         """Undo `create`."""
@@ -131,11 +132,11 @@ class Task(Process):
             container.close()
         self.status = after
 
-    def sentry_ended(self, mask) -> None:
-        sentry = self.sandbox.sentry
-        self.service.loop.unwatch(sentry.pidfd)
-        status = sentry.wait()
-        sentry.release()
+    def keeper_ended(self, mask) -> None:
+        keeper = self.sandbox.keeper
+        self.service.loop.unwatch(keeper.pidfd)
+        status = keeper.wait()
+        keeper.release()
         for process in tuple(self.execs.values()):
             if process.status == task_pb2.RUNNING:
                 process.lost()
@@ -170,8 +171,8 @@ class Task(Process):
         finally:
             container.close()
         if self.status != task_pb2.STOPPED:
-            self.service.loop.unwatch(self.sandbox.sentry.pidfd)
-            self.sandbox.sentry.kill()
+            self.service.loop.unwatch(self.sandbox.keeper.pidfd)
+            self.sandbox.keeper.kill()
             self.ended(128 + SIGKILL)
         if self.sandbox.gofer.pid > 0:
             self.service.loop.unwatch(self.sandbox.gofer.pidfd)

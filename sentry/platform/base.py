@@ -154,6 +154,7 @@ class Nursery:
     """Where address spaces of a container come from."""
 
     pid: int  # host process id of its seed in the Sentry's pid namespace
+    ready: bool  # set by who has it: processes may be made in advance
 
     def close(self) -> None:
         """End the seed and what it has made ready; no further address spaces."""

@@ -638,11 +638,11 @@ cdef bint below_limit(uint64_t addr, uint64_t length):
 
 cdef class Nursery:
     """See base.py."""
-
     cdef Platform platform
     cdef Thread seed  # None: closed, or it has died
     cdef object queue  # callbacks of new_aspace that wait for the seed
     cdef readonly int pid
+    cdef public bint ready
 
     def __init__(self, Platform platform, Thread seed):
         self.platform, self.seed, self.pid, self.queue = platform, seed, seed.tid, deque()

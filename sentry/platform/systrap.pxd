@@ -9,6 +9,7 @@ cdef class Nursery:
     cdef Platform host
     cdef Thread seed  # None: closed, or the seed has died
     cdef bint busy  # the seed makes a copy of itself
+    cdef public bint ready
     cdef list pool, waiters  # fresh address spaces; callbacks that wait for one
     cdef uint64_t took  # TSC when the last one was taken
     cdef readonly int pid

@@ -209,7 +209,7 @@ cdef class Platform(Registry):
         seed.expect = 1 << ST_EV_SYSCALL
         self.running += 1
         self.first = nursery = self._new_nursery(seed)
-        nursery.busy = True
+        nursery.busy = nursery.ready = True
         self.listener, host = set_up(pid, sock)
         self.vdso = ST_TEXT + ST_VDSO_OFF if self._find_clocks(host) else 0
         sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN)
@@ -393,7 +393,7 @@ cdef class Platform(Registry):
         now, and wants the CPUs."""
         cdef Nursery nursery
         for nursery in self.nurseries:
-            if not nursery.busy and <int>len(nursery.pool) < self.pool_target:
+            if nursery.ready and not nursery.busy and <int>len(nursery.pool) < self.pool_target:
                 if not nursery.pool or sh_tsc() - nursery.took > self.breed_after:
                     return nursery
         return None
@@ -401,7 +401,7 @@ cdef class Platform(Registry):
     cdef bint _hungry_later(self) except -1:
         cdef Nursery nursery
         for nursery in self.nurseries:
-            if not nursery.busy and <int>len(nursery.pool) < self.pool_target:
+            if nursery.ready and not nursery.busy and <int>len(nursery.pool) < self.pool_target:
                 return True
         return False
 

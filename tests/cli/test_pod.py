@@ -276,30 +276,48 @@ def group_of(pid, controller):
     return None
 
 
-def test_cgroups(real, busybox, nothing_left):
-    """Every host process is in the cgroup of its container."""
-    pod = Pod(real, busybox)
-    top = f"/stockade-pod-{os.getpid()}"
+@pytest.fixture
+def place():
+    """place("name") changes a configuration to have that cgroup, below place.top."""
 
     def place(name):
-        return lambda config: config["linux"].update(cgroupsPath=f"{top}/{name}", resources={"pids": {"limit": 100}})
+        return lambda config: config["linux"].update(cgroupsPath=f"{place.top}/{name}", resources={"pids": {"limit": 100}})
+
+    place.top = f"/stockade-pod-{os.getpid()}"
+    yield place
+    for controller in os.listdir("/sys/fs/cgroup"):
+        if os.path.isdir(f"/sys/fs/cgroup/{controller}{place.top}"):
+            os.rmdir(f"/sys/fs/cgroup/{controller}{place.top}")
+
+
+def test_cgroups(real, busybox, place):
+    """Every host process is in the cgroup of its container."""
+    pod = Pod(real, busybox)
+    top = place.top
+
+    def members():
+        """{name of the cgroup: [(pid, comm, pid of the parent)]}"""
+        found = {}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                path = group_of(pid, "pids")
+                with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/stat") as stat:
+                    row = (pid, comm.read().strip(), int(stat.read().rpartition(")")[2].split()[1]))
+            except OSError:
+                continue
+            if path and path.startswith(top):
+                found.setdefault(path.removeprefix(top + "/"), []).append(row)
+        return found
 
     pod.sandbox(change=place("sandbox"))
+    time.sleep(0.5)  # until it has made processes in advance
+    before = members()["sandbox"]
     for cid in ("one", "two"):
         pod.start(cid, "sh", "-c", "while :; do sleep 0.01; (true); done", change=place(cid))
-    time.sleep(0.3)
     pod.sh("one", "sleep 0.1")
     sentry = real.state_of(POD)["pid"]
-    found = {}
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        try:
-            path = group_of(pid, "pids")
-            comm = open(f"/proc/{pid}/comm").read().strip()
-            parent = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if path and path.startswith(top):
-            found.setdefault(path.removeprefix(top + "/"), []).append((pid, comm, parent))
+    found = members()
+    assert len(found["sandbox"]) == len(before)
     assert set(found) == {"sandbox", "one", "two"}
     assert (sentry, "stockade-sentry") in [row[:2] for row in found["sandbox"]]
     for name in ("one", "two"):
@@ -308,6 +326,3 @@ def test_cgroups(real, busybox, nothing_left):
     pod.remove("one")
     assert not os.path.exists(f"/sys/fs/cgroup/pids{top}/one") and os.path.exists(f"/sys/fs/cgroup/pids{top}/two")
     pod.remove("two", POD)
-    for controller in os.listdir("/sys/fs/cgroup"):
-        if os.path.isdir(f"/sys/fs/cgroup/{controller}{top}"):
-            os.rmdir(f"/sys/fs/cgroup/{controller}{top}")
