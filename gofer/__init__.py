@@ -15,7 +15,7 @@ slash, NUL, length) and then opened with openat2(2) and RESOLVE_BENEATH | NO_SYM
 time: a symlink is an object like any other and only the Sentry interprets its target.  A host mount below a
 mount's directory is entered only with MOUNT_CROSS, and never if it is one of the kernel's own file systems
 (proc, sysfs, cgroup ...: their files are controls of the host); otherwise its root shows its attributes, is
-empty, and cannot be opened.  Devices are never opened, fifos and sockets only where the mount allows.
+empty, and cannot be opened.  Devices are never opened, fifos and sockets only where the mount allows, and so are sockets made.
 
 From a handle to an open file.  An O_PATH descriptor cannot be read, and its name may be another's by now, so it
 is reopened through /proc/self/fd.  serve() makes that directory its working directory; from then on the relative
@@ -24,7 +24,7 @@ absolute path is ever used: the root may be empty.  The sandbox hands in a descr
 of the gofer's own pid namespace (best mounted with subset=pid), opened by the gofer itself.
 
 What each request guarantees.  *Reads* (attach walk getattr readdir readlink getxattr listxattr statfs) change
-nothing on the host.  *Writes* (the others, except close, connect and fsync) are refused with EROFS on a read-only
+nothing on the host.  *Writes* (the others, except close, connect, listen and fsync) are refused with EROFS on a read-only
 mount before the host is asked anything; open with a write mode or O_TRUNC counts as one.  A donated descriptor is a regular
 file (or an allowed fifo) with exactly the access mode asked for, or a connected socket where allowed; never a
 directory, so no path starts from it.  What create, mkdir, symlink and mknod make has the owner and mode given,

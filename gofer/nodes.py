@@ -84,9 +84,10 @@ class Node:
 
     fd: O_PATH descriptor, owned.  type: S_IFMT bits; an inode's type never changes.  closed_off: the root of a host
     mount that is not entered.  listing: descriptor for reading the directory while a READDIR pass is on, else -1.
+    socket: the socket that is bound to it, if BIND made it, else -1.
     """
 
-    __slots__ = ("fd", "mount", "type", "closed_off", "listing")
+    __slots__ = ("fd", "mount", "type", "closed_off", "listing", "socket")
 
     def __init__(self, fd, mount, mode, closed_off):
         self.fd = fd
@@ -94,6 +95,7 @@ class Node:
         self.type = stat.S_IFMT(mode)
         self.closed_off = closed_off
         self.listing = -1
+        self.socket = -1
 
     def path(self):
         """Relative path of the inode from the working directory /proc/self/fd; following it ends at the inode itself."""
@@ -110,6 +112,8 @@ class Node:
 
     def close(self):
         self.end_listing()
+        if self.socket >= 0:
+            os.close(self.socket)
         os.close(self.fd)
 
 

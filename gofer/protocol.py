@@ -49,6 +49,7 @@ MOUNT_CROSS = 2  # host mounts below the directory are entered, unless of a kern
 MOUNT_SOCKETS = 4  # CONNECT is allowed
 MOUNT_FIFOS = 8  # OPEN of a fifo is allowed
 MOUNT_PSEUDO = 16  # the source itself may be a kernel file system (proc, sysfs ...), read-only
+MOUNT_BIND = 32  # BIND is allowed
 
 # WALK flags
 WALK_LAST = 1  # a handle for the last component only
@@ -335,6 +336,22 @@ class Connect(Message):
     donates = True
 
 
+class Bind(Message):
+    """Make the Unix socket `name` and donate a socket of type `kind` that is bound to it; LISTEN goes to the node's handle."""
+
+    number = 25
+    fields = (("handle", "I"), ("kind", "I"), ("mode", "I"), ("uid", "I"), ("gid", "I"), ("name", BYTES))
+    reply = _NODE
+    donates = True
+
+
+class Listen(Message):
+    """listen(2) on the socket that BIND made with `handle`."""
+
+    number = 26
+    fields = (("handle", "I"), ("backlog", "I"))
+
+
 class Tmpfile(Message):
     """Make a regular file without a name in directory `handle` (O_TMPFILE), which Link may give one; as Create."""
 
@@ -355,6 +372,6 @@ class Close(Message):
 class Farewell(Message):
     """The container has ended; the gofer, which in a pod stands for it, shall end with exit code `code`. No reply."""
 
-    number = 25
+    number = 27
     fields = (("code", "I"),)
     one_way = True

@@ -27,6 +27,7 @@ O_CREAT, O_TMPFILE = 0o100, 0o20000000
 S_IFMT, S_IFIFO, S_IFREG, S_IFSOCK = 0o170000, 0o010000, 0o100000, 0o140000
 AF_UNIX = 1
 FIONBIO = 0x5421
+F_DUPFD_CLOEXEC = 1030
 
 CONVERSATION = [
     ("recvfrom", None, "the next request"),
@@ -77,6 +78,9 @@ WRITES = [
 SOCKETS = [
     ("socket", [(0, MASKED_EQ, AF_UNIX, INT)], "connect to a Unix socket in a volume"),
     ("connect", None, "the same"),
+    ("bind", None, "a Unix socket of the guest in a volume"),
+    ("listen", None, "the same"),
+    ("fcntl", [(1, MASKED_EQ, F_DUPFD_CLOEXEC, INT)], "the same: one descriptor to donate, one to listen on"),
     ("ioctl", [(1, MASKED_EQ, FIONBIO, INT)], "non-blocking connect; the conversation's socket at start"),
 ]
 

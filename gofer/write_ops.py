@@ -20,6 +20,8 @@ RENAME_EXCHANGE = 2
 UTIME_NOW = (1 << 30) - 1
 UTIME_OMIT = (1 << 30) - 2
 _NO_TIME = 0, UTIME_OMIT
+SUN_PATH_MAX = 107
+BACKLOG_MAX = 4096
 
 
 def _access(flags):
@@ -320,4 +322,42 @@ def connect(server, handle, kind):
         server.donate(sock.detach())
     finally:
         sock.close()
+    return ()
+
+
+@rpc(p.Bind)
+def bind(server, handle, kind, mode, uid, gid, name):
+    """Write; the host's programs can connect to what is made, where the mount allows it."""
+    parent = server.nodes.writable_directory(handle, name)
+    if not parent.mount.flags & p.MOUNT_BIND:
+        refuse(errno.EACCES)
+    if kind not in (_socket.SOCK_STREAM, _socket.SOCK_DGRAM, _socket.SOCK_SEQPACKET):
+        refuse(errno.EINVAL)
+    path = parent.path() + b"/" + name
+    if len(path) > SUN_PATH_MAX:
+        refuse(errno.ENAMETOOLONG)
+    mode = _mode(mode)
+    sock = _socket.socket(_socket.AF_UNIX, kind)
+    try:
+        sock.setblocking(False)
+        sock.bind(path)
+        packed = _made(server, parent, name, stat.S_IFSOCK, mode, uid, gid)
+        server.nodes.get(int.from_bytes(packed[:4], "little")).socket = os.dup(sock.fileno())
+        server.donate(sock.detach())
+    finally:
+        sock.close()
+    return (packed,)
+
+
+@rpc(p.Listen)
+def listen(server, handle, backlog):
+    """Neither."""
+    node = server.nodes.get(handle)
+    if node.socket < 0:
+        refuse(errno.EINVAL)
+    sock = _socket.socket(fileno=node.socket)
+    try:
+        sock.listen(min(backlog, BACKLOG_MAX))
+    finally:
+        sock.detach()
     return ()

@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -16,6 +16,7 @@ KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for e
 NOBODY = 65534
 END_TIMEOUT = 10  # seconds
 POD_ANNOTATIONS = {"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"}
+SPARED = 500  # how much lower oom_score_adj is for Sentry and gofer than for guests
 
 
 class Undo:
@@ -23,6 +24,7 @@ class Undo:
 
     def __init__(self):
         self.steps = []
+        self.hooked = None  # (hooks, container) once hooks have begun to run
 
     def add(self, function, *args) -> None:
         self.steps.append((function, args))
@@ -54,21 +56,33 @@ def filter_program(name) -> "bytes | None":
         raise CliError(f"seccomp filter: {os_text(error)}; is stockade built? (make build)") from None
 
 
-def overlay(settings, spec) -> bool:
-    """Do changes of the root stay in memory?"""
-    kind, _, medium = settings.overlay2.partition(":")
-    if settings.overlay2 == "none":
+def overlay(settings, cid, spec) -> bool:
+    """Do changes of the root stay in memory? "auto": not where the engine that made the root expects to find them there, for
+    `commit`, `cp`, `diff`, a restart, or as the layer of an image that is being built."""
+    if settings.overlay2 == "none" or settings.overlay2 == "auto" and keeps_root(settings, cid, spec):
         return bool(spec["root"].get("readonly"))
+    if settings.overlay2 == "auto":
+        return True
+    kind, _, medium = settings.overlay2.partition(":")
     if kind not in ("root", "all") or medium.split(",")[0] not in ("memory", "self"):
-        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory or none)")
+        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory, none or auto)")
     if medium.startswith("self"):
         log.unsupported("--overlay2 medium self: memory is used")
     return True
 
 
-def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
+def keeps_root(settings, cid, spec) -> bool:
+    """Is this a container of podman (by its annotation), of buildah (by the id it gives them) or of Docker (by the name of its
+    containerd namespace, the last part of the state directory)?"""
+    manager = (spec.get("annotations") or {}).get("io.container.manager")
+    return manager == "libpod" or cid.startswith("buildah-") or os.path.basename(settings.root) == "moby"
+
+
+def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
-    exports = [gofer_process.Export(spec["root"]["path"], overlaid)]
+    sockets = gofer_process.HOST_UDS[settings.host_uds]
+    exports = [gofer_process.Export(spec["root"]["path"], overlaid, sockets=sockets)]
+    undo.add(close_trees, exports)
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
@@ -79,7 +93,13 @@ def exports_of(spec, bundle, overlaid) -> "tuple[list, list]":
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
             following = "rslave" in options or "slave" in options
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), following))
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets, following)
+            exports.append(export)
+            if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
+                if rootless:
+                    raise CliError(f"mount {mount['destination']}: an idmapped mount takes root")
+                owners = idmap.Map(*(idmap.rows(mount.get(f"{kind}Mappings") or ()) or ids.rows[kind] for kind in ("uid", "gid")))
+                export.tree = idmap.mapped_tree(path, "rbind" in options, "ridmap" in options, owners)
         mounts.append(mount)
     return exports, mounts
 
@@ -112,6 +132,7 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
     as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
+    undo.add(run_poststop, undo)
     try:
         if (spec.get("annotations") or {}).keys() & POD_ANNOTATIONS:
             from sandbox import pod  # only containers of Kubernetes pay for it
@@ -119,19 +140,25 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
             sandbox = pod.sandbox_of(spec)
             if sandbox is not None:
                 return pod.join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, attached, pass_fds)
-            spec = pod.with_shares(spec)
         return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
     except BaseException:
         undo.run()
         raise
 
 
+def run_poststop(undo) -> None:
+    if undo.hooked is not None:
+        hooks.run_after(*undo.hooked)
+
+
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+    settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
-    overlaid = overlay(settings, spec)
-    exports, mounts = exports_of(spec, bundle, overlaid)
+    overlaid = overlay(settings, cid, spec)
+    ids = idmap.of(spec, rootless)
+    exports, mounts = exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
     wants_terminal = check_terminal(spec, attached, console_socket)
-    net = network.Plan(network.mode(settings, spec), spec)
+    net = network.Plan(settings.network, spec)
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
@@ -141,7 +168,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     undo.add(ours.close)
     undo.add(theirs.close)
 
-    gofer = spawn_gofer(undo, theirs, exports, rootless, gofer_filter)
+    hook_lists = hooks.of(spec)
+    gofer = None
+    if "createContainer" not in hook_lists:  # else they say what it serves
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
 
     if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
         bundle_file.preload("sentry")
@@ -151,6 +181,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
+    config.host_uds = settings.host_uds
+    config.id_maps = {kind: ids.text(kind) for kind in ("uid", "gid")}
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
@@ -161,8 +193,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if net.mode == "sandbox":
-        take_network(undo, settings, spec, config)
+    if net.mode == "sandbox" and can_take_network(settings):
+        take_network(undo, net, config)
+        # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
+        config.wire = container.own["wire"] = net.own_namespace and (not attached or bool(hook_lists))
     boot.prepare(config)
 
     net.enter()
@@ -175,19 +209,32 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         net.leave()
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
-    container.set_process("gofer", state.Process(gofer.pid))
+    if gofer is not None:
+        container.set_process("gofer", state.Process(gofer.pid))
     if rootless:
         child.write_maps(sentry.pid, f"{sentry_process.ID} {os.geteuid()} 1\n", f"{sentry_process.ID} {os.getegid()} 1\n", False)
     else:
         uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
-    enter_cgroups(settings, cid, spec, container, (gofer.pid, sentry.pid))
+    enter = make_cgroups(settings, cid, spec, container, hook_lists)
+    for process in (gofer, sentry):
+        if process is not None:
+            enter(process.pid)
+    run_hooks(undo, hook_lists, container, sentry.pid)
+    if gofer is None:
+        exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
+        container.set_process("gofer", state.Process(gofer.pid))
+        container.save()
+        enter(gofer.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
     gofer.expect("ready")
     gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
+    for process in (sentry, gofer):
+        spare(process.pid)
     sentry.go()
     sentry.expect("ready")
 
@@ -201,6 +248,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         write_pid_file(pid_file, sentry.pid)
         undo.add(unlink_quietly, pid_file)
     sentry.go()
+    if container.own["leaves"]:
+        show_use(container)
     ours.close()
     theirs.close()
     if terminal is not None:
@@ -244,47 +293,75 @@ def new_terminal(undo, spec):
     return terminal
 
 
-def spawn_gofer(undo, sock, exports, rootless, program):
-    """The gofer's process (child.Child), up to its preparations."""
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, rootless, program), gofer_process.prelude)
+def make_cgroups(settings, cid, spec, container, hook_lists):
+    """Make the container's cgroups; the function that puts a process there. The container is saved: from here on
+    `delete --force` finds everything if we are killed."""
+    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
+    container.own["cgroups"] = plan.directories if plan else []
+    container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
+    container.own["hooks"] = hook_lists
+    container.save()
+    if plan is not None and cgroups.create(plan):
+        return lambda pid: cgroups.enter(plan, pid)
+    return lambda pid: None
+
+
+def run_hooks(undo, hook_lists, container, pid) -> None:
+    """Those of `create` on the host. pid: of the Sentry."""
+    if hook_lists:
+        undo.hooked = hook_lists, container
+        hooks.run(hook_lists, "prestart", container, pid)
+        hooks.run(hook_lists, "createRuntime", container, pid)
+
+
+def start_gofer(undo, sock, exports, ids, rootless, program) -> child.Child:
+    may_setgroups = not rootless or len(ids.rows["gid"]) > 1
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, may_setgroups, program), gofer_process.prelude)
     undo.add(gofer.kill)
-    if rootless:
-        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
-    else:
-        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
+    idmap.give(gofer.pid, ids, rootless)
+    close_trees(exports)
     gofer.go()
     return gofer
 
 
-def enter_cgroups(settings, cid, spec, container, pids) -> None:
-    """Make the container's cgroups and put the processes there. The container is saved: from here on `delete --force` finds
-    everything if we are killed."""
-    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
-    container.own["cgroups"] = plan.directories if plan else []
-    container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
-    container.save()
-    if plan and cgroups.create(plan):
-        for pid in pids:
-            cgroups.enter(plan, pid)
+def close_trees(exports) -> None:
+    for export in exports:
+        if export.tree >= 0:
+            os.close(export.tree)
+            export.tree = -1
 
 
-def take_network(undo, settings, spec, config) -> None:
+def can_take_network(settings) -> bool:
+    if is_rootless(settings):
+        log.unsupported("--network sandbox without root: the container has the loopback interface only")
+        return False
+    if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
+        log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
+        return False
+    return True
+
+
+def take_network(undo, net, config) -> None:
     """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
-    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
-        if namespace["type"] == "network" and namespace.get("path"):
-            if is_rootless(settings):
-                log.unsupported("--network sandbox without root: the container has the loopback interface only")
-                return
-            if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
-                log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
-                return
-            from sandbox import netlinks  # only who has one pays for it
+    if net.prepared is None:
+        return
+    from sandbox import netlinks  # only who has one pays for it
 
-            taken, links = netlinks.take(namespace["path"])
-            for fd in links:
-                undo.add(os.close, fd)
-            if links:
-                config.taken, config.links = taken, links
+    taken, links = netlinks.take(net.prepared)
+    for fd in links:
+        undo.add(os.close, fd)
+    if links:
+        config.taken, config.links = taken, links
+
+
+def show_use(container) -> None:
+    """Let the container see what it uses, as the host's cgroups count it."""
+    files = cgroups.open_use(container.own["leaves"])
+    try:
+        control.tell_resources(container, {}, files)
+    finally:
+        for fd in files.values():
+            os.close(fd)
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:
@@ -327,6 +404,19 @@ def set_oom_score(pid, value) -> "int | None":
         return None
     except OSError as error:
         raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
+
+
+def spare(pid) -> None:
+    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end."""
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        with open(path, encoding="utf-8") as file:
+            score = int(file.read())
+        child.write(path, str(max(score - SPARED, -999)))
+    except PermissionError:
+        return  # to lower it is a privilege
+    except OSError as error:
+        log.warning(f"{path}: {os_text(error)}")
 
 
 def write_pid_file(path, pid) -> None:
@@ -375,6 +465,8 @@ def destroy(container) -> None:
             os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
+    if container.own.get("hooks"):
+        hooks.run_after(container.own["hooks"], container)
 
 
 def kill(pidfd) -> None:

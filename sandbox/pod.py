@@ -11,14 +11,13 @@ import os
 
 import _socket
 
-from sandbox import cgroups, control, launch, log, state
+from sandbox import cgroups, control, flags, hooks, idmap, launch, log, state
 from sandbox.errors import CliError
 
 KINDS = (
     ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
     ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
 )
-SANDBOX_SHARES = "io.kubernetes.cri.sandbox-cpu-shares"
 SHARED = {"pid": "pid", "uts": "uts"}  # namespace type -> as the Sentry names it; network and IPC are shared always
 
 
@@ -39,22 +38,6 @@ def sandbox_of(spec) -> "str | None":
     if not sandbox:
         raise CliError("the annotations say that the container belongs to a pod, but not to which (sandbox-id)")
     return sandbox
-
-
-def with_shares(spec) -> dict:
-    """The configuration of a pod's sandbox container without the few CPU shares meant for its program, which only sleeps: the
-    Sentry there serves all containers of the pod. The pod's own shares, if an annotation tells them, take their place."""
-    if kind_of(spec)[0] != "sandbox":
-        return spec
-    linux = dict(spec.get("linux") or {})
-    resources = dict(linux.get("resources") or {})
-    cpu = {key: value for key, value in (resources.get("cpu") or {}).items() if key != "shares"}
-    shares = str((spec.get("annotations") or {}).get(SANDBOX_SHARES) or "")
-    if shares.isdigit() and int(shares) > 2:
-        cpu["shares"] = int(shares)
-    resources["cpu"] = cpu
-    linux["resources"] = resources
-    return {**spec, "linux": linux}
 
 
 def shared_namespaces(spec, root) -> "tuple[list, str]":
@@ -98,9 +81,11 @@ class Member:
 
 def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, attached, pass_fds) -> Member:
     """As launch.build, for a container of the sandbox with that id."""
+    settings = flags.for_container(settings, spec)
     rootless = launch.is_rootless(settings)
-    overlaid = launch.overlay(settings, spec)
-    exports, mounts = launch.exports_of(spec, bundle, overlaid)
+    overlaid = launch.overlay(settings, cid, spec)
+    ids = idmap.of(spec, rootless)
+    exports, mounts = launch.exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
     wants_terminal = launch.check_terminal(spec, attached, console_socket)
     gofer_filter = launch.filter_program("gofer")
     pod = state.Container.peek(settings.root, sandbox)
@@ -119,11 +104,22 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     undo.add(ours.close)
     undo.add(theirs.close)
-    gofer = launch.spawn_gofer(undo, theirs, exports, rootless, gofer_filter)
+    hook_lists = hooks.of(spec)
+    gofer = None
+    if "createContainer" not in hook_lists:
+        gofer = launch.start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
+        container.set_process("gofer", state.Process(gofer.pid))
     seed = seed_of(undo, client)
-    container.set_process("gofer", state.Process(gofer.pid))
     container.set_process("seed", state.Process(seed))
-    launch.enter_cgroups(settings, cid, spec, container, (gofer.pid, seed))
+    enter = launch.make_cgroups(settings, cid, spec, container, hook_lists)
+    enter(seed)
+    launch.run_hooks(undo, hook_lists, container, pod.data["pid"])
+    if gofer is None:
+        exports[0].tree = hooks.run_in_container(hook_lists, container, pod.data["pid"], spec["root"]["path"])
+        gofer = launch.start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
+        container.set_process("gofer", state.Process(gofer.pid))
+        container.save()
+    enter(gofer.pid)
     launch.set_oom_score(seed, spec["process"].get("oomScoreAdj"))
     listener = control.listen(container)
     undo.add(listener.close)
@@ -131,6 +127,7 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
     undo.add(os.close, end)
     gofer.expect("ready")
     gofer.go()
+    launch.spare(gofer.pid)
 
     if terminal is not None:
         stdio, size = {0: terminal.slave}, list(terminal.size())
@@ -141,6 +138,7 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
     request = {
         "op": "join", "id": cid, "spec": spec, "mounts": mounts, "overlay": overlaid, "terminal": terminal is not None,
         "size": size, "follow": bool(console_socket), "stdio": list(stdio), "shared": shared, "pids_of": partner,
+        "id_maps": {kind: ids.text(kind) for kind in ("uid", "gid")},
     }  # fmt: skip
     client.call(request, [ours.fileno(), listener.fileno(), end, *stdio.values()])
 
@@ -153,6 +151,8 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
     if pid_file:
         launch.write_pid_file(pid_file, gofer.pid)
         undo.add(launch.unlink_quietly, pid_file)
+    if container.own["leaves"]:
+        launch.show_use(container)
     for done in (ours, theirs, listener, client, pod):
         done.close()
     os.close(end)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|bench [DIRECTORY]
-# (default: rootfs/debian-min, -full or -bench in the cache). `full` adds the languages and tools that
-# the program tests run, `bench` the programs of the benchmarks and, in /bench/src, sources that they
+# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|net|bench [DIRECTORY]
+# (default: rootfs/debian-min, -full … in the cache). `full` adds the languages and tools that
+# the program tests run, `net` servers and clients, and CPython's own tests, `bench` the programs of the benchmarks and, in /bench/src, sources that they
 # compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -10,14 +10,17 @@ suite=bookworm
 full_packages="python3 perl gcc libc6-dev make git sqlite3 xz-utils procps psmisc strace file bc less
     golang-go nodejs default-jdk-headless"
 bench_packages="python3 gcc libc6-dev make git sqlite3 xz-utils pigz golang-go redis-server redis-tools nginx-light"
+net_packages="python3 libpython3.11-testsuite openssh-server openssh-client bind9-dnsutils dnsmasq-base curl wget ca-certificates openssl
+    git postgresql nginx-light wrk iputils-ping iproute2 netcat-openbsd procps"
 bench_sources="lua5.4 hello"
 
 variant=${1:-}
 case $variant in
     min) packages= sources= ;;
     full) packages=$full_packages sources= ;;
+    net) packages=$net_packages sources= ;;
     bench) packages=$bench_packages sources=$bench_sources ;;
-    *) die "usage: rootfs-debian.sh min|full|bench [DIRECTORY]" ;;
+    *) die "usage: rootfs-debian.sh min|full|net|bench [DIRECTORY]" ;;
 esac
 target=${2:-$cache/rootfs/debian-$variant}
 [ -e "$target/.complete" ] && exit 0

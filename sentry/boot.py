@@ -13,25 +13,29 @@ from sentry.boot_config import Config
 from sentry.control import ControlError, close_all, field
 from sentry.core import hostinfo, leaks, log
 from sentry.fs.tmpfs import set_memory
-from sentry.kernel import clocks, patching, statistics, trace
+from sentry.kernel import clocks, machine, patching, statistics, trace
 from sentry.kernel.container import StartError
 from sentry.kernel.kernel import Kernel
 from sentry.kernel.pidns import PidNamespace
 from sentry.managed import ManagedContainer
-from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
+FORWARD_STEP, FORWARD_TIME = 2000000, 2000000000  # ns
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
+HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
 
 
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
-    if config.links:
+    if config.links or config.wire:
         __import__(WIRE)
+    if config.host_uds != "none":
+        __import__(HOST_UDS)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -76,7 +80,9 @@ class Sandbox:
         """fail(message, exit code) reports why the container cannot be made, and does not return."""
         self.config = config
         config.host["meminfo_fd"] = config.meminfo
-        set_memory(config.host["mem_total"])
+        config.host["mem_host"] = config.host["mem_total"]
+        config.host = {**machine.Machine(config.host, machine.of_pod(config.spec)).view}
+        set_memory(machine.Machine(config.host, machine.resources_of(config.spec)).view["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
         if platform.entry:
@@ -87,12 +93,14 @@ class Sandbox:
             hostlink.FILES.update(config.net_files)
             hostinet.register()
             fast_host.enable()
+        if config.host_uds != "none":
+            __import__(HOST_UDS).net.unix_host.register()
         if config.strace:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
             interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
-        self.code = None
+        self.forwarder = forward.Forwarder(kernel)
         self.first = None
         self.joined = {}  # id -> ManagedContainer
         try:
@@ -136,7 +144,7 @@ class Sandbox:
         if managed is self.first:
             if self.kernel.patcher is not None:
                 log.info(f"call sites: {self.kernel.patcher.statistics()}")
-            self.kernel.stopping = True
+            self.stop_when_forwarded(monotonic_ns() + FORWARD_TIME)
             for other in self.joined.values():
                 other.server.abandon(f"container {other.config.cid!r}: the pod's sandbox has ended", 128 + SIGKILL)
             return
@@ -154,6 +162,23 @@ class Sandbox:
         """A container has left this PID namespace."""
         if pids is not self.kernel.pids and all(other.container.pids is not pids for other in self.joined.values()):
             self.kernel.pid_namespaces.remove(pids)
+
+    def stop_when_forwarded(self, deadline) -> None:
+        """Stop once forwarded connections have put out what guests sent."""
+        if self.forwarder.busy() and monotonic_ns() < deadline:
+            self.kernel.timers.add(monotonic_ns() + FORWARD_STEP, lambda: self.stop_when_forwarded(deadline))
+        else:
+            self.kernel.stopping = True
+
+    def take_links(self, taken, links) -> None:
+        """Interfaces of a network namespace that was filled after `create`; as in boot_config.Config. ControlError."""
+        if not self.config.wire:
+            raise ControlError("it has its network already")
+        try:
+            interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ControlError(f"start: bad description of the network: {error!r}") from None
+        links.clear()
 
     def hold(self, fd) -> None:
         """End when the other end of the socket `fd` closes: nobody else knows of this container."""
@@ -195,6 +220,7 @@ def joined_config(request, fds) -> Config:
     config.terminal = field(request, "terminal", bool, False)
     config.size = field(request, "size", list, [0, 0])
     config.follow = field(request, "follow", bool, False)
+    config.id_maps = field(request, "id_maps", dict, {})
     numbers = field(request, "stdio", list, [])
     if len(fds) != 3 + len(numbers) or not all(isinstance(n, int) and 0 <= n < 1024 for n in numbers):
         raise ControlError("join: the descriptors do not fit the request")

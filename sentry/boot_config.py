@@ -7,7 +7,7 @@ class Config:
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
         "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
-        "network", "net_files", "taken", "links",
+        "network", "net_files", "taken", "links", "wire", "host_uds", "id_maps",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -30,11 +30,14 @@ class Config:
         self.size = (0, 0)  # of the terminal: rows, columns
         self.follow = False  # its size may change without our being told
         self.network = "sandbox"  # or "none", "host"
+        self.host_uds = "none"  # or "open", "create", "all": sockets of the host in volumes
         self.net_files = {}  # with "host": name below /proc/net -> open file; "route", "diag": netlink sockets
         self.stub = -1  # the guest processes' first executable
         self.meminfo = -1  # /proc/meminfo
         self.leash = False  # end when the command that made us does
         self.taken = None  # what was in the namespace that the sandbox took over (sandbox/netlinks.py); None: loopback only
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
+        self.wire = False  # `start` may bring links
         self.links = []  # a packet descriptor for each of its links
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 

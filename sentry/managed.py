@@ -16,7 +16,7 @@ from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tty_host import open_host_terminal
 from sentry.kernel import freeze, statistics
 from sentry.kernel.container import Container, StartError
-from sentry.net import netns
+from sentry.net import forward, netns
 from sentry.vfs.context import Actor
 
 EPOLLRDHUP = 0x2000
@@ -60,6 +60,7 @@ class ManagedContainer:
             if isinstance(error, StartError):
                 raise
             raise StartError(f"container {config.cid!r}: {error}") from None
+        container.data["id_maps"] = config.id_maps
         if config.terminal:
             container.data["console"] = self.terminals[self.process.pid].terminal
         self.init_pid = self.process.pid
@@ -75,14 +76,14 @@ class ManagedContainer:
             if procfs_sysctl.of_network(name) and not netns.INIT.host and not procfs_sysctl.preset(netns.INIT, name, value):
                 raise StartError(f"container {self.config.cid!r}: linux.sysctl {name}: no such parameter, or not with the value {value!r}")
 
-    def prepare(self, process, stdio, terminal, size, follow):
+    def prepare(self, process, stdio, terminal, size, follow, program=""):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
         slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
                 files[number] = open_host_fd(self.kernel, fd)
-            return self.container.prepare(process, files)
+            return self.container.prepare(process, files, program)
         actor = Actor(self.container.ns, self.kernel)
         opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
         actor.fs.release()
@@ -140,6 +141,7 @@ class ManagedContainer:
         if self.nursery is not None:
             self.nursery.close()
         os.close(self.config.exit)
+        close_all(list(self.container.machine.files.values()))
         for tell in self.enders:
             tell()
         self.server.close()
@@ -172,15 +174,19 @@ class ManagedContainer:
             self.finish()
 
     # -- requests
-    def start(self):
+    def start(self, taken, links):
+        """taken, links: of the sandbox's network, if it has come since `create`."""
         if self.started:
             raise ControlError("it has been started already")
+        if taken is not None:
+            self.sandbox.take_links(taken, links)
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size, follow):
+    def exec(self, process, files, terminal, size, follow, early, program):
+        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
         try:
-            if not self.started:
+            if not self.started and not early:
                 raise ControlError("it has not been started")
             if self.container in self.kernel.frozen:
                 raise ControlError("it is paused")
@@ -188,7 +194,7 @@ class ManagedContainer:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size, follow)
+            new = self.prepare(process, stdio, terminal, size, follow, program)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
@@ -205,7 +211,7 @@ class ManagedContainer:
             del self.ended[next(iter(self.ended))]
 
     def kill(self, signo, pid, everyone):
-        if not self.started and not everyone and signo in (SIGKILL, SIGTERM):
+        if not self.started and not pid and signo in (SIGKILL, SIGTERM):
             # Nothing runs yet that could catch it.
             self.code = 128 + signo
             if self.sandbox.first is self:
@@ -271,7 +277,29 @@ class ManagedContainer:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
 
-    # -- further containers of the pod
+    def resources(self, resources, names, fds):
+        """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""
+        view = self.container.machine
+        try:
+            view.limit(resources)
+        finally:
+            for name, fd in zip(names, fds, strict=True):
+                if name in view.files:
+                    os.close(view.files[name])
+                view.files[name] = fd
+
+    # -- the network of the sandbox, and further containers of the pod
+    def connect(self, port, fd, callback):
+        outer = forward.wrap(fd)
+        if outer is None:
+            raise ControlError("connect: the descriptor is no stream socket")
+        self.sandbox.forwarder.connect(port, outer, lambda error: callback(forward.refusal(-error) if error else None))
+
+    def listeners(self, callback):
+        """Returns a function that ends it."""
+        self.sandbox.forwarder.watch(callback)
+        return lambda: self.sandbox.forwarder.unwatch(callback)
+
     def seed(self, callback):
         """callback(Nursery or None, errno): processes for a container that will join."""
         self.kernel.platform.new_nursery(callback)

@@ -31,7 +31,7 @@ from sentry.vfs.file import O_RDONLY, O_RDWR
 from sentry.vfs.inode import FileSystem, Inode
 from sentry.vfs.regular import open_node
 
-MOUNT_RDONLY = 1
+MOUNT_RDONLY, MOUNT_SOCKETS, MOUNT_BIND = 1, 4, 32
 HANDLES_MAX = 8192  # immutable mode: older handles are given back and taken again at need
 DESCRIPTORS_MAX = 1024  # older descriptors are closed, and donated again at need, in both modes
 LISTED_MAX = 50000  # immutable mode: entries of listings that are kept
@@ -39,6 +39,20 @@ LOOKUPS = 16  # immutable mode: so many names looked up in one directory, then i
 LISTING_MAX = 2000  # but only if it has no more entries than this, about
 FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
 WALK_MAX = 64
+
+
+class Binding:
+    """A bind(2) under way: sockets that are made meanwhile are the host's, of type `kind` (0: none is under way), where the volume
+    allows that. Then `fd` is the bound descriptor, which goes to who asked."""
+
+    __slots__ = ("kind", "fd")
+
+    def __init__(self):
+        self.kind = 0
+        self.fd = -1
+
+
+BINDING = Binding()
 
 
 class GoferFS(FileSystem):
@@ -64,6 +78,8 @@ class GoferFS(FileSystem):
         if isinstance(answer, int):
             raise OSError(-answer, "attach of gofer mount %d" % index)
         handle, attr, flags = answer
+        self.sockets = bool(flags & MOUNT_SOCKETS)  # those of the host can be connected to
+        self.binds = bool(flags & MOUNT_BIND)  # and made
         self.read_only = self.fixed_read_only = bool(flags & MOUNT_RDONLY)
         self.root = GoferInode(self, attr, handle, None, b"")
 
@@ -507,6 +523,12 @@ class GoferInode(Inode):
     def mknod(self, name, mode, rdev, uid, gid):
         if not self.fs.shared:
             return -EROFS
+        binding = BINDING
+        if binding.kind and self.fs.binds and mode & S_IFMT == S_IFSOCK:
+            answer = self.fs.client.bind(self.handle, name, binding.kind, mode & 0o7777, uid, gid)
+            if not isinstance(answer, int):
+                binding.fd = answer[2]
+            return self.made(answer, name)
         return self.made(self.fs.client.mknod(self.handle, name, mode, uid, gid), name)
 
     def link(self, name, inode):
@@ -563,5 +585,9 @@ class GoferInode(Inode):
             return -ENXIO
         handle = self.get_handle()
         return self.fs.client.connect(handle, kind) if handle >= 0 else handle
+
+    def listen(self, backlog: int) -> int:
+        """Let the host's programs connect to this socket, which bind(2) has made through us."""
+        return self.fs.client.listen(self.handle, backlog)
 
 

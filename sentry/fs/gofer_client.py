@@ -291,6 +291,14 @@ class GoferClient:
         SOCK_SEQPACKET).  EACCES unless the mount has MOUNT_SOCKETS; ECONNREFUSED, EAGAIN, EPROTOTYPE; ENOTSOCK."""
         return self._call_fd(p.Connect, (handle, kind), 0)
 
+    def bind(self, handle, name, kind, mode, uid=p.NO_ID, gid=p.NO_ID):
+        """Make the socket `name` -> (handle, Attr, descriptor bound to it).  EACCES: not allowed here."""
+        return self._node_and_fd(p.Bind, (handle, kind, mode, uid, gid, name))
+
+    def listen(self, handle, backlog):
+        """listen(2) on the socket that bind made -> 0."""
+        return self._call_status(p.Listen, (handle, backlog))
+
     def fsync(self, handle, datasync=False):
         """fsync(2) of a file or directory -> 0."""
         return self._call_status(p.Fsync, (handle, 1 if datasync else 0))

@@ -9,7 +9,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from sentry.abi.errno import EACCES, EINVAL, EIO, ENOENT, EPERM, ESRCH
 from sentry.core.result import NO_RETURN
-from sentry.fs import procfs_net, procfs_pid, procfs_sysctl, procfs_system
+from sentry.fs import procfs_net, procfs_pid, procfs_sysctl, procfs_system, procfs_sysvipc
 from sentry.fs.pseudo import LazyDir, PseudoDir, PseudoInode, PseudoLink, TextFile, TextInode
 from sentry.kernel.access import may_access
 from sentry.kernel.nsfs import NS_NAMES, namespace_path, namespace_text
@@ -56,6 +56,7 @@ class RootDir(PseudoDir):
         self.add(b"mounts", PseudoLink(fs, b"self/mounts"))
         self.add(b"net", PseudoLink(fs, b"self/net"))
         procfs_system.fill(self)
+        procfs_sysvipc.fill(self)
         self.add(b"sys", LazyDir(fs, procfs_sysctl.fill))
 
     def lookup(self, name):

@@ -5,56 +5,35 @@ which goes with the last area once the segment is removed.
 """
 
 import os
-from time import time
 
 from sentry.abi.errno import EACCES, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC
-from sentry.core.creds import CAP_IPC_OWNER
+from sentry.kernel.ipc import INDEX, INDEX_BITS, IPC_CREAT, IPC_EXCL, Object
 from sentry.mm.manager import page_up
 from sentry.mm.vma import SharedAnon
 
-IPC_CREAT, IPC_EXCL = 0o1000, 0o2000
 SHM_HUGETLB = 0o4000
 SHM_DEST, SHM_LOCKED = 0o1000, 0o2000  # in shmid_ds.shm_perm.mode
 SHMMIN, SHMMAX, SHMALL, SHMMNI = 1, (1 << 64) - (1 << 24) - 1, (1 << 64) - (1 << 24) - 1, 4096
-INDEX_BITS = 15  # of an id; above them a sequence number
 
 BY_ID: "dict[int, Segment]" = {}
 BY_KEY: "dict[int, Segment]" = {}
 _sequence = 0
 
 
-class Segment:
+class Segment(Object):
     """`memory`: a SharedAnon; a reference is ours until the segment is removed. `mode`: nine permission bits, SHM_LOCKED, SHM_DEST."""
 
     def __init__(self, t, number, key, size, mode, fd):
-        self.id = number
-        self.key = key
+        Object.__init__(self, t, number, key, mode)
         self.size = size
-        self.mode = mode
-        self.uid = self.cuid = t.creds.euid
-        self.gid = self.cgid = t.creds.egid
         self.cpid = t.tg.pid
         self.lpid = 0
         self.atime = self.dtime = 0
-        self.ctime = int(time())
         self.memory = SharedAnon(fd, os.close).incref()
 
     @property
     def name(self) -> bytes:
         return b"/SYSV%08x (deleted)" % (self.key & 0xFFFFFFFF)
-
-    def permits(self, creds, wanted: int) -> bool:
-        """Whether these credentials have the permission bits `wanted`, given in any of the three places (ipc/util.c: ipcperms)."""
-        wanted = (wanted >> 6 | wanted >> 3 | wanted) & 7
-        granted = self.mode
-        if creds.euid in (self.uid, self.cuid):
-            granted >>= 6
-        elif any(gid == creds.egid or gid in creds.groups for gid in (self.gid, self.cgid)):
-            granted >>= 3
-        return not wanted & ~granted or creds.capable(CAP_IPC_OWNER)
-
-    def owned_by(self, creds) -> bool:
-        return creds.euid in (self.uid, self.cuid)
 
     def attached(self, kernel) -> int:
         """Number of areas in all address spaces; Linux counts those, too."""
@@ -115,7 +94,7 @@ def create(t, key: int, size: int, flags: int) -> int:
         if fd >= 0:
             os.close(fd)
         return -ENOMEM
-    used = {number & (1 << INDEX_BITS) - 1 for number in BY_ID}
+    used = {number & INDEX for number in BY_ID}
     index = next(i for i in range(SHMMNI) if i not in used)
     number = (_sequence & 0xFFFF) << INDEX_BITS | index
     _sequence += 1

@@ -114,6 +114,7 @@ class Stack:
         self.sockets = set()  # all Internet sockets
         self.wire = None  # the packet stack, if any interface has a link
         self.timers = None  # of the kernel
+        self.on_listen = None  # called when a TCP socket begins or ceases to listen
 
     # -- addresses
     def is_local(self, addr: bytes) -> bool:

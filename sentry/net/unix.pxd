@@ -29,7 +29,7 @@ cdef class UnixSocket(Socket):
     cdef public object backlog
     cdef public bint connected, dead, passcred
     cdef public tuple peer_creds, peer_groups
-    cdef public list blocked
+    cdef public list blocked, attached
     cdef public Message urgent
 
     @cython.locals(sender=UnixSocket, before=cython.long)

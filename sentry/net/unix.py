@@ -108,7 +108,7 @@ def charge_of(type_: int, length: int) -> int:
 class UnixSocket(Socket):
     __slots__ = (
         "address", "bound_path", "bound_name", "peer", "peer_address", "messages", "charged", "peek_offset", "shut", "backlog",
-        "pending", "connected", "dead", "passcred", "stamps", "peer_creds", "peer_groups", "listener", "blocked", "urgent",
+        "pending", "connected", "dead", "passcred", "stamps", "peer_creds", "peer_groups", "listener", "blocked", "urgent", "attached",
     )  # fmt: skip
 
     def __init__(self, t, type_, flags):
@@ -133,6 +133,7 @@ class UnixSocket(Socket):
         self.listener = None  # while not accepted yet, or while it waits in connect
         self.blocked = None  # senders that found this queue full
         self.urgent = None  # the message with the out-of-band byte
+        self.attached = None  # what joins it with sockets of the host (unix_host.py)
         unix_names.ALL[self.inode.ino] = self
 
     # -- end
@@ -140,6 +141,8 @@ class UnixSocket(Socket):
         unix_names.ALL.pop(self.inode.ino, None)
         unix_names.unbind(self)
         self.dead = True
+        for joint in self.attached or ():
+            joint.close()
         peer = self.peer
         if peer is not None and self.type != SOCK_DGRAM:
             self.peer = None
@@ -204,7 +207,12 @@ class UnixSocket(Socket):
             return -EOPNOTSUPP
         if not self.address or self.connected:
             return -EINVAL
-        self.backlog = min(backlog if backlog >= 0 else BACKLOG_MAX, BACKLOG_MAX)
+        backlog = min(backlog if backlog >= 0 else BACKLOG_MAX, BACKLOG_MAX)
+        for joint in self.attached or ():
+            error = joint.listen(backlog)
+            if error:
+                return error
+        self.backlog = backlog
         self.peer_creds = creds_of(t)
         self.peer_groups = t.creds.groups
         self.queue.wake(POLL_WRITABLE)
@@ -218,11 +226,13 @@ class UnixSocket(Socket):
             return self.connect_dgram(t, addr)
         if self.passcred:
             unix_names.autobind(self)
-        target = unix_names.find(t, self.net, addr)
+        target = unix_names.find(t, self, addr)
         if isinstance(target, int):
             return target
         if target.type != self.type:
             return -EPROTOTYPE
+        if target.attached is not None and target.backlog is None:
+            return target.attached[0].meet(self, unix_names.make(unix_names.parse(addr)))
         if target.backlog is None or target.shut & SHUT_RD:
             return -ECONNREFUSED
         if len(target.pending) > target.backlog:
@@ -248,7 +258,7 @@ class UnixSocket(Socket):
         return 0
 
     def connect_queue(self):
-        return self.listener.queue
+        return self.queue if self.listener is None else self.listener.queue
 
     def connect_dgram(self, t, addr):
         old = self.peer
@@ -256,7 +266,7 @@ class UnixSocket(Socket):
         if len(addr) < 2 or int.from_bytes(addr[:2], "little") != AF_UNSPEC:
             if self.passcred:
                 unix_names.autobind(self)
-            target = unix_names.find(t, self.net, addr)
+            target = unix_names.find(t, self, addr)
             if isinstance(target, int):
                 return target
             if target.type != self.type:
@@ -311,6 +321,8 @@ class UnixSocket(Socket):
             return -ETOOMANYREFS
         if rights is not None and addr is None and self.peer is not None and not self.peer.options.get(SO_PASSRIGHTS, 1):
             return -EPERM
+        if rights is not None and self.peer is not None and self.peer.attached is not None:
+            return -EINVAL  # the host gets no files of ours
         if self.type == SOCK_DGRAM:
             return self.send_dgram(t, data, addr, rights, creds)
         if self.type == SOCK_SEQPACKET:
@@ -397,7 +409,7 @@ class UnixSocket(Socket):
             unix_names.autobind(self)
         target = self.peer
         if addr is not None:
-            target = unix_names.find(t, self.net, addr)
+            target = unix_names.find(t, self, addr)
             if isinstance(target, int):
                 return target
         elif target is None:

@@ -9,6 +9,9 @@ from sentry.vfs.perm import inode_permission
 AT_FDCWD = -100
 PATH_MAX = 108
 
+# find, mknod, bound of unix_host.py, where --host-uds allows sockets of the host.
+HOST: list = []
+
 # Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own); all of them, by the number
 # of their own inode. (Abstract names belong to a network namespace.)
 BY_INODE: "dict[int, Socket]" = {}
@@ -43,7 +46,8 @@ def bind(t, sock, addr: bytes) -> int:
         sock.bound_name = name
     else:
         # net/unix/af_unix.c: unix_bind_bsd: the file is made first, and taken away if the socket turns out to have a name
-        error = ops.mknod(t, AT_FDCWD, name, S_IFSOCK | sock.inode.mode & 0o777, 0)
+        mode = S_IFSOCK | sock.inode.mode & 0o777
+        error = HOST[0][1](t, sock, name, mode) if HOST else ops.mknod(t, AT_FDCWD, name, mode, 0)
         if error:
             return -EADDRINUSE if error == -EEXIST else error
         if sock.address:
@@ -54,6 +58,8 @@ def bind(t, sock, addr: bytes) -> int:
             return path
         sock.bound_path = path.incref()
         BY_INODE[id(path.inode)] = sock
+        if HOST:
+            HOST[0][2](sock, path.inode)
     sock.address = make(name)
     return 0
 
@@ -81,13 +87,13 @@ def unbind(sock) -> None:
         sock.net.abstract.pop(sock.bound_name, None)
 
 
-def find(t, net, addr: bytes) -> "Socket | int":
-    """The socket that is bound to the name in a sockaddr_un, seen from network namespace `net`, or -errno."""
+def find(t, sock, addr: bytes) -> "Socket | int":
+    """The socket that is bound to the name in a sockaddr_un, for `sock` to connect or send to, or -errno."""
     name = parse(addr)
     if isinstance(name, int):
         return name
     if name[0] == 0:
-        return net.abstract.get(name, -ECONNREFUSED)
+        return sock.net.abstract.get(name, -ECONNREFUSED)
     path = walk.resolve(t, AT_FDCWD, name)
     if isinstance(path, int):
         return path
@@ -97,4 +103,7 @@ def find(t, net, addr: bytes) -> "Socket | int":
         return error
     if inode.mode & S_IFMT != S_IFSOCK:
         return -ECONNREFUSED
-    return BY_INODE.get(id(inode), -ECONNREFUSED)
+    found = BY_INODE.get(id(inode))
+    if found is not None:
+        return found
+    return HOST[0][0](t, sock, inode) if HOST else -ECONNREFUSED

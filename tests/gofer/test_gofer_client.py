@@ -77,6 +77,8 @@ CALLS = {
     "create": lambda c: c.create(1, b"a", 0, 0),
     "tmpfile": lambda c: c.tmpfile(1, 2, 0),
     "connect": lambda c: c.connect(1, 1),
+    "bind": lambda c: c.bind(1, b"a", 1, 0),
+    "listen": lambda c: c.listen(1, 1),
     "fsync": lambda c: c.fsync(1),
     "mkdir": lambda c: c.mkdir(1, b"a", 0),
     "symlink": lambda c: c.symlink(1, b"a", b"b"),

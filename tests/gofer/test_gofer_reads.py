@@ -368,6 +368,36 @@ def test_connect_is_refused_by_default(full_tree):
     assert full_tree.client.connect(full_tree.handle("socket"), socket.SOCK_STREAM) == -errno.EACCES
 
 
+def test_bind_where_allowed(make_tree):
+    tree = make_tree(flags=p.MOUNT_BIND)
+    handle, attr, fd = tree.client.bind(tree.root, b"bound", socket.SOCK_STREAM, 0o640)
+    assert stat.S_ISSOCK(attr.mode) and attr.mode & 0o777 == 0o640
+    other = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(tree.host)
+    try:
+        with socket.socket(fileno=fd) as ours:
+            with pytest.raises(ConnectionRefusedError):
+                other.connect("bound")
+            assert tree.client.listen(handle, 0xFFFFFFFF) == 0
+            other.connect("bound")
+            ours.accept()[0].send(b"hello")
+            assert other.recv(9) == b"hello"
+    finally:
+        os.chdir(here)
+        other.close()
+    assert tree.client.bind(tree.root, b"bound", socket.SOCK_STREAM, 0) == -errno.EADDRINUSE
+    assert tree.client.bind(tree.root, b"a/b", socket.SOCK_STREAM, 0) == -errno.EINVAL
+    assert tree.client.bind(tree.root, b"n" * 200, socket.SOCK_STREAM, 0) == -errno.ENAMETOOLONG
+    assert tree.client.bind(tree.root, b"raw", socket.SOCK_RAW, 0) == -errno.EINVAL
+    assert tree.client.listen(tree.root, 1) == -errno.EINVAL
+    assert sorted(os.listdir(tree.host)) == ["bound"]
+
+
+def test_bind_is_refused_by_default(full_tree):
+    assert full_tree.client.bind(full_tree.root, b"bound", socket.SOCK_STREAM, 0) == -errno.EACCES
+
+
 def test_xattr_reads(full_tree):
     try:
         os.setxattr(full_tree.host / "file", "user.colour", b"green")

@@ -280,5 +280,9 @@ int main(int argc, char **argv)
     RES(read(fd, data, 5));
     RES(pread(fd, data, 5, 0));
     SHOW(data, 5);
+    fd = open("/proc/self/comm", O_RDWR);
+    RES(ftruncate(fd, 0));
+    RES(ftruncate(fd, 100));
+    RES(ftruncate(fd, -1));
     return 0;
 }
