@@ -195,6 +195,9 @@ class GoferInode(Inode):
             if not self.nlink:  # the host frees a removed file's blocks when the last handle goes
                 client.flush()
 
+    def identity(self):
+        return (self.dev, self.ino ^ self.fs.devices[self.dev] << 48) if self.shared else id(self)
+
     def give_back(self) -> None:
         """Immutable mode: do without the handle."""
         if self.handle and self.parent is not None:

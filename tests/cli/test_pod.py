@@ -326,3 +326,52 @@ def test_cgroups(real, busybox, place):
     pod.remove("one")
     assert not os.path.exists(f"/sys/fs/cgroup/pids{top}/one") and os.path.exists(f"/sys/fs/cgroup/pids{top}/two")
     pod.remove("two", POD)
+
+
+SERVER = """
+import fcntl, os, socket, time
+named, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+named.bind("/shared/socket")
+abstract.bind("\\0pod")
+os.mkfifo("/shared/fifo")
+held = open("/shared/lock", "w")
+fcntl.lockf(held, fcntl.LOCK_EX)
+named.listen(), abstract.listen()
+for sock in (named, abstract):
+    peer, _ = sock.accept()
+    peer.sendall(b"from the server")
+    print(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], flush=True)
+    peer.close()
+with open("/shared/fifo", "w") as fifo:
+    fifo.write("through the fifo")
+time.sleep(1000)
+"""
+CLIENT = """
+import fcntl, os, socket, time
+while not os.path.exists("/shared/lock"):
+    time.sleep(0.01)
+time.sleep(0.3)
+for name in ("/shared/socket", "\\0pod"):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(name)
+    print(sock.recv(100).decode())
+print(open("/shared/fifo").read())
+try:
+    fcntl.lockf(open("/shared/lock", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("locked")
+"""
+
+
+def test_what_a_shared_volume_carries(pod, tmp_path, debian_full):
+    """Unix sockets, FIFOs and locks, as sidecars use them; and abstract sockets, which belong to the network."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+
+    def change(config):
+        config["root"]["path"] = str(debian_full)
+        config["mounts"].append({"destination": "/shared", "type": "bind", "source": str(volume), "options": ["rbind", "rw"]})
+
+    pod.start("server", "python3", "-c", SERVER, change=change)
+    done = pod.run("client", "python3", "-c", CLIENT, change=change, timeout=60)
+    assert done.stdout.splitlines() == ["from the server", "from the server", "through the fifo", "locked"], done

@@ -351,8 +351,7 @@ def test_mounts_as_kubelet_makes_them(kubelet, tmp_path):
     finally:
         kubelet.remove(kubelet.sandbox)
         for directory in (host / "sub", host, memory):
-            if os.path.ismount(directory):
-                subprocess.run(["umount", str(directory)], check=True)
+            subprocess.run(["umount", str(directory)], check=directory != host / "sub")  # it may not have come so far
 
 
 def test_removal_of_a_running_pod(kubelet):
