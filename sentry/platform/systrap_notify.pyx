@@ -15,8 +15,11 @@ from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
+from operator import attrgetter
 
 from sentry.core import log
+
+SINCE = attrgetter("since")
 
 
 cdef int notified(Registry host) except -1:
@@ -59,7 +62,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
-                if host.new_kept and thread is host.seed:
+                if host.kept_changes > thread.aspace.kept and thread.nursery is not None:
                     hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
                 # The host's fork takes a while, which this can be done in.
@@ -105,12 +108,12 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
 
 
 cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
-    """The seed, which is about to be forked, gets the descriptors that it does not have yet."""
-    for kept in host.new_kept:
-        if not kept.lost and sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) >= 0:
-            host.kept_changes += 1
-            kept.since = seed.kept = host.kept_changes
-    host.new_kept = []
+    """A seed, which is about to be forked, gets the descriptors that it does not have yet."""
+    for kept in sorted(host.kept, key=SINCE):
+        if kept.since > seed.kept:
+            if sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) < 0:
+                break
+            seed.kept = kept.since
     return 0
 
 

@@ -53,6 +53,7 @@ cdef class Thread(Carrier):
     cdef int grant_at
     cdef bint uses_slot
     cdef uint32_t ops_seq
+    cdef object nursery  # of which it is the seed, or None
 
     cdef int _event(self) except -1
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
@@ -110,8 +111,6 @@ cdef class Registry:
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
     cdef list kept  # base.Kept, by place
-    cdef Thread seed  # in the first guest process, from which the others descend
-    cdef list new_kept  # those that the seed does not have yet
     cdef long long kept_changes
     cdef int kept_hand  # the place to be looked at next for one that is not used any more
     cdef uint64_t woke  # TSC when a stub that slept was woken last

@@ -704,7 +704,6 @@ cdef class Registry:
         self.doomed = []
         self.nonces = b""
         self.kept = []
-        self.new_kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
 
