@@ -69,6 +69,8 @@ class Finder:
         if group not in self.groups:
             return  # its build did not come to an end
         names, offset, length = self.groups[group]
+        if all(name in sys.modules for name in names):
+            return
         if not all(fresh(self.index[name]) for name in names):
             return
         for name, code in zip(names, _host.load_code(self.fd, self.base + offset, length), strict=True):
