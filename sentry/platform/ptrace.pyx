@@ -24,27 +24,27 @@ is no signal), so nothing escalates to SIGKILL here.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, ESRCH, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from sentry.core.guest cimport GuestThread
+from sentry.platform.ptrace_fp cimport States
 from sentry.platform.ptrace_host cimport (
     __WALL, AUDIT_ARCH_X86_64, CLONE_PARENT, CLONE_THREAD_FLAGS, CS, EFLAGS, EPOLL_CLOEXEC, epoll_create1, epoll_ctl,
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epoll_event, EPOLLIN, EV_DEAD, EV_FAULT, EV_FRAME_FAULT,
-    EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_copy, guest_strncpy, INJECTED, iovec, JOB_CLONE,
+    EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_strncpy, INJECTED, iovec, JOB_CLONE,
     JOB_EXIT, JOB_OPS, kill, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MREMAP_MAYMOVE_FIXED,
-    MSG_FLAGS, N_REGS, NO_JOB, NT_X86_XSTATE, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
+    MSG_FLAGS, N_REGS, NO_JOB, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
     OP_SAVE_FP, OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
-    PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETREGSET, PTRACE_GETSIGINFO,
-    PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, PTRACE_SETREGSET, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
+    PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETSIGINFO,
+    PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
     RIP, RSI, sched_getcpu, SFD_CLOEXEC, SFD_NONBLOCK, SIG_BLOCK, SIG_SETMASK, sigaddset, SIGBUS, SIGCHLD,
     sigemptyset, SIGFPE, SIGILL, siginfo_t, SIGKILL, signalfd, sigprocmask, SIGSEGV, sigset_t, SIGSYS, SIGTRAP, SS,
     SYS_clone, SYS_close, SYS_exit, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_recvmsg,
-    SYSCALL_ENTRY, SYSCALL_STOP, TR_AMX, TR_CONTROL, tr_cpus, tr_drain, tr_epoll_wait, TR_EVENT_STOP, tr_fill_scratch,
-    tr_fp_frame_size, tr_fp_from_frame, tr_fp_initial, tr_fp_to_frame, TR_FX, TR_LIMIT, TR_MAGIC2, tr_now, tr_place,
+    SYSCALL_ENTRY, SYSCALL_STOP, TR_CONTROL, tr_cpus, tr_drain, tr_epoll_wait, TR_EVENT_STOP, tr_fill_scratch,
+    TR_LIMIT, tr_now, tr_place,
     TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
-    TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
+    TR_VSYSCALL_PAGE, tr_trap, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
 )
 from sentry.platform.ptrace_memory cimport read_above, read_guest, write_guest
 from sentry.platform.ptrace_regs cimport Regs
@@ -166,6 +166,8 @@ cdef class Thread(GuestThread):
         """As AddressSpace.write."""
         write_guest(self.aspace.live(), addr, data, False)
 
+    write_later = write
+
     def write_upto(self, addr, data):
         """As AddressSpace.write_upto."""
         return write_guest(self.aspace.live(), addr, data, True)
@@ -193,11 +195,11 @@ cdef class Thread(GuestThread):
         self.regs.fetch()
         self.regs.dirty = True
         if fp_from:
-            if not self.load_fp(fp_from & MASK):
+            if not self.platform.states.load(self.tid, fp_from & MASK):
                 self.post(EV_FRAME_FAULT)
                 return
         elif fp_reset:
-            self.reset_fp()
+            self.platform.states.reset(self.tid)
         self.go()
 
     def enter_handler(self, frame_addr, frame, fp_addr):
@@ -210,19 +212,19 @@ cdef class Thread(GuestThread):
         cdef size_t length = len(frame)
         if self.state != PARKED:
             return
-        if not self.save_fp():
+        if not self.platform.states.save(self.tid):
             return  # it has died
         local[0].iov_base = <void *>bytes_of
         local[0].iov_len = remote[0].iov_len = length
         remote[0].iov_base = <void *>at
-        local[1].iov_base = self.platform.area
+        local[1].iov_base = self.platform.states.area
         local[1].iov_len = remote[1].iov_len = size
         remote[1].iov_base = <void *>fp_at
         if not below_limit(at, length) or not below_limit(fp_at, size) or \
                 process_vm_writev(self.tid, local, 2, remote, 2, 0) != <ssize_t>(length + size):
             self.post(EV_FRAME_FAULT)
             return
-        self.reset_fp()
+        self.platform.states.reset(self.tid)
         self.regs.fetch()
         self.regs.u[CS] = USER_CS
         self.regs.u[SS] = USER_SS
@@ -243,9 +245,11 @@ cdef class Thread(GuestThread):
         self.next_op()
 
     # -- others
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         """A copy of the address space: done(thread, errno)."""
         self.clone(done, True)
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         """A thread in this address space: done(thread, errno)."""
@@ -499,64 +503,11 @@ cdef class Thread(GuestThread):
     @property
     def fp(self):
         """The FP state as a signal frame image (bytes)."""
-        if self.state != PARKED or not self.save_fp():
-            return bytes(self.platform.fp_size)
-        return PyBytes_FromStringAndSize(<char *>self.platform.area, self.platform.fp_size)
+        return self.platform.states.image(self.tid)
 
     @fp.setter
-    def fp(self, bytes image):
-        if len(image) != self.platform.fp_size:
-            raise ValueError("FP state")
-        memset(self.platform.area, 0, self.platform.area_size)
-        memcpy(self.platform.area, PyBytes_AS_STRING(image), self.platform.frame_size)
-        self.set_fp(self.platform.frame_size)
-
-    # -- FP state
-    cdef bint save_fp(self):
-        """Leaves the thread's signal frame image in platform.area."""
-        cdef iovec io
-        io.iov_base = self.platform.area
-        io.iov_len = self.platform.area_size
-        if ptrace(PTRACE_GETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
-            return False
-        tr_fp_to_frame(self.platform.area, self.platform.features, self.platform.frame_size)
-        return True
-
-    cdef void reset_fp(self):
-        cdef iovec io
-        io.iov_base = self.platform.initial
-        io.iov_len = self.platform.area_size
-        ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io)
-
-    cdef bint load_fp(self, uint64_t addr):
-        """Loads the FP state from a frame image in guest memory; False on a fault or when it is invalid."""
-        cdef uint8_t *area = self.platform.area
-        cdef uint32_t size, magic
-        memset(area, 0, self.platform.area_size)
-        if not below_limit(addr, TR_FX) or guest_copy(self.tid, addr, area, TR_FX, TR_LIMIT, 0) != TR_FX:
-            return False
-        size = tr_fp_frame_size(area, self.platform.frame_size)
-        if size > <uint32_t>TR_FX:
-            # The first part is not read again: it may have changed.
-            if guest_copy(self.tid, addr + TR_FX, area + TR_FX, size + 4 - TR_FX, TR_LIMIT, 0) != size + 4 - TR_FX:
-                return False
-            memcpy(&magic, area + size, 4)
-            memset(area + size, 0, 4)
-            if magic != TR_MAGIC2:
-                memset(area + TR_FX, 0, size - TR_FX)
-                size = TR_FX
-        return self.set_fp(size)
-
-    cdef bint set_fp(self, uint32_t size):
-        """Loads the frame image in platform.area, `size` bytes without the trailing magic; False when it is invalid."""
-        cdef iovec io
-        if tr_fp_from_frame(self.platform.area, size, self.platform.features, self.platform.mxcsr_mask) < 0:
-            return False
-        io.iov_base = self.platform.area
-        io.iov_len = self.platform.area_size
-        if ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
-            return errno != EINVAL and errno != EFAULT
-        return True
+    def fp(self, image):
+        self.platform.states.give(self.tid, image)
 
     # -- stops
     cdef void stopped(self, int status):
@@ -666,6 +617,31 @@ cdef bint below_limit(uint64_t addr, uint64_t length):
     return addr <= TR_LIMIT and length <= TR_LIMIT - addr
 
 
+cdef class Nursery:
+    """See base.py."""
+    cdef Platform platform
+    cdef Thread seed  # None: closed, or it has died
+    cdef object queue  # callbacks of new_aspace that wait for the seed
+    cdef readonly int pid
+    cdef public bint ready
+
+    def __init__(self, Platform platform, Thread seed):
+        self.platform, self.seed, self.pid, self.queue = platform, seed, seed.tid, deque()
+        platform.nurseries.append(self)
+
+    cdef void feed(self):
+        if self.queue and self.seed is not None and self.seed.state == PARKED:
+            self.seed.clone(self.queue.popleft(), True)
+
+    def close(self):
+        if self.seed is not None:
+            self.seed.aspace.kill()
+            self.seed = None
+            self.platform.nurseries.remove(self)
+            while self.queue:
+                self.platform.calls.append((self.queue.popleft(), None, ECHILD))
+
+
 cdef class Platform:
     """See base.py. One a process: it waits for all of the process's children."""
 
@@ -684,18 +660,14 @@ cdef class Platform:
     cdef list calls  # (done, thread, errno) to be called
     cdef dict watched  # fd -> callback
     cdef Thread seed
-    cdef object seed_queue  # callbacks of new_aspace that wait for the seed
+    cdef Nursery first  # of the sandbox's own container
+    cdef list nurseries
     cdef Thread carrier  # the thread whose turn it is to receive a descriptor
     cdef object carry_queue
     cdef uint64_t region  # the pages above the guest's addresses
     cdef int epoll, signals, control, receiver
     cdef int rounds
-    cdef uint8_t *area  # a regset, and room for the trailing magic
-    cdef uint8_t *initial
-    cdef size_t area_size
-    cdef uint32_t frame_size
-    cdef uint64_t features
-    cdef uint32_t mxcsr_mask
+    cdef readonly States states  # of the FP registers
     cdef sigset_t old_mask
     cdef int image
     cdef bint started
@@ -703,7 +675,6 @@ cdef class Platform:
 
     def __cinit__(self, int image=-1):
         self.epoll = self.signals = self.control = self.receiver = -1
-        self.area = self.initial = NULL
         self.image = image
 
     def __init__(self, image=-1):
@@ -713,12 +684,8 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.watched = {}
-        self.seed_queue = deque()
+        self.nurseries = []
         self.carry_queue = deque()
-
-    def __dealloc__(self):
-        free(self.area)
-        free(self.initial)
 
     # -- start and stop
     def start(self):
@@ -740,6 +707,7 @@ cdef class Platform:
         if not self.filtered:
             log.warning("ptrace platform: the host has no seccomp filters; PTRACE_SYSEMU stands alone")
         self.seed = self.adopt(seed, None)
+        self.first = Nursery(self, self.seed)
         memset(&self.seed.regs.u[0], 0, sizeof(self.seed.regs.u))
         self.seed.regs.u[EFLAGS] = 0x202
         self.seed.regs.u[CS] = USER_CS
@@ -747,8 +715,9 @@ cdef class Platform:
         self.seed.regs.valid = True
         self.clear(0, self.region, vdso)
         self.clear(self.region + TR_REGION, TR_TOP, vdso)
-        self.learn_fp()
-        self.seed.reset_fp()
+        self.states = States(self.seed.tid)
+        self.fp_size = self.states.size + 4
+        self.states.reset(self.seed.tid)
         self.vdso_image = read_above(self.seed.tid, self.vdso, 2 * 4096) if self.vdso else b""
         # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
         checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
@@ -773,23 +742,6 @@ cdef class Platform:
         ptrace(PTRACE_GETREGS, self.seed.tid, NULL, &u[0])
         self.seed.enter(PARKED)
         return <long>u[RAX]
-
-    cdef object learn_fp(self):
-        """How large FP state is here, and of what it consists."""
-        cdef iovec io
-        self.area_size = 1 << 16
-        self.area = <uint8_t *>calloc(1, self.area_size)
-        io.iov_base, io.iov_len = self.area, self.area_size
-        checked(ptrace(PTRACE_GETREGSET, self.seed.tid, <void *><long>NT_X86_XSTATE, &io), "PTRACE_GETREGSET")
-        self.area_size = io.iov_len
-        self.initial = <uint8_t *>calloc(1, self.area_size)
-        tr_fp_initial(self.initial, self.area_size)
-        memcpy(&self.features, self.area + 464, 8)
-        self.features &= ~TR_AMX
-        memcpy(&self.mxcsr_mask, self.area + 28, 4)
-        self.mxcsr_mask = self.mxcsr_mask or 0xffbf
-        self.frame_size = tr_xstate_size(self.features)
-        self.fp_size = self.frame_size + 4
 
     def stop(self):
         """Kills all guest processes, waits for their ends, closes everything."""
@@ -818,7 +770,8 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.seed = self.carrier = None
-        self.seed_queue.clear()
+        self.first = None
+        self.nurseries = []
         self.carry_queue.clear()
         for fd in (self.epoll, self.signals, self.control, self.receiver):
             if fd >= 0:
@@ -848,17 +801,22 @@ cdef class Platform:
         self.threads[tid] = thread
         return thread
 
-    def new_aspace(self, done):
+    def new_nursery(self, done):
+        """See base.py."""
+
+        def made(thread, error):
+            done(Nursery(self, thread) if thread is not None else None, error)
+
+        self.new_aspace(made)
+
+    def new_aspace(self, done, Nursery nursery=None):
         """An empty address space: done(thread, errno) from within `wait`."""
-        if self.seed is None or self.seed.state == GONE:
+        nursery = nursery or self.first
+        if nursery is None or nursery.seed is None or nursery.seed.state == GONE:
             self.calls.append((done, None, ECHILD))
             return
-        self.seed_queue.append(done)
-        self.feed_seed()
-
-    cdef void feed_seed(self):
-        if self.seed.state == PARKED and self.seed_queue:
-            self.seed.clone(self.seed_queue.popleft(), True)
+        nursery.queue.append(done)
+        nursery.feed()
 
     # -- descriptors on their way into a guest process
     cdef void carry(self, Thread thread):
@@ -892,6 +850,9 @@ cdef class Platform:
             return errno
         return 0
 
+    def keep(self, fd):
+        """See base.py."""
+
     def watch(self, fd, events, callback):
         """Calls callback(fd, events) from `wait` when the descriptor is ready. OSError if it cannot be watched."""
         error = self.epoll_control(EPOLL_CTL_MOD, fd, events)
@@ -910,6 +871,7 @@ cdef class Platform:
         """Takes everything that waitpid has to say."""
         cdef int status = 0, tid
         cdef Thread thread
+        cdef Nursery nursery
         while True:
             tid = waitpid(-1, &status, WNOHANG | __WALL)
             if tid <= 0:
@@ -921,8 +883,7 @@ cdef class Platform:
                     continue
                 del self.threads[tid]
                 thread.died()
-                if thread is self.seed:
-                    self.seed_died()
+                self.seed_died(thread)
             elif thread is not None:
                 thread.stopped(status)
             else:
@@ -932,8 +893,8 @@ cdef class Platform:
                 if alive:  # the parent died before it could tell
                     kill(tid, SIGKILL)
             self.newborn.clear()
-        if self.seed_queue:
-            self.feed_seed()
+        for nursery in self.nurseries:
+            nursery.feed()
 
     cdef void born(self, int tid, bint alive):
         """A new thread or process has stopped, or died already; its parent's stop came before or comes later."""
@@ -944,12 +905,12 @@ cdef class Platform:
                 parent.try_end_clone()
                 return
 
-    cdef void seed_died(self):
-        """No more address spaces; the guests that there are go on."""
-        log.error("ptrace platform: the seed process has died")
-        self.ready = [thread for thread in self.ready if thread is not self.seed]
-        while self.seed_queue:
-            self.calls.append((self.seed_queue.popleft(), None, ECHILD))
+    cdef void seed_died(self, Thread thread):
+        """If that was one: no more address spaces for its container; the guests that there are go on."""
+        for nursery in [each for each in self.nurseries if (<Nursery?>each).seed is thread]:
+            log.error("ptrace platform: a seed process has died")
+            self.ready = [other for other in self.ready if other is not thread]
+            nursery.close()
 
     cdef object sleep(self, int64_t timeout):
         """Waits for SIGCHLD or a watched descriptor, at most `timeout` ns (negative: for ever); callbacks run."""

@@ -205,6 +205,9 @@ cdef class Thread(Carrier):
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
+    cdef bint waits_plainly(self) noexcept:
+        return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
             sh_write32(&self.ctx.park, 1)  # its stub need not spin
@@ -353,7 +356,7 @@ cdef class Thread(Carrier):
             self.saving = not self.lent
             todo = [(ST_OP_LEND_FP, 0, 0, 0, self.slot, 0, None, None, 0)] if self.saving else []
         else:
-            todo = translate(ops, &uses_slot)
+            todo = translate(ops, self.aspace.kept, &uses_slot)
         self.ret_after = None
         if self.lent and value is not None:
             self.ret_after, value = value, None
@@ -453,13 +456,13 @@ cdef class Thread(Carrier):
         return 1
 
     # -- clone --------------------------------------------------------------------------------------
-    def fork(self, done):
-        self._clone(done, True)
+    def fork(self, done, meanwhile=None):
+        self._clone(done, True, meanwhile)
 
     def spawn(self, done):
-        self._clone(done, False)
+        self._clone(done, False, None)
 
-    def _clone(self, done, bint process):
+    def _clone(self, done, bint process, meanwhile):
         cdef Clone clone
         cdef Registry platform = self.platform
         cdef int error = 0
@@ -472,6 +475,7 @@ cdef class Thread(Carrier):
         clone = Clone()
         clone.parent = self
         clone.done = done
+        clone.meanwhile = meanwhile
         clone.process = process
         clone.slot = self.slot
         clone.memfd = -1
@@ -740,6 +744,7 @@ cdef class Registry:
         self.unused = []
         self.doomed = []
         self.nonces = b""
+        self.kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
 
@@ -768,11 +773,9 @@ cdef class Registry:
         return 0
 
     cdef int _unmap_unused(self) except -1:
-        """Drop the context memory of address spaces that are gone: done when nobody waits for anything else."""
-        cdef list unused = self.unused
-        self.unused = []
-        for address in unused:
-            sh_unmap_context(<void *><uintptr_t>address)
+        """Drop the context memory of one address space that is gone: done when nobody waits for anything else."""
+        if self.unused:
+            sh_unmap_context(<void *><uintptr_t>self.unused.pop())
         return 0
 
     def _spare_context(self):

@@ -47,7 +47,7 @@ def request(*numbers):
 def sys_ptrace(t, number, pid, addr, data):
     if number == TRACEME:
         return ptrace.traceme(t)
-    task = t.kernel.tasks.get(pid) if 0 < pid < 1 << 31 else None
+    task = t.tg.pids.tasks.get(pid) if 0 < pid < 1 << 31 else None
     if task is None:
         return -ESRCH
     if number in (ATTACH, SEIZE):

@@ -272,7 +272,7 @@ static void registers(void)
     RES(pwrite(fd, &word, 8, (off_t)&constant));
     RES(pwrite(fd, &word, 8, 8));
     close(fd);
-    RES(P(PTRACE_CONT, pid, 0, 0));
+    P(PTRACE_CONT, pid, 0, 0);
     stopped("wrote", pid);
 }
 
