@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, gofer_process, log, nameservers, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -228,7 +228,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
     os.close(config.control)
     os.close(config.exit)
-    for fd in config.links:
+    for fd in config.links + config.resolvers:
         os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
 
@@ -245,11 +245,13 @@ def take_network(undo, settings, spec, config) -> None:
                 return
             from sandbox import netlinks  # only who has one pays for it
 
-            taken, links = netlinks.take(namespace["path"])
-            for fd in links:
+            servers = nameservers.behind_dockers(config.mounts)
+            taken, links, resolvers = netlinks.take(namespace["path"], servers is not None)
+            for fd in links + resolvers:
                 undo.add(os.close, fd)
             if links:
                 config.taken, config.links = taken, links
+                config.resolvers, config.nameservers = resolvers, servers
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:

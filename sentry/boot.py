@@ -27,6 +27,7 @@ EPOLLRDHUP = 0x2000
 SIGKILL = 9
 DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
 REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
+RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
 HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
@@ -39,6 +40,8 @@ def prepare(config) -> None:
         __import__(WIRE)
     if config.host_uds != "none":
         __import__(HOST_UDS)
+    if config.resolvers:
+        __import__(RESOLVER)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -100,6 +103,8 @@ class Sandbox:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
+            if config.resolvers:
+                __import__(RESOLVER).net.resolver.start(kernel, config.resolvers, config.nameservers)
             interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs

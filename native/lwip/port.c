@@ -571,7 +571,7 @@ static u8_t on_message(void *arg, struct raw_pcb *pcb, struct pbuf *p, const ip_
 /* ---- set up */
 void wire_start(const struct wire_calls *table)
 {
-    static const uint8_t protocols[] = {17, 1, 58};
+    static const uint8_t protocols[] = {17, 1, 58, 136};
     calls = table;
     if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret)
         abort();

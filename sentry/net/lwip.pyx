@@ -11,7 +11,7 @@ from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT
 from sentry.core import log
-from sentry.net import raw, udp
+from sentry.net import raw, udp, udplite
 from sentry.net import inet_options as opt
 from sentry.net.inet_addr import is_any, is_multicast
 from sentry.net.netns import INIT
@@ -262,6 +262,9 @@ cdef int on_message(int protocol, const char *header, int header_length, const c
         if protocol == 17:
             packet = (sender, body[0] << 8 | body[1], to, body[2] << 8 | body[3], ttl, tos, link)
             return udp.deliver(STACK, body[8:], packet, is_multicast(to) or STACK.is_broadcast(to))
+        if protocol == udp.IPPROTO_UDPLITE:
+            udplite.arrive(STACK, body, sender, to, ttl, tos, link)
+            return 1
         if length >= 36 and body[0] == (UNREACHABLE if address_length == 4 else UNREACHABLE6):
             unreachable(body, address_length)
         head = PyBytes_FromStringAndSize(header, header_length) if address_length == 4 else None
