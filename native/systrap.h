@@ -268,8 +268,9 @@ struct st_shared {
 	uint32_t cpu;      /* where it was last: a stub there must not spin, it would keep it from answering */
 	uint32_t pad0[14];
 	uint32_t spin;     /* TSC ticks that a stub waits before it sleeps */
+	uint32_t yields;   /* how often it lets others have its CPU after that */
 	uint32_t sites;    /* call sites are rewritten: GS is ours unless the guest sets it */
-	uint32_t pad1[14];
+	uint32_t pad1[13];
 	uint8_t fp_sw[48]; /* what ends the legacy FP area in a signal frame; st_ctx.fp_sw of the first process */
 	uint64_t host_clock_gettime, host_clock_getres, host_gettimeofday, host_time, host_getcpu; /* in the host's vDSO */
 	struct st_offset { int64_t sec; uint64_t nsec; } monotonic, boottime; /* added to the host's clocks; nsec < 10^9 */

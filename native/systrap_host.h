@@ -289,6 +289,15 @@ static inline int sh_move(int cpu, const cpu_set_t *allowed)
 	return sched_setaffinity(0, sizeof one, &one);
 }
 
+static inline int sh_ordinary(void) { return sched_getscheduler(0) == SCHED_OTHER; }
+
+/* Whether this thread, woken, waits until others give up the CPU (SCHED_BATCH) or takes it from them. 0, or -1. */
+static inline int sh_batch(int batch)
+{
+	struct sched_param none = { 0 };
+	return sched_setscheduler(0, batch ? SCHED_BATCH : SCHED_OTHER, &none);
+}
+
 static inline int sh_cpu(void)
 {
 	uint32_t lo, hi, aux;

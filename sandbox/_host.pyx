@@ -40,6 +40,7 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, ...)
+    int c_pause "pause"()
     void *sbrk(long more)
 
 cdef extern from "<sched.h>" nogil:
@@ -89,6 +90,12 @@ cdef struct clone_args:
     uint64_t stack
     uint64_t stack_size
     uint64_t tls
+
+cdef struct mount_attr:
+    uint64_t attr_set
+    uint64_t attr_clr
+    uint64_t propagation
+    uint64_t userns_fd
 
 cdef struct sock_filter:
     uint16_t code
@@ -184,6 +191,24 @@ def open_tree(path, recursive=True):
     if fd < 0:
         fail(f"open_tree {os.fsdecode(path)}")
     return fd
+
+
+def map_owners(int tree, int namespace, recursive=True):
+    """Make the detached mount tree idmapped, by the mappings of a user namespace (descriptors)."""
+    cdef mount_attr attr
+    cdef long flags = AT_EMPTY_PATH
+    memset(&attr, 0, sizeof(attr))
+    attr.attr_set = 0x00100000  # MOUNT_ATTR_IDMAP
+    attr.userns_fd = <uint64_t>namespace
+    if recursive:
+        flags |= AT_RECURSIVE
+    if syscall(SYS_mount_setattr, <long>tree, <const char *>b"", flags, &attr, sizeof(attr)) < 0:
+        fail("mount_setattr")
+
+
+def pause():
+    """pause(2)"""
+    c_pause()
 
 
 def prctl(int option, unsigned long a=0, unsigned long b=0, unsigned long c=0, unsigned long d=0):

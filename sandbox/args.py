@@ -24,11 +24,18 @@ class Option:
 
 
 class Values:
-    """Parsed options as attributes (dashes become underscores)."""
+    """Parsed options as attributes (dashes become underscores). given: the keys of those that were there."""
 
     def __init__(self, options):
+        self.given = set()
         for option in options:
             setattr(self, option.key, [] if option.many else option.default if option.metavar else bool(option.default))
+
+
+    def copy(self) -> "Values":
+        other = Values(())
+        other.__dict__.update(self.__dict__)
+        return other
 
 
 def parse(options, argv, command=None, interspersed=True):
@@ -64,6 +71,7 @@ def parse(options, argv, command=None, interspersed=True):
             if not name.startswith("--") and len(name) > 2 and not equals and set_group(values, table, name[1:]):
                 continue
             raise UsageError(f"unknown flag {name}{hint(name, table)}", command)
+        values.given.add(option.key)
         if option.metavar is None:
             setattr(values, option.key, truth(name, value, command) if equals else True)
             continue

@@ -2,6 +2,8 @@
 
 import os
 
+from sandbox.cgroups import OWN_PROCESSES
+
 USER_HZ = os.sysconf("SC_CLK_TCK")
 NS = 10**9
 
@@ -51,6 +53,11 @@ def io_stat(directory) -> "list[tuple[int, int, str, int, int]]":
     return rows
 
 
+def guests(limit) -> int:
+    """pids.limit of the configuration, to which the host's has something added; 0 for none."""
+    return max(limit - OWN_PROCESSES, 0)
+
+
 class Usage:
     """Plain numbers: times in ns, sizes in bytes. leaves: [[controller or "", directory]] of the container."""
 
@@ -89,7 +96,7 @@ class Usage:
         self.memory_stat = table(memory, "memory.stat")
         self.oom_kills = table(memory, "memory.oom_control").get("oom_kill", 0)
         self.pids = number(leaves.get("pids", ""), "pids.current")
-        self.pids_limit = max(number(leaves.get("pids", ""), "pids.max"), 0)
+        self.pids_limit = guests(number(leaves.get("pids", ""), "pids.max"))
         blkio = leaves.get("blkio", "")
         counts = {row[:3]: row[3] for row in io_rows(blkio, "blkio.throttle.io_serviced")}
         for row in io_rows(blkio, "blkio.throttle.io_service_bytes"):
@@ -107,5 +114,5 @@ class Usage:
         self.memory_stat = table(leaf, "memory.stat")
         events = table(leaf, "memory.events")
         self.oom_kills, self.memory_failures = events.get("oom_kill", 0), events.get("max", 0)
-        self.pids, self.pids_limit = number(leaf, "pids.current"), max(number(leaf, "pids.max"), 0)
+        self.pids, self.pids_limit = number(leaf, "pids.current"), guests(number(leaf, "pids.max"))
         self.io = io_stat(leaf)

@@ -13,6 +13,7 @@ from sandbox.child import write
 from sandbox.errors import CliError, os_text
 
 V2_PERIOD = 100000
+OWN_PROCESSES = 64  # host threads beside those of the guests, whose number the Sentry itself limits (kernel/machine.py)
 REMOVE_TRIES = 100  # of 5 ms: the kernel lets a cgroup go a little after its last process
 
 
@@ -49,11 +50,30 @@ def own_paths() -> "dict[str, str]":
 def path_of(spec, cid, systemd) -> "str | None":
     """cgroupsPath as a path below the hierarchies' roots (leading "/") or relative to our own cgroup."""
     path = (spec.get("linux") or {}).get("cgroupsPath") or ""
-    if systemd and path.count(":") == 2:
-        log.unsupported("--systemd-cgroup: the cgroup is made without asking systemd")
-        parent, prefix, name = path.split(":")
-        path = f"/{parent or 'system.slice'}/{prefix}-{name}.scope"
+    if systemd or is_unit(path):
+        return unit_path(path or f":stockade:{cid}")
     return path or None
+
+
+def is_unit(path) -> bool:
+    """Does it name a slice, as containerd writes it for a kubelet with the systemd driver, whatever our flags say?"""
+    return path.count(":") == 2 and "/" not in path and path.partition(":")[0].endswith(".slice")
+
+
+def unit_path(path) -> str:
+    """SLICE:PREFIX:NAME as systemd lays its units out (systemd.slice(5)): a-b.slice lies in a.slice. CliError."""
+    if path.count(":") != 2:
+        raise CliError(f"cgroupsPath {path!r} is not SLICE:PREFIX:NAME, which --systemd-cgroup needs")
+    parent, prefix, name = path.split(":")
+    if not name or "/" in path:
+        raise CliError(f"cgroupsPath {path!r} is not SLICE:PREFIX:NAME")
+    parent = parent or "system.slice"
+    if not parent.endswith(".slice"):
+        raise CliError(f"cgroupsPath {path!r}: {parent!r} is no slice")
+    words = parent.removesuffix(".slice").split("-")
+    slices = [] if parent == "-.slice" else ["-".join(words[: i + 1]) + ".slice" for i in range(len(words))]
+    unit = name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+    return "/" + "/".join([*slices, unit])
 
 
 class Plan:
@@ -72,11 +92,27 @@ class Plan:
             self.directories += [directory for directory in reversed(new) if directory not in self.directories]
 
 
+# Of a pod's limits CRI tells in annotations of its first container, whose own resources are those of an idle program.
+POD = (("cpu-shares", "cpu", "shares"), ("cpu-quota", "cpu", "quota"), ("cpu-period", "cpu", "period"), ("memory", "memory", "limit"))
+
+
+def resources_of(spec) -> dict:
+    """linux.resources; of the container that a pod's sandbox begins with, with the whole pod's limits: all run in there."""
+    resources = dict((spec.get("linux") or {}).get("resources") or {})
+    annotations = spec.get("annotations") or {}
+    if annotations.get("io.kubernetes.cri.container-type") == "sandbox":
+        for name, group, key in POD:
+            text = annotations.get(f"io.kubernetes.cri.sandbox-{name}", "")
+            if text.removeprefix("-").isdigit() and int(text):
+                resources[group] = {**(resources.get(group) or {}), key: int(text)}
+    return resources
+
+
 def plan(spec, cid, systemd) -> "Plan | None":
     """The cgroups that the configuration asks for, or None."""
     wanted = path_of(spec, cid, systemd)
-    resources = (spec.get("linux") or {}).get("resources") or {}
-    limited = any(resources.get(key) for key in ("memory", "cpu", "pids"))
+    resources = resources_of(spec)
+    limited = any(resources.get(key) for key in ("memory", "cpu", "pids", "blockIO", "unified"))
     if wanted is None:
         if not limited:
             return None
@@ -146,10 +182,17 @@ def limit_v1(controller, directory, resources) -> None:
     if controller == "memory":
         limit_v1_memory(directory, number(resources, "memory", "limit"), number(resources, "memory", "swap"))
         put("memory.soft_limit_in_bytes", "memory", "reservation")
+        put("memory.swappiness", "memory", "swappiness", (None,))
+        if (resources.get("memory") or {}).get("disableOOMKiller"):
+            write(os.path.join(directory, "memory.oom_control"), "1")
     elif controller == "cpu":
         put("cpu.shares", "cpu", "shares")
         put("cpu.cfs_period_us", "cpu", "period")
         put("cpu.cfs_quota_us", "cpu", "quota")
+        put("cpu.cfs_burst_us", "cpu", "burst")
+        put("cpu.rt_period_us", "cpu", "realtimePeriod")
+        put("cpu.rt_runtime_us", "cpu", "realtimeRuntime")
+        put("cpu.idle", "cpu", "idle")
     elif controller == "cpuset":
         for name, key in (("cpuset.cpus", "cpus"), ("cpuset.mems", "mems")):
             value = (resources.get("cpu") or {}).get(key)
@@ -158,7 +201,47 @@ def limit_v1(controller, directory, resources) -> None:
     elif controller == "pids":
         value = number(resources, "pids", "limit")
         if value:
-            write(os.path.join(directory, "pids.max"), str(value) if value > 0 else "max")
+            write(os.path.join(directory, "pids.max"), str(value + OWN_PROCESSES) if value > 0 else "max")
+    elif controller == "blkio":
+        limit_v1_io(directory, resources.get("blockIO") or {})
+
+
+# linux.resources.blockIO: lists of {major, minor, rate} -> file of v1, key in io.max of v2.
+RATES = {
+    "throttleReadBpsDevice": ("blkio.throttle.read_bps_device", "rbps"),
+    "throttleWriteBpsDevice": ("blkio.throttle.write_bps_device", "wbps"),
+    "throttleReadIOPSDevice": ("blkio.throttle.read_iops_device", "riops"),
+    "throttleWriteIOPSDevice": ("blkio.throttle.write_iops_device", "wiops"),
+}
+
+
+def rates(block) -> "list[tuple[str, int, int, int]]":
+    """(key, major, minor, rate) of linux.resources.blockIO. CliError."""
+    found = []
+    for key in RATES:
+        for row in block.get(key) or ():
+            values = [row.get(name) for name in ("major", "minor", "rate")] if isinstance(row, dict) else [None]
+            if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+                raise CliError(f"linux.resources.blockIO.{key}: each entry needs the numbers major, minor and rate")
+            found.append((key, *values))
+    return found
+
+
+def limit_v1_io(directory, block) -> None:
+    weight = number({"blockIO": block}, "blockIO", "weight")
+    if weight:
+        put_weight(directory, ("blkio.weight", "blkio.bfq.weight"), weight)
+    for key, major, minor, rate in rates(block):
+        write(os.path.join(directory, RATES[key][0]), f"{major}:{minor} {rate}")
+
+
+def put_weight(directory, names, weight) -> None:
+    """Into the first of these files that there is; not every scheduler of block devices has one."""
+    for name in names:
+        if os.path.exists(os.path.join(directory, name)):
+            write(os.path.join(directory, name), str(weight))
+            return
+    log.unsupported("linux.resources.blockIO.weight: this kernel has no weights for block devices")
 
 
 def limit_v1_memory(directory, memory, swap) -> None:
@@ -177,9 +260,30 @@ def limit_v1_memory(directory, memory, swap) -> None:
             write(*step)
 
 
+# What the Sentry shows of the container's use (kernel/machine.py), by controller; "" is version 2.
+USE = {
+    "": ("memory.current", "memory.peak", "memory.stat", "memory.events", "memory.swap.current", "cpu.stat", "io.stat"),
+    "memory": ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.stat", "memory.oom_control"),
+    "cpu": ("cpu.stat",),
+    "cpuacct": ("cpuacct.usage", "cpuacct.stat"),
+}
+
+
+def open_use(leaves) -> "dict[str, int]":
+    """{file name: descriptor} of those that there are."""
+    found = {}
+    for controller, leaf in leaves:
+        for name in USE.get(controller, ()):
+            try:
+                found[name] = os.open(os.path.join(leaf, name), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue  # this kernel has no such file, or the cgroup has gone
+    return found
+
+
 def update(leaves, resources) -> None:
     """New limits for the cgroups [(controller or "" for v2, directory)] of a container. CliError."""
-    if not leaves and any(resources.get(key) for key in ("memory", "cpu", "pids")):
+    if not leaves and any(resources.get(key) for key in ("memory", "cpu", "pids", "blockIO")):
         raise CliError("the container has no cgroups of its own, so its limits cannot be changed")
     try:
         for controller, leaf in leaves:
@@ -238,7 +342,25 @@ def limit_v2(directory, resources) -> None:
             put(name, str(value))
     pids = number(resources, "pids", "limit")
     if pids:
-        put("pids.max", amount(pids))
+        put("pids.max", amount(pids + OWN_PROCESSES if pids > 0 else pids))
+    burst, idle = number(resources, "cpu", "burst"), number(resources, "cpu", "idle")
+    if burst:
+        put("cpu.max.burst", str(burst))
+    if idle is not None:
+        put("cpu.idle", str(idle))
+    block = resources.get("blockIO") or {}
+    weight = number(resources, "blockIO", "weight")
+    if weight:
+        if os.path.exists(os.path.join(directory, "io.bfq.weight")):
+            put("io.bfq.weight", str(weight))
+        else:  # [10, 1000] -> [1, 10000], the conversion that runc and crun use
+            put_weight(directory, ("io.weight",), 1 + (min(max(weight, 10), 1000) - 10) * 9999 // 990)
+    for key, major, minor, rate in rates(block):
+        put("io.max", f"{major}:{minor} {RATES[key][1]}={rate or 'max'}")
+    for name, value in (resources.get("unified") or {}).items():
+        if "/" in name or "." not in name or not isinstance(value, str):
+            raise CliError(f"linux.resources.unified: {name!r} is no file of a cgroup")
+        put(name, value)
 
 
 def enter(plan, pid) -> None:

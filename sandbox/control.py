@@ -88,6 +88,16 @@ class Client:
         self.sock.close()
 
 
+def tell_resources(container, resources, files=None) -> None:
+    """Let the Sentry of `container` show other limits, or read what is used from `files`, {name: descriptor}. CliError."""
+    files = files or {}
+    client = Client(container)
+    try:
+        client.call({"op": "resources", "resources": resources, "files": list(files)}, list(files.values()))
+    finally:
+        client.close()
+
+
 def exit_code(status) -> int:
     """A wait(2) status as an exit code: 128 + signal for a signal's death."""
     signal = status & 0x7F

@@ -21,11 +21,12 @@ HOST_UDS = {"none": 0, "open": protocol.MOUNT_SOCKETS, "create": protocol.MOUNT_
 class Export:
     """A directory or file to serve. path: host path; readonly: nothing may change; sockets: those of HOST_UDS; flags: protocol.MOUNT_*."""
 
-    __slots__ = ("path", "readonly", "flags")
+    __slots__ = ("path", "readonly", "flags", "tree")
 
     def __init__(self, path, readonly, recursive=True, pseudo=False, sockets=0):
         self.path = path
         self.readonly = readonly
+        self.tree = -1  # its mount tree, where somebody else has taken it
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0) | sockets
 
 
@@ -35,7 +36,7 @@ def prelude() -> None:
     from gofer import server  # noqa: F401
 
 
-def body(parent, sock, exports, rootless, program) -> None:
+def body(parent, sock, exports, may_setgroups, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
     program: the seccomp filter. Ends the process when the Sentry closes the connection."""
     from gofer import server
@@ -44,12 +45,12 @@ def body(parent, sock, exports, rootless, program) -> None:
     # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
     # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because
     # the host's root (which we still are, without its capabilities) may write to /proc/sys.
-    mounts = [(_host.open_tree(export.path), export.readonly, export.flags) for export in exports]
+    mounts = [(export.tree if export.tree >= 0 else _host.open_tree(export.path), export.readonly, export.flags) for export in exports]
     descriptors = _host.open_tree("/proc/self/fd", recursive=False)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     confine.empty_root()
     confine.detach_from_caller("stockade-gofer")
-    confine.become(0, 0, not rootless)
+    confine.become(0, 0, may_setgroups)
     confine.limits()
     confine.null_stdio(null)
     _, debug = log.file_descriptors()

@@ -7,13 +7,14 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, gofer_process, log, nameservers, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, nameservers, network, oci, sentry_process, state
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
 NOBODY = 65534
+SPARED = 500  # how much lower oom_score_adj is for Sentry and gofer than for guests
 
 
 class Undo:
@@ -21,6 +22,7 @@ class Undo:
 
     def __init__(self):
         self.steps = []
+        self.hooked = None  # (hooks, container) once hooks have begun to run
 
     def add(self, function, *args) -> None:
         self.steps.append((function, args))
@@ -52,22 +54,33 @@ def filter_program(name) -> "bytes | None":
         raise CliError(f"seccomp filter: {os_text(error)}; is stockade built? (make build)") from None
 
 
-def overlay(settings, spec) -> bool:
-    """Do changes of the root stay in memory?"""
-    kind, _, medium = settings.overlay2.partition(":")
-    if settings.overlay2 == "none":
+def overlay(settings, cid, spec) -> bool:
+    """Do changes of the root stay in memory? "auto": not where the engine that made the root expects to find them there, for
+    `commit`, `cp`, `diff`, a restart, or as the layer of an image that is being built."""
+    if settings.overlay2 == "none" or settings.overlay2 == "auto" and keeps_root(settings, cid, spec):
         return bool(spec["root"].get("readonly"))
+    if settings.overlay2 == "auto":
+        return True
+    kind, _, medium = settings.overlay2.partition(":")
     if kind not in ("root", "all") or medium.split(",")[0] not in ("memory", "self"):
-        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory or none)")
+        raise CliError(f"--overlay2 {settings.overlay2!r} is not supported (root:memory, none or auto)")
     if medium.startswith("self"):
         log.unsupported("--overlay2 medium self: memory is used")
     return True
 
 
-def exports_of(settings, spec, bundle, overlaid) -> "tuple[list, list]":
+def keeps_root(settings, cid, spec) -> bool:
+    """Is this a container of podman (by its annotation), of buildah (by the id it gives them) or of Docker (by the name of its
+    containerd namespace, the last part of the state directory)?"""
+    manager = (spec.get("annotations") or {}).get("io.container.manager")
+    return manager == "libpod" or cid.startswith("buildah-") or os.path.basename(settings.root) == "moby"
+
+
+def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[list, list]":
     """(what the gofer serves, the mounts of the configuration with "export" set to an index into it for binds)."""
     sockets = gofer_process.HOST_UDS[settings.host_uds]
     exports = [gofer_process.Export(spec["root"]["path"], overlaid, sockets=sockets)]
+    undo.add(close_trees, exports)
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
@@ -77,7 +90,13 @@ def exports_of(settings, spec, bundle, overlaid) -> "tuple[list, list]":
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            exports.append(gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets))
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets)
+            exports.append(export)
+            if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
+                if rootless:
+                    raise CliError(f"mount {mount['destination']}: an idmapped mount takes root")
+                owners = idmap.Map(*(idmap.rows(mount.get(f"{kind}Mappings") or ()) or ids.rows[kind] for kind in ("uid", "gid")))
+                export.tree = idmap.mapped_tree(path, "rbind" in options, "ridmap" in options, owners)
         mounts.append(mount)
     return exports, mounts
 
@@ -110,6 +129,7 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
     as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
+    undo.add(run_poststop, undo)
     try:
         return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
     except BaseException:
@@ -117,16 +137,23 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
         raise
 
 
+def run_poststop(undo) -> None:
+    if undo.hooked is not None:
+        hooks.run_after(*undo.hooked)
+
+
 def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+    settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
-    overlaid = overlay(settings, spec)
-    exports, mounts = exports_of(settings, spec, bundle, overlaid)
+    overlaid = overlay(settings, cid, spec)
+    ids = idmap.of(spec, rootless)
+    exports, mounts = exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
     wants_terminal = bool(spec["process"].get("terminal"))
     if wants_terminal and not attached and not console_socket:
         raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
     if console_socket and not wants_terminal:
         raise CliError("--console-socket needs process.terminal to be true")
-    net = network.Plan(network.mode(settings, spec), spec)
+    net = network.Plan(settings.network, spec)
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
@@ -146,13 +173,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     undo.add(ours.close)
     undo.add(theirs.close)
 
-    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, theirs, exports, rootless, gofer_filter), gofer_process.prelude)
-    undo.add(gofer.kill)
-    if rootless:
-        child.write_maps(gofer.pid, f"0 {os.geteuid()} 1\n", f"0 {os.getegid()} 1\n", False)
-    else:
-        child.write_maps(gofer.pid, child.identity_map("uid"), child.identity_map("gid"), True)
-    gofer.go()
+    hook_lists = hooks.of(spec)
+    gofer = None
+    if "createContainer" not in hook_lists:  # else they say what it serves
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
 
     if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
         bundle_file.preload("sentry")
@@ -163,6 +187,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     config.strace, config.leash = settings.strace, leash
     config.network = net.mode
     config.host_uds = settings.host_uds
+    config.id_maps = {kind: ids.text(kind) for kind in ("uid", "gid")}
     config.patching = not settings.no_patching
     config.log_level = 10 if settings.debug else 20 if settings.debug_log else 30
     config.log_json = settings.log_format == "json"
@@ -173,8 +198,12 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if net.mode == "sandbox":
-        take_network(undo, settings, spec, config)
+    if net.mode == "sandbox" and can_take_network(settings):
+        container.own["resolv_conf"] = nameservers.resolv_conf(mounts)
+        config.resolver = bool(container.own["resolv_conf"])
+        take_network(undo, net, config, container.own["resolv_conf"])
+        # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
+        config.wire = container.own["wire"] = net.own_namespace and (not attached or bool(hook_lists))
     boot.prepare(config)
 
     net.enter()
@@ -187,7 +216,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         net.leave()
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
-    container.set_process("gofer", state.Process(gofer.pid))
+    if gofer is not None:
+        container.set_process("gofer", state.Process(gofer.pid))
     if rootless:
         child.write_maps(sentry.pid, f"{sentry_process.ID} {os.geteuid()} 1\n", f"{sentry_process.ID} {os.getegid()} 1\n", False)
     else:
@@ -196,17 +226,31 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
     container.own["cgroups"] = plan.directories if plan else []
     container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
+    container.own["hooks"] = hook_lists
     container.save()  # from here on `delete --force` finds everything if we are killed
-    if plan:
-        if cgroups.create(plan):
+    limited = plan is not None and cgroups.create(plan)
+    for process in (gofer, sentry):
+        if limited and process is not None:
+            cgroups.enter(plan, process.pid)
+    if hook_lists:
+        undo.hooked = hook_lists, container
+        hooks.run(hook_lists, "prestart", container, sentry.pid)
+        hooks.run(hook_lists, "createRuntime", container, sentry.pid)
+    if gofer is None:
+        exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
+        container.set_process("gofer", state.Process(gofer.pid))
+        container.save()
+        if limited:
             cgroups.enter(plan, gofer.pid)
-            cgroups.enter(plan, sentry.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
     gofer.expect("ready")
     gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
+    for process in (sentry, gofer):
+        spare(process.pid)
     sentry.go()
     sentry.expect("ready")
 
@@ -218,6 +262,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         write_pid_file(pid_file, sentry.pid)
         undo.add(unlink_quietly, pid_file)
     sentry.go()
+    if container.own["leaves"]:
+        show_use(container)
     ours.close()
     theirs.close()
     if terminal is not None:
@@ -228,30 +274,59 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     # The listener must be the Sentry's alone: who connects after its end shall be refused, not wait for ever.
     os.close(config.control)
     os.close(config.exit)
-    for fd in config.links + config.resolvers:
+    for fd in config.links:
         os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
 
 
-def take_network(undo, settings, spec, config) -> None:
-    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
-    for namespace in (spec.get("linux") or {}).get("namespaces") or ():
-        if namespace["type"] == "network" and namespace.get("path"):
-            if is_rootless(settings):
-                log.unsupported("--network sandbox without root: the container has the loopback interface only")
-                return
-            if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
-                log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
-                return
-            from sandbox import netlinks  # only who has one pays for it
+def start_gofer(undo, sock, exports, ids, rootless, program) -> child.Child:
+    may_setgroups = not rootless or len(ids.rows["gid"]) > 1
+    gofer = child.spawn("gofer", lambda parent: gofer_process.body(parent, sock, exports, may_setgroups, program), gofer_process.prelude)
+    undo.add(gofer.kill)
+    idmap.give(gofer.pid, ids, rootless)
+    close_trees(exports)
+    gofer.go()
+    return gofer
 
-            servers = nameservers.behind_dockers(config.mounts)
-            taken, links, resolvers = netlinks.take(namespace["path"], servers is not None)
-            for fd in links + resolvers:
-                undo.add(os.close, fd)
-            if links:
-                config.taken, config.links = taken, links
-                config.resolvers, config.nameservers = resolvers, servers
+
+def close_trees(exports) -> None:
+    for export in exports:
+        if export.tree >= 0:
+            os.close(export.tree)
+            export.tree = -1
+
+
+def can_take_network(settings) -> bool:
+    if is_rootless(settings):
+        log.unsupported("--network sandbox without root: the container has the loopback interface only")
+        return False
+    if not any(name.startswith("lwip.") and name.endswith(".so") for name in os.listdir(os.path.join(PROJECT, "sentry", "net"))):
+        log.unsupported("--network sandbox, built without lwIP: the container has the loopback interface only")
+        return False
+    return True
+
+
+def take_network(undo, net, config, resolv_conf) -> None:
+    """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
+    if net.prepared is None:
+        return
+    from sandbox import netlinks  # only who has one pays for it
+
+    taken, links = netlinks.take(net.prepared, nameservers.behind_dockers(resolv_conf))
+    for fd in links:
+        undo.add(os.close, fd)
+    if links:
+        config.taken, config.links = taken, links
+
+
+def show_use(container) -> None:
+    """Let the container see what it uses, as the host's cgroups count it."""
+    files = cgroups.open_use(container.own["leaves"])
+    try:
+        control.tell_resources(container, {}, files)
+    finally:
+        for fd in files.values():
+            os.close(fd)
 
 
 def open_descriptors(undo, settings, container, config, attached) -> None:
@@ -294,6 +369,19 @@ def set_oom_score(pid, value) -> "int | None":
         return None
     except OSError as error:
         raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
+
+
+def spare(pid) -> None:
+    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end."""
+    path = f"/proc/{pid}/oom_score_adj"
+    try:
+        with open(path, encoding="utf-8") as file:
+            score = int(file.read())
+        child.write(path, str(max(score - SPARED, -999)))
+    except PermissionError:
+        return  # to lower it is a privilege
+    except OSError as error:
+        log.warning(f"{path}: {os_text(error)}")
 
 
 def write_pid_file(path, pid) -> None:
@@ -343,6 +431,8 @@ def destroy(container) -> None:
         os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
+    if container.own.get("hooks"):
+        hooks.run_after(container.own["hooks"], container)
 
 
 def sweep(root, prefix) -> None:

@@ -8,7 +8,7 @@ Only the module of the command at hand is imported.
 import os
 import sys
 
-from sandbox import OCI_VERSION, VERSION, bundle, log
+from sandbox import OCI_VERSION, VERSION, bundle, flags, log
 from sandbox.args import Option, describe, parse
 from sandbox.errors import CliError, UsageError, os_text
 
@@ -28,7 +28,10 @@ COMMANDS = (
     ("delete", "delete", "remove a container and all that belongs to it"),
     ("list", "list_", "list the containers"),
     ("ps", "ps", "list the processes of a container"),
+    ("port-forward", "port_forward", "connect ports of this machine with those of a container"),
     ("debug", "debug", "look into a running sandbox"),
+    ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
+    ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
@@ -39,6 +42,7 @@ PLATFORMS = ("systrap", "ptrace")
 
 OPTIONS = [
     Option("--root", "DIR", "where the state of containers is kept [/run/stockade; without root $XDG_RUNTIME_DIR/stockade]"),
+    Option("--config", "FILE", f"a TOML file with flags [{flags.PATH} if it exists]"),
     Option("--log", "FILE", "append errors and warnings to FILE"),
     Option("--log-format", "FORMAT", "text or json", default="text", choices=("text", "json")),
     Option("--debug", None, "log details of what is done"),
@@ -48,8 +52,9 @@ OPTIONS = [
     Option("--platform", "NAME", "what carries the programs: systrap or ptrace", default="systrap", choices=PLATFORMS),
     Option("--network", "MODE", "none: loopback only; host: sockets of the container's network namespace; sandbox: a network of its own", default="sandbox", choices=("none", "host", "sandbox")),
     Option("--host-uds", "MODE", "sockets of the host in volumes: none; open: may be connected to; create: may be made; all: both", default="none", choices=("none", "open", "create", "all")),
-    Option("--allow-flag-override", None, "let annotations of the container (dev.stockade.network) weaken what flags say"),
-    Option("--overlay2", "SPEC", "root:memory (changes stay in memory) or none (changes reach the bundle's root)", default="root:memory"),
+    Option("--allow-flag-override", None, "let annotations of containers (dev.stockade.flag.NAME) weaken what flags say"),
+    Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
+    Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
     Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
     Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
@@ -58,14 +63,20 @@ OPTIONS = [
 
 
 def default_root() -> str:
-    if os.geteuid() == 0:
-        return "/run/stockade"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 and not (runtime and in_user_namespace()):
+        return "/run/stockade"
     return os.path.join(runtime, "stockade") if runtime else f"/tmp/stockade-{os.geteuid()}"
 
 
+def in_user_namespace() -> bool:
+    """Is our root not the host's, as where podman runs without privileges?"""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.readline().split() != ["0", "0", "4294967295"]
+
+
 def help_text() -> str:
-    rows = "\n".join(f"  {name:<10} {about}" for name, _, about in COMMANDS)
+    rows = "\n".join(f"  {name:<12} {about}" for name, _, about in COMMANDS)
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"
@@ -105,6 +116,7 @@ def dispatch(argv) -> int:
     if name == "help":
         name, arguments = arguments[0], ["--help"]
     settings.command = name
+    flags.read_file(settings, OPTIONS, settings.config)
     if settings.root is None:
         settings.root = default_root()
     settings.root = os.path.abspath(settings.root)

@@ -8,18 +8,23 @@ HOST_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 SERVERS_MOST = 3  # resolv.conf(5)
 
 
-def behind_dockers(mounts) -> "list[str] | None":
-    """The servers that 127.0.0.11 asks (IPv4 addresses), if that is the container's name server; else None."""
+def resolv_conf(mounts) -> "str | None":
+    """Host path of the resolv.conf that is mounted into the container, if one is."""
     for mount in mounts:
-        if os.path.normpath(mount["destination"]) == "/etc/resolv.conf" and mount["type"] == "bind":
-            text = read(mount.get("source") or "")
-            if DOCKERS not in servers(text):
-                return None
-            found = external(text)
-            for path in HOST_FILES:
-                found = found or [server for server in servers(read(path)) if not server.startswith("127.")]
-            return [server for server in found if ":" not in server][:SERVERS_MOST]
+        if mount["type"] == "bind" and os.path.normpath(mount["destination"]) == "/etc/resolv.conf":
+            return mount.get("source")
     return None
+
+
+def behind_dockers(path) -> "list[str] | None":
+    """The servers that 127.0.0.11 asks (IPv4 addresses), if the file names that as the container's name server; else None."""
+    text = read(path) if path else ""
+    if DOCKERS not in servers(text):
+        return None
+    found = external(text)
+    for path in HOST_FILES:
+        found = found or [server for server in servers(read(path)) if not server.startswith("127.")]
+    return [server for server in found if ":" not in server][:SERVERS_MOST]
 
 
 def read(path) -> str:

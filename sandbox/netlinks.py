@@ -28,16 +28,17 @@ RESOLVER = ("127.0.0.11", 53)
 LIBRARIES = ("/usr/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
 
 
-def take(path, resolver=False) -> "tuple[dict, list[int], list[int]]":
+def take(path, nameservers=None) -> "tuple[dict, list[int]]":
     """Take over what is in the namespace at `path`: ({"links": …, "routes": …, "neighbours": …}, a packet descriptor
-    for each link, with `resolver` datagram sockets connected to 127.0.0.11 there). CliError."""
+    for each link). nameservers: whom the name server 127.0.0.11 in there asks, if the container uses that; then there is
+    "nameservers", too, and sockets connected to it follow the links. CliError."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             ours.close()
-            answer(path, theirs, resolver)
+            answer(path, theirs, nameservers)
             code = 0
         finally:
             os._exit(code)
@@ -62,11 +63,10 @@ def take(path, resolver=False) -> "tuple[dict, list[int], list[int]]":
         for fd in fds:
             os.close(fd)
         raise CliError(f"network namespace {path}: {report['error']}")
-    count = len(report["links"])
-    return report, list(fds[:count]), list(fds[count:])
+    return report, list(fds)
 
 
-def answer(path, sock, resolver) -> None:
+def answer(path, sock, nameservers) -> None:
     """The process's part: its report goes to `sock`."""
     fds = []
     try:
@@ -75,7 +75,8 @@ def answer(path, sock, resolver) -> None:
         os.close(there)
         if [name for _, name in _socket.if_nameindex() if name != "lo"]:
             report = collect(fds)
-            if resolver:
+            if nameservers is not None:
+                report["nameservers"] = nameservers
                 fds += [resolver_socket() for _ in range(RESOLVERS)]
         else:
             report = {"links": [], "routes": [], "neighbours": []}

@@ -14,23 +14,8 @@ import _socket
 from sandbox import _host, confine, log
 from sandbox.errors import CliError, os_text
 
-MODES = ("none", "host", "sandbox")
-ANNOTATION = "dev.stockade.network"
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 SYSCTLS = "/proc/sys/"
-
-
-def mode(settings, spec) -> str:
-    """The mode of --network, or of the container's annotation. That may always take the network away; more than the
-    flag says it may give only with --allow-flag-override."""
-    wanted = (spec.get("annotations") or {}).get(ANNOTATION)
-    if wanted is None or wanted == settings.network:
-        return settings.network
-    if wanted not in MODES:
-        raise CliError(f"annotation {ANNOTATION}: {wanted!r} is none of {', '.join(MODES)}")
-    if wanted != "none" and not settings.allow_flag_override:
-        raise CliError(f"annotation {ANNOTATION}={wanted}: this needs --allow-flag-override")
-    return wanted
 
 
 class Plan:
@@ -40,6 +25,8 @@ class Plan:
         linux = spec.get("linux") or {}
         entry = next((ns for ns in linux.get("namespaces") or () if ns["type"] == "network"), None)
         self.mode = mode
+        self.prepared = entry.get("path") or None if entry else None  # where the container's interfaces are
+        self.own_namespace = entry is not None and self.prepared is None
         self.flags = confine.NAMESPACES
         self.path = None
         self.fresh = True
@@ -92,6 +79,12 @@ class Plan:
         raise_loopback()
         set_sysctls(self.sysctls)
         open_ports(f"{group} {group}")
+
+
+def has_interfaces(pid) -> bool:
+    """Is there more than the loopback interface in the network namespace of process `pid`?"""
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+        return any(line.split(":")[0].strip() != "lo" for line in file.readlines()[2:])
 
 
 def in_network(name) -> bool:

@@ -26,6 +26,15 @@ CAPABILITIES = (
     "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
 
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+TIMEOUT_MAX = 2**31  # seconds
+
+SECCOMP_ACTIONS = tuple("SCMP_ACT_" + name for name in "KILL KILL_THREAD KILL_PROCESS TRAP ERRNO TRACE ALLOW LOG".split())
+SECCOMP_OPERATORS = tuple("SCMP_CMP_" + name for name in "NE LT LE EQ GE GT MASKED_EQ".split())
+SECCOMP_FLAGS = tuple(
+    "SECCOMP_FILTER_FLAG_" + name for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
+)
+
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
@@ -129,8 +138,25 @@ def check(spec) -> None:
     for i, mount in enumerate(get(spec, "mounts", list, "", default=[])):
         check_mount(mount, f"mounts[{i}]")
     check_linux(get(spec, "linux", dict, "", default={}))
-    if any(get(spec, "hooks", dict, "", default={}).values()):
-        log.unsupported("hooks")
+    check_hooks(get(spec, "hooks", dict, "", default={}))
+
+
+def check_hooks(hooks) -> None:
+    for point in HOOKS:
+        for i, hook in enumerate(get(hooks, point, list, "hooks.", default=[])):
+            place = f"hooks.{point}[{i}]"
+            if not isinstance(hook, dict):
+                raise CliError(f"{place} must be an object")
+            path = get(hook, "path", str, place + ".", True)
+            if not path.startswith("/") or "\0" in path:
+                raise CliError(f"{place}.path {path!r} is not an absolute path")
+            strings(hook, "args", place + ".")
+            for variable in strings(hook, "env", place + "."):
+                if variable.find("=") < 1:
+                    raise CliError(f"{place}.env: {variable!r} is not NAME=VALUE")
+            timeout = get(hook, "timeout", int, place + ".")
+            if timeout is not None and not 0 < timeout <= TIMEOUT_MAX:
+                raise CliError(f"{place}.timeout must be a number of seconds above 0")
 
 
 def check_process(process, place="process.") -> None:
@@ -198,6 +224,7 @@ def check_mount(mount, place) -> None:
             raise CliError(f"{place}.source is empty")
     elif kind not in MOUNT_TYPES:
         raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
+    check_mappings(mount, place)
     for option in options:
         if option in ("shared", "rshared"):
             raise CliError(f"{place} ({destination}): option {option} would show mounts to the host; it is refused")
@@ -228,7 +255,7 @@ def check_linux(linux) -> None:
     for i, device in enumerate(get(linux, "devices", list, "linux.", default=[])):
         check_device(device, f"linux.devices[{i}]")
     resources = get(linux, "resources", dict, "linux.", default={})
-    for key in ("memory", "cpu", "pids"):
+    for key in ("memory", "cpu", "pids", "blockIO", "unified"):
         get(resources, key, dict, "linux.resources.")
     offsets = get(linux, "timeOffsets", dict, "linux.", default={})
     for clock in offsets:
@@ -240,11 +267,63 @@ def check_linux(linux) -> None:
             raise CliError(f"linux.timeOffsets.{clock}.secs: {seconds} is out of range")
         if not 0 <= get(offset, "nanosecs", int, f"linux.timeOffsets.{clock}.", default=0) < 10**9:
             raise CliError(f"linux.timeOffsets.{clock}.nanosecs must be below 10^9")
+    check_mappings(linux, "linux")
+    user = any(namespace["type"] == "user" for namespace in linux.get("namespaces") or ())
+    if (linux.get("uidMappings") or linux.get("gidMappings")) and not user:
+        raise CliError("linux.uidMappings: there is no user namespace in linux.namespaces")
+    check_seccomp(get(linux, "seccomp", dict, "linux.", default={}))
+
+
+def check_seccomp(seccomp, place="linux.seccomp") -> None:
+    if not seccomp:
+        return
+    check_action(seccomp, "defaultAction", "defaultErrnoRet", place)
+    for name in strings(seccomp, "architectures", place + "."):
+        if not name.startswith("SCMP_ARCH_"):
+            raise CliError(f"{place}.architectures: {name!r} is unknown")
+    for name in strings(seccomp, "flags", place + "."):
+        if name not in SECCOMP_FLAGS:
+            raise CliError(f"{place}.flags: {name!r} is unknown")
+    for i, rule in enumerate(get(seccomp, "syscalls", list, place + ".", default=[])):
+        here = f"{place}.syscalls[{i}]"
+        if not isinstance(rule, dict):
+            raise CliError(f"{here} must be an object")
+        strings(rule, "names", here + ".", True)
+        check_action(rule, "action", "errnoRet", here)
+        for j, entry in enumerate(get(rule, "args", list, here + ".", default=[])):
+            there = f"{here}.args[{j}]"
+            if not isinstance(entry, dict):
+                raise CliError(f"{there} must be an object")
+            ranged(get(entry, "index", int, there + ".", True), there + ".index", 5)
+            ranged(get(entry, "value", int, there + ".", True), there + ".value", 2**64 - 1)
+            ranged(get(entry, "valueTwo", int, there + "."), there + ".valueTwo", 2**64 - 1)
+            op = get(entry, "op", str, there + ".", True)
+            if op not in SECCOMP_OPERATORS:
+                raise CliError(f"{there}.op {op!r} is unknown")
+
+
+def check_action(obj, key, errno, place) -> None:
+    action = get(obj, key, str, place + ".", True)
+    if action == "SCMP_ACT_NOTIFY":
+        raise CliError(f"{place}.{key}: SCMP_ACT_NOTIFY is not supported: the agent would be told of calls that the host never sees")
+    if action not in SECCOMP_ACTIONS:
+        raise CliError(f"{place}.{key} {action!r} is unknown")
+    ranged(get(obj, errno, int, place + "."), f"{place}.{errno}", 4095)
+
+
+def check_mappings(obj, place) -> None:
+    """uidMappings and gidMappings of linux and of mounts."""
     for key in ("uidMappings", "gidMappings"):
-        if get(linux, key, list, "linux."):
-            log.unsupported(f"linux.{key}")
-    if get(linux, "seccomp", dict, "linux."):
-        log.info("linux.seccomp is not loaded: the host kernel never sees the container's system calls")
+        entries = get(obj, key, list, place + ".", default=[])
+        for i, entry in enumerate(entries):
+            here = f"{place}.{key}[{i}]"
+            if not isinstance(entry, dict):
+                raise CliError(f"{here} must be an object")
+            count = ranged(get(entry, "size", int, here + ".", True), f"{here}.size", 2**32 - 1, 1)
+            for name in ("containerID", "hostID"):
+                ranged(get(entry, name, int, here + ".", True), f"{here}.{name}", 2**32 - 1 - count)
+    if bool(obj.get("uidMappings")) != bool(obj.get("gidMappings")):
+        raise CliError(f"{place}: uidMappings and gidMappings go together")
 
 
 def check_device(device, place) -> None:
@@ -317,4 +396,5 @@ def default_mounts() -> list:
         {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777"]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "ro"]},
     ]  # fmt: skip

@@ -16,10 +16,10 @@ from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tmpfs import set_memory
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, freeze, patching, statistics, trace
+from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.kernel.kernel import Kernel
-from sentry.net import hostinet, hostlink, interfaces, netns
+from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import fast_host, table
 from sentry.vfs.context import Actor
 
@@ -36,11 +36,11 @@ STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 def prepare(config) -> None:
     """In the command: import the platform, open what must be opened with its rights. OSError."""
     __import__(platform_module(config.platform))
-    if config.links:
+    if config.links or config.wire:
         __import__(WIRE)
     if config.host_uds != "none":
         __import__(HOST_UDS)
-    if config.resolvers:
+    if config.resolver and (config.links or config.wire):
         __import__(RESOLVER)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
@@ -86,7 +86,9 @@ class Sandbox:
         """fail(message, exit code) reports why the container cannot be made, and does not return."""
         self.config = config
         config.host["meminfo_fd"] = config.meminfo
-        set_memory(config.host["mem_total"])
+        config.host["mem_host"] = config.host["mem_total"]
+        config.host = {**machine.Machine(config.host, machine.of_pod(config.spec)).view}
+        set_memory(machine.Machine(config.host, machine.resources_of(config.spec)).view["mem_total"])
         self.kernel = kernel = Kernel(platform)
         kernel.host = config.host
         if platform.entry:
@@ -103,9 +105,8 @@ class Sandbox:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
-            if config.resolvers:
-                __import__(RESOLVER).net.resolver.start(kernel, config.resolvers, config.nameservers)
-            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
+            self.take_network(config.taken, config.links)
+        self.forwarder = forward.Forwarder(kernel)
         self.terminals = {}  # pid -> HostTerminal of a program that was started with one
         self.ended = {}  # pid -> wait status of ended exec programs
         self.started = False
@@ -114,6 +115,7 @@ class Sandbox:
             client = GoferClient(config.gofer)
             self.container = container = Container(kernel, config.cid, None, config.spec)
             self.set_sysctls(fail)
+            container.data["id_maps"] = config.id_maps
             container.ns = boot_mounts.build(config, client, kernel, container)
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
             if config.terminal:
@@ -127,6 +129,13 @@ class Sandbox:
         platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
         if client is not None:
             client.on_dead = self.gofer_gone
+
+    def take_network(self, taken, links):
+        """As in boot_config.Config. KeyError, TypeError, ValueError: `taken` is not well-formed."""
+        count = len(taken["links"])
+        if self.config.resolver and "nameservers" in taken:
+            __import__(RESOLVER).net.resolver.start(self.kernel, links[count:], taken["nameservers"])
+        interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links[:count])
 
     def set_sysctls(self, fail):
         """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them. The others
@@ -149,14 +158,14 @@ class Sandbox:
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
 
-    def prepare(self, process, stdio, terminal, size, follow):
+    def prepare(self, process, stdio, terminal, size, follow, program=""):
         """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
         slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
         if not terminal:
             files = [None] * (max(stdio) + 1) if stdio else []
             for number, fd in stdio.items():
                 files[number] = open_host_fd(self.kernel, fd)
-            return self.container.prepare(process, files)
+            return self.container.prepare(process, files, program)
         actor = Actor(self.container.ns, self.kernel)
         opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
         actor.fs.release()
@@ -206,7 +215,15 @@ class Sandbox:
         if self.kernel.patcher is not None:
             log.info(f"call sites: {self.kernel.patcher.statistics()}")
         init = self.container.init
-        self.when_drained(init.pid if init is not None else 0, self.stop, monotonic_ns() + DRAIN_TIME)
+        deadline = monotonic_ns() + DRAIN_TIME
+        self.when_drained(init.pid if init is not None else 0, lambda: self.when_forwarded(deadline), deadline)
+
+    def when_forwarded(self, deadline) -> None:
+        """Stop once forwarded connections have put out what guests sent."""
+        if self.forwarder.busy() and monotonic_ns() < deadline:
+            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_forwarded(deadline))
+        else:
+            self.stop()
 
     def stop(self) -> None:
         self.kernel.stopping = True
@@ -232,15 +249,25 @@ class Sandbox:
         self.stop()
 
     # -- requests
-    def start(self):
+    def start(self, taken, links):
+        """taken, links: as in boot_config.Config, of a network namespace that was filled after `create`."""
         if self.started:
             raise ControlError("it has been started already")
+        if taken is not None:
+            if not self.config.wire:
+                raise ControlError("it has its network already")
+            try:
+                self.take_network(taken, links)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ControlError(f"start: bad description of the network: {error!r}") from None
+            links.clear()
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size, follow):
+    def exec(self, process, files, terminal, size, follow, early, program):
+        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
         try:
-            if not self.started:
+            if not self.started and not early:
                 raise ControlError("it has not been started")
             if self.kernel.frozen is not None:
                 raise ControlError("it is paused")
@@ -248,7 +275,7 @@ class Sandbox:
                 raise ControlError("its first process has ended")
             stdio = dict(files)
             files.clear()
-            new = self.prepare(process, stdio, terminal, size, follow)
+            new = self.prepare(process, stdio, terminal, size, follow, program)
         except StartError as error:
             raise ControlError(str(error), error.code) from None
         finally:
@@ -265,7 +292,7 @@ class Sandbox:
             del self.ended[next(iter(self.ended))]
 
     def kill(self, signo, pid, everyone):
-        if not self.started and not everyone and signo in (SIGKILL, 15):
+        if not self.started and not pid and signo in (SIGKILL, 15):
             # Nothing runs yet that could catch it.
             self.code = 128 + signo
             self.kernel.stopping = True
@@ -320,3 +347,25 @@ class Sandbox:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def resources(self, resources, names, fds):
+        """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""
+        view = self.container.machine
+        try:
+            view.limit(resources)
+        finally:
+            for name, fd in zip(names, fds, strict=True):
+                if name in view.files:
+                    os.close(view.files[name])
+                view.files[name] = fd
+
+    def connect(self, port, fd, callback):
+        outer = forward.wrap(fd)
+        if outer is None:
+            raise ControlError("connect: the descriptor is no stream socket")
+        self.forwarder.connect(port, outer, lambda error: callback(forward.refusal(-error) if error else None))
+
+    def listeners(self, callback):
+        """Returns a function that ends it."""
+        self.forwarder.watch(callback)
+        return lambda: self.forwarder.unwatch(callback)

@@ -7,7 +7,7 @@ class Config:
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
         "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
-        "network", "net_files", "taken", "links", "host_uds", "resolvers", "nameservers",
+        "network", "net_files", "taken", "links", "wire", "resolver", "host_uds", "id_maps",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -36,16 +36,17 @@ class Config:
         self.meminfo = -1  # /proc/meminfo
         self.leash = False  # end when the command that made us does
         self.taken = None  # what was in the namespace that the sandbox took over (sandbox/netlinks.py); None: loopback only
-        self.links = []  # a packet descriptor for each of its links
-        self.resolvers = []  # sockets connected to the name server 127.0.0.11 of the namespace, if the container uses that
-        self.nameservers = []  # whom it asks: IPv4 addresses
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
+        self.wire = False  # `start` may bring links
+        self.links = []  # a packet descriptor for each of its links, then sockets for 127.0.0.11
+        self.resolver = False  # with these may come sockets connected to the name server 127.0.0.11 of the namespace
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
     SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")
 
     def descriptors(self) -> "set[int]":
         """Every descriptor that the Sentry needs."""
-        return {getattr(self, name) for name in self.SINGLE} - {-1} | set(self.stdio.values()) | set(self.net_files.values()) | set(self.links) | set(self.resolvers)
+        return {getattr(self, name) for name in self.SINGLE} - {-1} | set(self.stdio.values()) | set(self.net_files.values()) | set(self.links)
 
     def claim_descriptors(self, move_up, lowest: int) -> None:
         """Move them all out of the low numbers: move_up(fd, lowest) -> new fd."""
@@ -56,5 +57,4 @@ class Config:
             setattr(self, name, moved.get(getattr(self, name), -1))
         self.net_files = {name: moved[fd] for name, fd in self.net_files.items()}
         self.links = [moved[fd] for fd in self.links]
-        self.resolvers = [moved[fd] for fd in self.resolvers]
         self.stdio = {number: moved[fd] for number, fd in self.stdio.items()}

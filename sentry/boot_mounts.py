@@ -42,10 +42,7 @@ FLAGS = {
 }  # fmt: skip
 # Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
-          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
-
-# Kernel file systems that are not served: an empty read-only directory stands in.
-EMPTY = {"cgroup", "cgroup2"}
+          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
 
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
@@ -138,10 +135,7 @@ def add(ns, actor, entry, client) -> None:
         directory = entry["directory"]
         source = b"none"
     else:
-        if kind in EMPTY and kind.encode() not in FILE_SYSTEMS:
-            log.once(kind, log.WARNING, f"mount {destination}: {kind} is not served, an empty directory is shown")
-            kind, data, flags = "tmpfs", b"mode=755", flags | MS_RDONLY
-        elif kind == "mqueue" and b"mqueue" not in FILE_SYSTEMS:
+        if kind == "mqueue" and b"mqueue" not in FILE_SYSTEMS:
             kind, data = "tmpfs", b"mode=1777"
         factory = FILE_SYSTEMS.get(kind.encode())
         if factory is None:

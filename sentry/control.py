@@ -5,7 +5,11 @@ descriptor was handed to the Sentry before it was confined. One request is one p
 descriptors by SCM_RIGHTS where the request needs some:
 
     {"op": "start"}                                      run the program that was prepared
+         "taken": {…}                                    with the network that has come since (sandbox/netlinks.py), a
+                                                         packet descriptor for each link
     {"op": "exec", "process": {…}, "stdio": [0, 1, 2]}   descriptors in the order of the guest's numbers;
+         "early": true                                   before "start" (hooks)
+         "program": PATH                                 what is executed, if not args[0]
          "terminal": true                                one descriptor: the slave of a host pty in raw mode
          "follow": true                                  its size may change without a "resize"
     {"op": "kill", "signal": N, "pid": N, "all": bool}   no pid: the first process
@@ -16,6 +20,12 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "resize", "pid": N, "rows": N, "columns": N}
     {"op": "stats", "profile": bool}                     {"stats": {section: …}} (core/stats.py); profile: first begin
                                                          a profile of the dispatcher anew, or end it
+    {"op": "resources", "resources": {…}}                what the container sees of its limits; "files": names in its cgroup,
+                                                         with as many descriptors, that tell what it uses
+    {"op": "connect", "port": N}                         one descriptor, a connected stream socket that becomes a guest's
+                                                         connection to that TCP port of the sandbox's localhost
+    {"op": "listeners"}                                  {"ports": [...]} that guests listen on there; a further answer
+                                                         follows whenever they have changed
 
 A request too long for a packet is sent as {"op": …, "body": LENGTH} with a memory file as first descriptor, whose
 JSON object is merged in. Answers are {"ok": true, …} or {"error": TEXT, "code": exit code}. Everything runs
@@ -33,6 +43,7 @@ REQUEST_MAX = 65536
 BODY_MAX = 4 << 20
 FDS_MAX = 64
 CONNECTIONS_MAX = 256
+FILES_MAX = 16  # of a cgroup
 
 
 class ControlError(Exception):
@@ -44,12 +55,13 @@ class ControlError(Exception):
 
 
 class Connection:
-    __slots__ = ("server", "sock", "waiting")
+    __slots__ = ("server", "sock", "waiting", "on_close")
 
     def __init__(self, server, sock):
         self.server = server
         self.sock = sock
         self.waiting = False  # an answer is still to come, from `reply`
+        self.on_close = None  # function without arguments
 
     def ready(self, fd, events):
         """Platform callback: a request has arrived, or the peer has gone."""
@@ -105,13 +117,16 @@ class Connection:
             self.sock.close()
             self.sock = None
             self.server.connections.discard(self)
+            if self.on_close is not None:
+                self.on_close()
 
 
 class Server:
     """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
 
-    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize), each called with keyword
-    arguments; they return a dict (or None for {"ok": true}) and raise ControlError. `wait` gets a callback.
+    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize, resources,
+    connect, listeners), each called with keyword arguments; they return a dict (or None for {"ok": true}) and raise ControlError. The last
+    of them and `wait` get a callback.
     """
 
     def __init__(self, platform, listener, target):
@@ -123,6 +138,7 @@ class Server:
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
             "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
+            "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
 
@@ -148,7 +164,8 @@ class Server:
 
     # -- operations: check the request, call the target
     def start(self, connection, request, fds):
-        return done(self.target.start())
+        taken = field(request, "taken", dict) if "taken" in request else None
+        return done(self.target.start(taken=taken, links=fds))
 
     def exec(self, connection, request, fds):
         process = field(request, "process", dict)
@@ -160,9 +177,10 @@ class Server:
             raise ControlError("exec: a terminal is one descriptor")
         size = field(request, "size", list, [0, 0])
         follow = field(request, "follow", bool, False)
+        early, program = field(request, "early", bool, False), field(request, "program", str, "")
         files = dict(zip(numbers, fds))
         fds.clear()  # they are the target's now, also when it fails
-        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow))
+        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow, early=early, program=program))
 
     def kill(self, connection, request, fds):
         return done(self.target.kill(
@@ -203,6 +221,39 @@ class Server:
         if not (0 <= rows < 65536 and 0 <= columns < 65536):
             raise ControlError("resize: out of range")
         return done(self.target.resize(pid=field(request, "pid", int, 0), rows=rows, columns=columns))
+
+    def resources(self, connection, request, fds):
+        resources, names = field(request, "resources", dict, {}), field(request, "files", list, [])
+        groups = [resources.get(group) for group in ("cpu", "memory", "pids")]
+        if not all(group is None or isinstance(group, dict) for group in groups):
+            raise ControlError("resources: not as in the configuration")
+        if len(names) != len(fds) or len(names) > FILES_MAX or not all(isinstance(name, str) for name in names):
+            raise ControlError("resources: the descriptors do not fit the request")
+        taken = list(fds)
+        fds.clear()  # they are the target's now
+        return done(self.target.resources(resources=resources, names=names, fds=taken))
+
+    def connect(self, connection, request, fds):
+        port = field(request, "port", int)
+        if not 0 < port < 65536 or len(fds) != 1:
+            raise ControlError("connect: a port and one descriptor are needed")
+        connection.waiting = True
+
+        def joined(error):
+            connection.reply({"ok": True} if error is None else {"error": f"port {port}: {error}", "code": 1})
+
+        try:
+            self.target.connect(port=port, fd=fds.pop(), callback=joined)  # the descriptor is the target's, also when it fails
+        except BaseException:
+            connection.waiting = False
+            raise
+        return None
+
+    def listeners(self, connection, request, fds):
+        if connection.on_close is not None:
+            raise ControlError("this connection is told of listeners already")
+        connection.on_close = self.target.listeners(callback=lambda ports: connection.reply({"ok": True, "ports": ports}))
+        return None
 
 
 def done(answer):

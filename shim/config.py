@@ -1,22 +1,17 @@
-"""How a shim's containers are configured: the CLI's global flags from a TOML file that containerd names (ConfigPath).
-
-    platform = "systrap"
-    overlay2 = "none"
-    debug_log = "/var/log/stockade/%ID%.%COMMAND%.log"
-
-The keys are the flags' names, dashes as underscores. A table `flags` may hold them instead.
-"""
+"""How a shim's containers are configured: the CLI's global flags, from the machine's file and from one that containerd names
+(ConfigPath); see sandbox/flags.py."""
 
 import os
 
 import options_pb2
 
-from sandbox import log, main
+from sandbox import flags, log, main
 from sandbox.args import Values
+from sandbox.errors import CliError
 from shim.ttrpc import INVALID_ARGUMENT, RpcError
 
 STATE = "/run/containerd/stockade"
-NOT_HERE = ("version", "log", "log_format")
+NOT_HERE = ("version", "log", "log_format", "config")
 
 
 def settings(namespace, options) -> Values:
@@ -24,6 +19,9 @@ def settings(namespace, options) -> Values:
     values = Values(main.OPTIONS)
     values.command = "shim"
     values.root = os.path.join(STATE, namespace)
+    if os.path.exists(flags.PATH):
+        with open(flags.PATH, "rb") as file:
+            apply(values, file.read(), flags.PATH)
     if options.type_url == "containerd.runc.v1.Options":
         values.systemd_cgroup = options_pb2.Runc.FromString(options.value).systemd_cgroup
     elif options.type_url == "runtimeoptions.v1.Options":
@@ -38,21 +36,9 @@ def settings(namespace, options) -> Values:
 
 
 def apply(values, text, name) -> None:
-    """Set what the TOML document `text` (bytes) says."""
-    import tomllib  # costs 30 ms, for those who have a file
-
+    """Set what the TOML document `text` (bytes) says. RpcError."""
     try:
-        table = tomllib.loads(text.decode())
-    except ValueError as error:
-        raise RpcError(f"{name}: {error}", INVALID_ARGUMENT) from None
-    known = {option.key: option for option in main.OPTIONS if option.key not in NOT_HERE}
-    for key, value in table.pop("flags", table).items():
-        option = known.get(key.replace("-", "_"))
-        if option is None:
-            raise RpcError(f"{name}: there is no flag {key!r}", INVALID_ARGUMENT)
-        if not isinstance(value, str if option.metavar else bool):
-            raise RpcError(f"{name}: {key} must be {'a string' if option.metavar else 'true or false'}", INVALID_ARGUMENT)
-        if option.choices and value not in option.choices:
-            raise RpcError(f"{name}: {key}: {value!r} is none of {', '.join(option.choices)}", INVALID_ARGUMENT)
-        setattr(values, option.key, value)
+        flags.apply(values, main.OPTIONS, text, name, NOT_HERE)
+    except CliError as error:
+        raise RpcError(str(error), INVALID_ARGUMENT) from None
     values.root = os.path.abspath(values.root)

@@ -186,6 +186,12 @@ class Task(Process):
             raise RpcError(f"resources: {error}", INVALID_ARGUMENT) from None
         oci.check_linux({"resources": value})
         cgroups.update(self.leaves, value)
+        if self.status != task_pb2.STOPPED:
+            container = self.container()
+            try:
+                control.tell_resources(container, {key: value[key] for key in ("cpu", "memory", "pids") if value.get(key)})
+            finally:
+                container.close()
 
     def add_exec(self, request) -> None:
         if request.exec_id in self.execs:

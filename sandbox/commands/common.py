@@ -2,9 +2,11 @@
 
 import os
 
-from sandbox import attach, control, launch, log, oci, state
+from sandbox import attach, control, hooks, launch, log, network, oci, state
 from sandbox.args import Option
 from sandbox.errors import CliError, UsageError
+
+SIGKILL = 9
 
 BUNDLE = Option("--bundle -b", "DIR", "the OCI bundle", default=".")
 CONSOLE_SOCKET = Option("--console-socket", "PATH", "send the terminal's master to this Unix socket")
@@ -55,7 +57,39 @@ def create(settings, values, cid, bundle, spec, attached, leash=False) -> launch
 def start(container, client) -> None:
     """Start the program of a created container; CliError, with the exit code 126 or 127 if it cannot be executed."""
     container.require(state.CREATED)
-    client.call({"op": "start"})
+    hook_lists, pid = container.own.get("hooks") or {}, container.process("sentry").pid
+    try:
+        hooks.run_inside(hook_lists, container)
+        start_program(container, client, pid)
+        hooks.run(hook_lists, "poststart", container, pid)
+    except CliError:
+        if hook_lists:
+            end(client)
+        raise
+
+
+def end(client) -> None:
+    """A hook has failed: so does the container."""
+    try:
+        client.call({"op": "kill", "signal": SIGKILL, "all": True})
+    except CliError as error:
+        log.debug(str(error))  # it has ended already
+
+
+def start_program(container, client, pid) -> None:
+    """The control request, with the interfaces that have come into the sandbox's network namespace since `create`."""
+    request, links = {"op": "start"}, []
+    if container.own.get("wire") and network.has_interfaces(pid):
+        from sandbox import nameservers, netlinks
+
+        request["taken"], links = netlinks.take(f"/proc/{pid}/ns/net", nameservers.behind_dockers(container.own.get("resolv_conf")))
+        if not links:
+            del request["taken"]
+    try:
+        client.call(request, links)
+    finally:
+        for fd in links:
+            os.close(fd)
     container.data["status"] = state.RUNNING
     container.save()
 

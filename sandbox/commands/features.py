@@ -26,13 +26,20 @@ def features() -> dict:
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": [],
+        "hooks": list(oci.HOOKS),
         "mountOptions": MOUNT_OPTIONS,
         "linux": {
             "namespaces": ["ipc", "mount", "network", "pid", "uts"],
             "capabilities": ["CAP_" + name for name in oci.CAPABILITIES],
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-            "seccomp": {"enabled": False},
+            "seccomp": {
+                "enabled": True,
+                "actions": list(oci.SECCOMP_ACTIONS),
+                "operators": list(oci.SECCOMP_OPERATORS),
+                "archs": ["SCMP_ARCH_X86_64"],
+                "knownFlags": list(oci.SECCOMP_FLAGS),
+                "supportedFlags": list(oci.SECCOMP_FLAGS),
+            },
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},

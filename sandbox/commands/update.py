@@ -2,7 +2,7 @@
 
 import sys
 
-from sandbox import cgroups, oci, state
+from sandbox import cgroups, control, oci, state
 from sandbox.args import Option
 from sandbox.commands import common
 from sandbox.errors import CliError, UsageError
@@ -49,6 +49,7 @@ def run(settings, values, arguments) -> int:
     try:
         container.require(state.CREATED, state.RUNNING, state.PAUSED)
         cgroups.update(container.own.get("leaves") or [], resources)
+        control.tell_resources(container, {key: resources[key] for key in ("cpu", "memory", "pids") if key in resources})
     finally:
         container.close()
     return 0

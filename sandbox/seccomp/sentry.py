@@ -94,6 +94,8 @@ PROCESSES = [
     ("ioctl", [(1, EQ, 0x40182103)], "SECCOMP_IOCTL_NOTIF_ADDFD: the one descriptor that a stub maps"),
     ("prlimit64", [(2, EQ, 0)], "read a limit"),
     ("sched_getaffinity", None, "CPU numbers for guests; do we have CPUs enough to spin"),
+    ("sched_setscheduler", [(0, EQ, 0), (1, EQ, 0)], "the dispatcher does not wait for its turn (SCHED_OTHER)"),
+    ("sched_setscheduler", [(0, EQ, 0), (1, EQ, 3)], "or does, while a crowd of threads makes calls (SCHED_BATCH)"),
     ("sched_setaffinity", None, "the dispatcher moves to its last caller's CPU before it sleeps"),
     ("sched_yield", None, "let a guest run on our CPU"),
     ("getcpu", None, "where are we (the vDSO's fall-back)"),

@@ -11,6 +11,7 @@ _kill = Struct("<iiiiiI104x")  # signo errno code pad | pid uid
 _queue = Struct("<iiiiiIQ96x")  # … | pid uid value
 _chld = Struct("<iiiiiIiiqq80x")  # … | pid uid status pad utime stime
 _fault = Struct("<iiiiQ104x")  # … | addr
+_sys = Struct("<iiiiQiI96x")  # … | call address, number, architecture
 _timer = Struct("<iiiiiiQ96x")  # … | tid overrun value
 _poll = Struct("<iiiiqi100x")  # … | band fd
 
@@ -30,6 +31,10 @@ def chld(signo: int, code: int, pid: int, uid: int, status: int, utime: int = 0,
 
 def fault(signo: int, code: int, addr: int) -> bytes:
     return _fault.pack(signo, 0, code, 0, addr)
+
+
+def sys(signo: int, code: int, errno: int, addr: int, nr: int, arch: int) -> bytes:
+    return _sys.pack(signo, errno, code, 0, addr, nr, arch)
 
 
 def timer(signo: int, timer_id: int, overrun: int, value: int) -> bytes:

@@ -7,7 +7,7 @@ is not known to the Sentry (the host does not tell it): "resident" is the size o
 
 from sentry.abi.errno import EACCES, EINVAL, EPERM, ERANGE, ESRCH
 from sentry.core.creds import CAP_AUDIT_CONTROL, CAP_SYS_RESOURCE
-from sentry.kernel import cputime, signals
+from sentry.kernel import cputime, machine, seccomp, signals
 from sentry.kernel.access import may_access
 from sentry.kernel.clone import INHERITED_DATA, VforkWait
 from sentry.kernel.memstat import Sizes
@@ -85,7 +85,7 @@ def stat(t, task, whole):
         mm.start_code if known else 0, mm.end_code if known else 0, mm.start_stack if known else 0, 0, 0,
         pending, task.sigmask & 0x7FFFFFFF, ignored & 0x7FFFFFFF, caught & 0x7FFFFFFF,
         0 if task.wait is None else 1, 0, 0, tg.exit_signal if task is tg.leader else -1,
-        t.kernel.host["cpus"][0], rt_priority, policy, 0, 0, 0,
+        machine.view(t)["cpus"][0], rt_priority, policy, 0, 0, 0,
         mm.start_data if known else 0, mm.end_data if known else 0, mm.brk_start if known else 0,
         mm.arg_start if known else 0, mm.arg_end if known else 0, mm.env_start if known else 0,
         mm.env_end if known else 0, task.exit_code & 0xFFFF if permitted else 0,
@@ -127,7 +127,7 @@ def status(t, task, whole):
         lines += memory_lines(mm)
     ignored, caught = signal_masks(task)
     queued = t.kernel.sig_queued.get(creds.uid, 0)
-    host_cpus = t.kernel.host["cpus"]
+    host_cpus = machine.view(t)["cpus"]
     affinity = task.data.get("affinity", sum(1 << cpu for cpu in host_cpus))
     lines += [
         b"Threads:\t%d" % len(tg.tasks),
@@ -143,8 +143,8 @@ def status(t, task, whole):
         b"CapBnd:\t%016x" % creds.bounding,
         b"CapAmb:\t%016x" % creds.ambient,
         b"NoNewPrivs:\t%d" % task.no_new_privs,
-        b"Seccomp:\t0",
-        b"Seccomp_filters:\t0",
+        b"Seccomp:\t%d" % seccomp.mode(task),
+        b"Seccomp_filters:\t%d" % (task.seccomp.count if task.seccomp is not None else 0),
         b"Speculation_Store_Bypass:\tunknown",
         b"SpeculationIndirectBranch:\tunknown",
         b"Cpus_allowed:\t" + mask_text(affinity, max(host_cpus) + 1),
@@ -458,7 +458,7 @@ def oom_score(t, task, whole):
     """mm/oom_kill.c:oom_badness, scaled as fs/proc/base.c:proc_oom_score does."""
     if task.mm is None:
         return b"0\n"
-    pages = t.kernel.host["mem_total"] // PAGE
+    pages = machine.view(t)["mem_total"] // PAGE
     points = Sizes(task.mm).resident // PAGE + task.tg.oom_score_adj * pages // 1000
     return b"%d\n" % max(0, 1000 + int(points * 1000 / pages)) if points > -pages else b"0\n"
 
@@ -515,12 +515,19 @@ ID_MAP = b"         0          0 4294967295\n"
 
 @entry("uid_map", 0o644)
 def uid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "uid")
 
 
 @entry("gid_map", 0o644)
 def gid_map(t, task, whole):
-    return ID_MAP
+    return id_map(task, "gid")
+
+
+def id_map(task, kind) -> bytes:
+    """What the ids of the task's container stand for outside (OCI user namespace mappings)."""
+    container = task.tg.container
+    rows = container.data.get("id_maps", {}).get(kind, "").splitlines() if container is not None else ()
+    return b"".join(b"%10d %10d %10d\n" % tuple(map(int, row.split())) for row in rows) or ID_MAP
 
 
 @entry("projid_map", 0o644)

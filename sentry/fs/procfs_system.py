@@ -9,7 +9,7 @@ from time import monotonic_ns, time_ns
 from sentry.abi.errno import EINVAL, EPERM
 from sentry.core import hostinfo
 from sentry.fs.pseudo import TextInode, fixed
-from sentry.kernel import cputime, loadavg
+from sentry.kernel import cputime, loadavg, machine
 from sentry.kernel.uts import RELEASE, VERSION
 from sentry.vfs.locks import locks_text
 from sentry.vfs.mount import filesystems_text
@@ -35,7 +35,7 @@ def uptime_ns(kernel) -> int:
 def uptime(t):
     kernel = t.kernel
     up = uptime_ns(kernel)
-    idle = max(0, up * len(kernel.host["cpus"]) - sum(used_time(kernel)))
+    idle = max(0, up * len(machine.view(t)["cpus"]) - sum(used_time(kernel)))
     return b"%d.%02d %d.%02d\n" % (up // NS, up % NS // TICK, idle // NS, idle % NS // TICK)
 
 
@@ -48,7 +48,7 @@ def load(t):
 
 def stat(t):
     kernel = t.kernel
-    cpus = kernel.host["cpus"]
+    cpus = machine.view(t)["cpus"]
     user, system = used_time(kernel)
     up = uptime_ns(kernel)
     each = (user // len(cpus) // TICK, system // len(cpus) // TICK)
@@ -66,7 +66,7 @@ def stat(t):
 
 
 def cpuinfo(t):
-    return b"".join(block + b"\n\n" for block in t.kernel.host["cpuinfo"])
+    return b"".join(block + b"\n\n" for block in machine.view(t)["cpuinfo"])
 
 
 # Rows of meminfo in Linux's order. What the host's file has is shown, the rest is 0; None: not in every kernel.
@@ -81,13 +81,36 @@ MEMINFO = (
 )  # fmt: skip
 
 
-def meminfo(t):
-    host = t.kernel.host
-    values = hostinfo.read_meminfo(host)
-    total = host["mem_total"] >> 10
+def memory_of(t) -> "dict[str, int]":
+    """Rows of meminfo in KiB. With a limit, what is free is what of that is left, and the rest the container's own."""
+    m = machine.of(t)
+    total = m.view["mem_total"] >> 10
+    values = hostinfo.read_meminfo(m.host)
     if not values:
         values = {"MemFree": total // 2, "MemAvailable": total // 2}
+    if m.limited():
+        used = m.used(getattr(getattr(t, "tg", None), "container", None)) >> 10
+        stat = {name: value >> 10 for name, value in m.stat().items()}
+        free = max(0, min(total - used, values.get("MemFree", total)))
+        cached = stat.get("file", 0)
+        values = {key: values[key] for key in ("VmallocTotal",) if key in values}
+        values.update({
+            "MemFree": free, "MemAvailable": min(total, free + cached), "Cached": cached, "Shmem": stat.get("shmem", 0),
+            "AnonPages": stat.get("anon", max(0, used - cached)), "Mapped": stat.get("file_mapped", 0), "Dirty": stat.get("file_dirty", 0),
+            "CommitLimit": total, "Committed_AS": used, "Unevictable": stat.get("unevictable", 0),
+        })  # fmt: skip
+        for name in ("anon", "file"):
+            for state in ("active", "inactive"):
+                values[f"{state.capitalize()}({name})"] = stat.get(f"{state}_{name}", 0)
+        for state in ("Active", "Inactive"):
+            values[state] = values[f"{state}(anon)"] + values[f"{state}(file)"]
     values["MemTotal"] = total
+    return values
+
+
+def meminfo(t):
+    host = t.kernel.host
+    values = memory_of(t)
     values["Hugepagesize"] = host["hugepage_size"] >> 10
     # Swap and huge pages of the host are not the guest's.
     for name in ("SwapTotal", "SwapFree", "SwapCached", "Zswap", "Zswapped", "HugePages_Total", "HugePages_Free",
@@ -106,7 +129,7 @@ def version(t):
 
 
 def vmstat(t):
-    values = hostinfo.read_meminfo(t.kernel.host)
+    values = memory_of(t)
     rows = {
         "nr_free_pages": values.get("MemFree", 0) >> 2, "nr_inactive_anon": values.get("Inactive(anon)", 0) >> 2,
         "nr_active_anon": values.get("Active(anon)", 0) >> 2, "nr_inactive_file": values.get("Inactive(file)", 0) >> 2,
@@ -120,7 +143,7 @@ def vmstat(t):
 
 
 def zoneinfo(t):
-    pages = t.kernel.host["mem_total"] >> 12
+    pages = machine.view(t)["mem_total"] >> 12
     return b"Node 0, zone   Normal\n  pages free     %d\n        spanned  %d\n        present  %d\n        managed  %d\n" % (
         pages // 2, pages, pages, pages
     )  # fmt: skip
@@ -138,12 +161,12 @@ DEVICES = (
 
 
 def interrupts(t):
-    cpus = t.kernel.host["cpus"]
+    cpus = machine.view(t)["cpus"]
     return b"    " + b"".join(b"%-11s" % (b"CPU%d" % cpu) for cpu in cpus).rjust(11 * len(cpus) + 7) + b"\n"
 
 
 def softirqs(t):
-    cpus = t.kernel.host["cpus"]
+    cpus = machine.view(t)["cpus"]
     head = b" " * 20 + b"".join(b"%-11s" % (b"CPU%d" % cpu) for cpu in cpus) + b"\n"
     names = (b"HI", b"TIMER", b"NET_TX", b"NET_RX", b"BLOCK", b"IRQ_POLL", b"TASKLET", b"SCHED", b"HRTIMER", b"RCU")
     return head + b"".join(b"%12s:" % name + b" %10d" % 0 * len(cpus) + b"\n" for name in names)

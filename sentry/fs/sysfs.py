@@ -1,8 +1,9 @@
 """sysfs: what programs ask of it about CPUs, memory and devices (Documentation/ABI). Every file is read-only."""
 
-from sentry.core import hostinfo
 from sentry.fs.procfs_pid import list_text, mask_text
+from sentry.fs.procfs_system import memory_of
 from sentry.fs.pseudo import LazyDir, PseudoDir, TextInode, fixed
+from sentry.kernel import machine
 from sentry.vfs.inode import FileSystem
 from sentry.vfs.mount import register_filesystem
 
@@ -80,11 +81,14 @@ class SysText(TextInode):
         self.size = 4096
 
 
+def cpus_online(t):
+    return list_text(machine.view(t)["cpus"]) + b"\n"
+
+
 def node_meminfo(t):
     """Memory of the only node, as drivers/base/node.c lays it out."""
-    host = t.kernel.host
-    total = host["mem_total"] >> 10
-    values = hostinfo.read_meminfo(host)
+    values = memory_of(t)
+    total = values["MemTotal"]
     free = values.get("MemFree", total // 2)
     rows = [("MemTotal", total), ("MemFree", free), ("MemUsed", total - free)]
     rows += [(name, values.get(name, 0)) for name in ("Active", "Inactive", "Dirty", "Writeback", "Mapped", "AnonPages", "Shmem")]
@@ -127,13 +131,14 @@ def fill(fs, host) -> None:
         put(f"kernel/mm/hugepages/hugepages-{huge}kB/{name}", "0")
     cpus = host["cpus"]
     online = list_text(cpus)
-    for name in ("online", "possible", "present"):
+    for name in ("possible", "present"):
         put(f"devices/system/cpu/{name}", online)
+    root.directory(b"devices/system/cpu").add(b"online", TextInode(fs, 0o444, cpus_online))
     put("devices/system/cpu/kernel_max", "8191")
     for cpu, block in zip(cpus, host["cpuinfo"], strict=True):
         fill_cpu(put, host, cpu, fields_of(block))
     node = "devices/system/node/node0"
-    put(f"{node}/cpulist", online)
+    root.directory(node.encode()).add(b"cpulist", TextInode(fs, 0o444, cpus_online))
     put(f"{node}/cpumap", mask_text(sum(1 << cpu for cpu in cpus), max(cpus) + 1))
     put(f"{node}/distance", "10")
     root.directory(node.encode()).add(b"meminfo", TextInode(fs, 0o444, node_meminfo))

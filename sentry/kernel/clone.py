@@ -8,7 +8,7 @@ from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.waitq import Wait
-from sentry.kernel import cpulimit, cputime, session, signals
+from sentry.kernel import cpulimit, cputime, seccomp_filter, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
 from sentry.net import netns
@@ -95,7 +95,11 @@ def first_process(task):
 
 
 def too_many_processes(task) -> bool:
-    """RLIMIT_NPROC (setrlimit(2)): threads of the real user, unless root or with one of two capabilities."""
+    """pids.limit of the container; RLIMIT_NPROC (setrlimit(2)): threads of the real user, unless root or with one of two
+    capabilities."""
+    container = task.tg.container
+    if container is not None and container.machine.pids and container.machine.full(container):
+        return True
     limit = task.rlimit(RLIMIT_NPROC)
     creds = task.creds
     if limit == RLIM_INFINITY or creds.uid == 0:
@@ -283,6 +287,7 @@ def new_task(parent, args, tid, thread) -> Task:
     signals.init_task(child)
     if not flags & CLONE_THREAD:
         signals.init_group(tg, child_actions(parent, flags))
+    seccomp_filter.attach(child, parent.seccomp)
     signals.announce(child)
     return child
 

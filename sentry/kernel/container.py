@@ -10,7 +10,7 @@ from sentry.abi.errno import EACCES, EINVAL, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, 
 from sentry.core import creds as capabilities
 from sentry.core import log
 from sentry.core.creds import Creds
-from sentry.kernel import cpulimit, exit, session, signals
+from sentry.kernel import cpulimit, exit, machine, seccomp, seccomp_filter, session, signals
 from sentry.kernel import exec as execution
 from sentry.kernel.task import Task, ThreadGroup
 from sentry.kernel.uts import UTS
@@ -104,6 +104,8 @@ class Container:
         self.ns = ns
         self.spec = spec
         self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
+        self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
@@ -112,9 +114,9 @@ class Container:
         self.data = {}  # "console": the terminal behind /dev/console
 
     # -- starting
-    def prepare(self, process: dict, files: list) -> Process:
+    def prepare(self, process: dict, files: list, program: str = "") -> Process:
         """Make a process from an OCI process object; `files`: vfs Files for descriptors 0, 1, 2, … (their
-        references pass to the process; None leaves a gap). Raises StartError."""
+        references pass to the process; None leaves a gap). `program`: what is executed, if not args[0]. Raises StartError."""
         args = process.get("args")
         if not args or not all(isinstance(a, str) for a in args):
             raise StartError("process.args: at least the program's name is needed")
@@ -132,6 +134,7 @@ class Container:
         task.files = table
         task.creds = make_creds(process)
         task.uts = self.uts
+        seccomp_filter.attach(task, self.seccomp)
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()
@@ -151,7 +154,7 @@ class Container:
         self.members.add(tg)
         try:
             self.enter_cwd(task, process.get("cwd") or "/")
-            job = self.load(task, args, process.get("env") or [])
+            job = self.load(task, args, process.get("env") or [], program)
         except StartError:
             exit.exit_task(task)
             raise
@@ -181,9 +184,9 @@ class Container:
             raise StartError(f"process.cwd {cwd!r}: not a directory")
         task.fs.set_cwd(path)
 
-    def load(self, task, args, env):
+    def load(self, task, args, env, program=""):
         """Find the program, along PATH if it has no slash, and lay it out."""
-        name = args[0]
+        name = program or args[0]
         argv = [a.encode("utf-8", "surrogateescape") for a in args]
         envp = [e.encode("utf-8", "surrogateescape") for e in env]
         if "/" in name:

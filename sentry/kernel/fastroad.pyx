@@ -45,6 +45,11 @@ cdef bint more() except -1:
     return KERNEL.stopping or bool(READY)
 
 
+cdef inline bint barred(Task task, long nr) noexcept:
+    """Whether a seccomp filter has to be asked."""
+    return task.barred != NULL and (not 0 <= nr < NR_FAST or task.barred[nr] != 0)
+
+
 cdef int serve(GuestThread thread) except -1:
     """1: served; 2: served, and the kernel has more to do."""
     cdef fast_t handler = NULL
@@ -52,7 +57,7 @@ cdef int serve(GuestThread thread) except -1:
     cdef long result
     if 0 <= thread.nr < NR_FAST:
         handler = fast_table()[thread.nr]
-    if handler == NULL or task.work or (COUNT_TRAPS and thread.trapped):
+    if handler == NULL or task.work or (COUNT_TRAPS and thread.trapped) or barred(task, thread.nr):
         return plain(task, thread)
     if PROFILE is not None:
         PROFILE.begin()
@@ -84,7 +89,7 @@ cdef int plain(Task task, GuestThread thread) except -1:
     cdef Row row
     cdef long value
     cdef int overflow = 0
-    if COUNT_TRAPS and thread.trapped or not 0 <= thread.nr < <long>len(ROWS) or ROWS[thread.nr] is None:
+    if COUNT_TRAPS and thread.trapped or not 0 <= thread.nr < <long>len(ROWS) or ROWS[thread.nr] is None or barred(task, thread.nr):
         KERNEL.system_call(task, thread)
     else:
         if PROFILE is not None:

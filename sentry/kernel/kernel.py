@@ -9,7 +9,7 @@ from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
 from sentry.core.waitq import WaitQueue
-from sentry.kernel import fastroad, patching, signals
+from sentry.kernel import fastroad, patching, seccomp, signals
 from sentry.platform.base import (
     EV_DEAD,
     EV_FAULT,
@@ -137,12 +137,15 @@ class Kernel:
         counters.called(nr)
         task.in_call = nr
         row = TABLE[nr] if 0 <= nr < NR_MAX else None
-        if row is None:
+        verdict = None if task.seccomp is None else seccomp.check(task, thread)
+        if verdict is not None:
+            result = verdict
+        elif row is None:
             log.once(nr, log.INFO, f"system call {nr} is not implemented")
             result = -ENOSYS
         else:
             result = self.guarded(task, row.call, task, thread.args)
-            if row.lasting and self.trace is None:
+            if row.lasting and self.trace is None and not seccomp.asks(task, nr):
                 thread.remember(nr, result)
         if profile is not None:
             profile.handled(nr)

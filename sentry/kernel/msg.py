@@ -3,7 +3,7 @@ directly. Senders that wait try again when there is room."""
 
 from time import time
 
-from sentry.abi.errno import E2BIG, EAGAIN, EACCES, EIDRM, EINVAL, ENOMSG, ERESTARTNOHAND
+from sentry.abi.errno import E2BIG, EACCES, EIDRM, ENOMSG, ERESTARTNOHAND
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait, WaitQueue
 from sentry.kernel import ipc

@@ -430,7 +430,10 @@ def disposition(tg, signo: int) -> "tuple[int, int]":
 def announce(task) -> None:
     """Tell the task's thread what is pending for it, before its mask is looked at: it may change that on its own otherwise."""
     if task.thread is not None and task.kernel.trace is None:
-        task.thread.tell_pending(task.pending.mask | task.tg.shared_pending.mask)
+        pending = task.pending.mask | task.tg.shared_pending.mask
+        if task.seccomp is not None and task.seccomp.guards_masks:
+            pending = MASK64
+        task.thread.tell_pending(pending)
 
 
 def mask_changed(task) -> None:

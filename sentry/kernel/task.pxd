@@ -71,6 +71,8 @@ cdef class Task:
     cdef public int exit_code
     cdef public bint dying
     cdef public object uts, net, data
+    cdef public object seccomp
+    cdef const unsigned char *barred  # seccomp_filter.Filter.barred of `seccomp`, or NULL
     cdef object __weakref__
 
     cpdef woken(self, object entry, object mask)

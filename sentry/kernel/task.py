@@ -84,7 +84,7 @@ class Task:
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "last_sigmask", "saved_sigmask", "pending",
         "stack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
-        "ptracer", "sched", "exit_code", "dying", "uts", "net", "data", "__weakref__",
+        "ptracer", "sched", "exit_code", "dying", "uts", "net", "data", "seccomp", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, tid, tg, thread):
@@ -123,6 +123,7 @@ class Task:
         self.dying = False  # must end before it would go back to guest code (SIGKILL, exit_group, exec); work is set
         self.uts = None  # kernel.uts.UTS
         self.net = netns.INIT
+        self.seccomp = None  # chain of filters: seccomp_filter.Filter, set by its `attach`
         self.data = {}  # rarely used state of single features, keyed by their module
         leaks.add("task")
 

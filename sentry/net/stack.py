@@ -116,6 +116,7 @@ class Stack:
         self.resolver = None  # what answers at 127.0.0.11 (resolver.py)
         self.wire = None  # the packet stack, if any interface has a link
         self.timers = None  # of the kernel
+        self.on_listen = None  # called when a TCP socket begins or ceases to listen
 
     # -- addresses
     def is_local(self, addr: bytes) -> bool:

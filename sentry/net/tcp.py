@@ -130,6 +130,8 @@ class TcpSocket(InetSocket):
                 sock.listener = None
                 sock.fail(ECONNREFUSED)
             self.syns = None
+        if self.net.stack.on_listen is not None:
+            self.net.stack.on_listen()
 
     def stop_connecting(self):
         self.stop_timer()
@@ -251,6 +253,8 @@ class TcpSocket(InetSocket):
         self.locked = True
         if self.net.stack.wire is not None and not inet_addr.is_loopback(self.local):
             self.wire = self.net.stack.wire.listen(self)
+        if self.net.stack.on_listen is not None:
+            self.net.stack.on_listen()
         self.queue.wake(POLL_WRITABLE)
         return 0
 

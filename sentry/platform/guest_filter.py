@@ -78,6 +78,10 @@ ROWS = (
         "rings the doorbell, a non-blocking eventfd: a spurious ring costs the Sentry one look. The pointer is the process's own memory",
     ),
     Row(
+        "sched_yield", 24, DIRECT, (), (),
+        "while CPUs are short, a stub that waits lets others run. Takes nothing that a thread which computes could not have",
+    ),
+    Row(
         "mmap", 9, DIRECT,
         ((END, 0, 1), (MAX, 2, 7), (IN, 3, (PRIVATE | ANON | FIXED, PRIVATE | ANON | FIXED | NORESERVE)), (EQ, 4, MINUS_ONE), (EQ, 5, 0)),
         (0x10000, 4096, 3, PRIVATE | ANON | FIXED, MINUS_ONE, 0),

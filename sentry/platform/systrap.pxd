@@ -33,6 +33,9 @@ cdef class Platform(Registry):
     cdef int failed_spins
     cdef bint spin
     cdef uint64_t no_spin_until
+    cdef bint crowd
+    cdef double late  # ticks from a doorbell to the dispatcher in a crowd, on average
+    cdef uint64_t crowded, no_crowd_until  # TSC of the last change; of when there may be one
     cdef object stub_path
     cdef uint64_t seed_tsc
     cdef int64_t seed_ns
@@ -40,6 +43,7 @@ cdef class Platform(Registry):
     cdef dispatch_t *dispatch
 
     cdef bint _find_clocks(self, uint64_t host) except -1
+    cdef int _crowd(self, bint crowd) except -1
     cdef int _take(self, int index) except -1
     cdef int _handle(self, Thread thread) except -1
     cdef int _look(self, uint64_t ticks) except -1

@@ -17,8 +17,8 @@ from libc.string cimport memcpy
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
     ST_M_GATHER, ST_M_LEN_ARG, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
-    sh_allowed, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
-    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, SH_PLACES, sh_spawn_apart,
+    sh_allowed, sh_batch, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
+    sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, sh_ordinary, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
     sh_vm_read, sh_write32, sh_yield, st_row, st_shared,
 )
@@ -50,6 +50,11 @@ cdef double STUB_SPIN = 30000  # ns that a stub waits for its answer before it s
 cdef double STUB_SHORT = 10000  # the same while there are more threads than CPUs
 cdef double SHORT_GAP = 5000  # ns between calls, on average, below which the dispatcher waits for them even then
 cdef double SHORT_SPIN = 25000  # and how long
+cdef double CROWD_GAP = 60000  # ns between calls of a crowd, more threads than CPUs (see _crowd)
+cdef uint32_t CROWD_YIELDS = 4  # how often a stub of a crowd lets others run before it sleeps
+cdef double CROWD_SPIN = 500  # ns that it waits before that
+cdef double CROWD_LATE = 250000  # ns from a doorbell to the dispatcher, on average, that show that somebody computes without calls
+cdef double NO_CROWD = 50000000  # ns until the next attempt
 cdef double MOST_MISSED = 0.2  # share of waits in vain, about what a wake-up on one CPU costs of one across CPUs
 cdef int64_t INTERRUPT_LIMIT = 100 * MS  # of the process's CPU time and thread
 cdef int64_t LONG_OPERATION = 10000 * MS
@@ -82,6 +87,7 @@ cdef class Platform(Registry):
         self.seed_ns = sh_now()
         sh_allowed(&self.allowed)
         self.pinned = self.woken = -1
+        self.no_crowd_until = 0 if sh_ordinary() else ~<uint64_t>0
         self.dispatch = dispatcher()
         self._map_shared()
         self.shared.sites = self.entry != 0
@@ -477,14 +483,27 @@ cdef class Platform(Registry):
     cdef int _tune(self) except -1:
         """How long stubs may spin. When the CPUs are short, only as long as a sleep would cost anyway."""
         cdef uint32_t spin = 0
-        cdef bint free
+        cdef bint free, crowd
         if self.no_spin_until and sh_tsc() > self.no_spin_until:
             self.no_spin_until = 0
         if self.spin and self.cpus > 1:
             free = self.running + 1 <= self.cpus and not self.no_spin_until
-            spin = <uint32_t>((STUB_SPIN if free else STUB_SHORT) * self.ticks_per_ns)
+            crowd = self.running > self.cpus and self.gap < CROWD_GAP * self.ticks_per_ns and sh_tsc() > self.no_crowd_until
+            spin = <uint32_t>((STUB_SPIN if free else CROWD_SPIN if crowd else STUB_SHORT) * self.ticks_per_ns)
+            if crowd != self.crowd and sh_tsc() - self.crowded > 20 * self.poll_every:
+                self._crowd(crowd)
         if self.shared.spin != spin:
             sh_write32(&self.shared.spin, spin)
+        return 0
+
+    cdef int _crowd(self, bint crowd) except -1:
+        """More threads than CPUs that call often: an interrupt for each call, to a CPU where another thread computes, costs as
+        much as all the rest of it. So the dispatcher waits for its turn (SCHED_BATCH) and serves what has come until then,
+        and a stub gives its CPU to the others (sched_yield) before it sleeps."""
+        self.crowded = sh_tsc()
+        if sh_batch(crowd) == 0:
+            self.crowd = crowd
+            sh_write32(&self.shared.yields, CROWD_YIELDS if crowd else 0)
         return 0
 
     cdef int _settle(self) except -1:
@@ -701,6 +720,11 @@ cdef class Platform(Registry):
                     self.gap -= (self.gap - <double>min(posted, self.spin_for)) * 0.125
                     self.missed -= (self.missed - <double>(posted > self.spin_for)) * 0.125
                     self._called_from(<int>(thread.ctx.cpu & 0xFFF))
+                    if self.crowd and posted and 0 < woken - thread.ctx.posted < 1 << 40:
+                        self.late -= (self.late - <double>(woken - thread.ctx.posted)) * 0.125
+                        if self.late > CROWD_LATE * self.ticks_per_ns:
+                            self.late = 0
+                            self.no_crowd_until = woken + <uint64_t>(NO_CROWD * self.ticks_per_ns)
                     if self.caller_cpu != cpu and 0 < woken - thread.ctx.posted < 1 << 24:
                         self._measured(<double>(woken - thread.ctx.posted))
                     break

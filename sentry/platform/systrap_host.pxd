@@ -160,6 +160,7 @@ cdef extern from "systrap.h":
         uint32_t sleeping
         uint32_t cpu
         uint32_t spin
+        uint32_t yields
         uint32_t sites
         uint8_t fp_sw[48]
         st_row rows[512]
@@ -227,6 +228,8 @@ cdef extern from "systrap_host.h":
 
     void sh_hush(int bell) nogil
     int sh_cpus() nogil
+    int sh_batch(int batch) nogil
+    bint sh_ordinary()
     int sh_move(int cpu, const cpu_set_t *allowed) nogil
     int sh_cpu() nogil
     void sh_leave(int cpu, const cpu_set_t *allowed) nogil

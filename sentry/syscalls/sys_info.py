@@ -5,10 +5,10 @@ from struct import Struct, pack
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, EFAULT, EINVAL, EPERM
-from sentry.core import hostinfo
 from sentry.core.creds import CAP_SYS_ADMIN, CAP_SYSLOG
 from sentry.core.syscall import PARTIAL, U32, Int, OutBuf, OutStruct, Ptr, Size, syscall
-from sentry.kernel import cputime, memstat
+from sentry.fs import procfs_system
+from sentry.kernel import cputime, machine, memstat
 from sentry.kernel.loadavg import load_averages
 from sentry.kernel.uts import NEW_UTS_LEN
 from sentry.kernel.wait import rusage_bytes
@@ -47,9 +47,8 @@ def sys_setdomainname(t, addr, length):
 @syscall("sysinfo", 99, (OutStruct(112),))
 def sys_sysinfo(t, addr):
     kernel = t.kernel
-    host = kernel.host
-    memory = hostinfo.read_meminfo(host)
-    total = host["mem_total"]
+    memory = procfs_system.memory_of(t)
+    total = memory["MemTotal"] * 1024
     free = memory.get("MemFree", total >> 11) * 1024
     loads = [int(load * 65536) for load in load_averages(kernel)]
     uptime = (monotonic_ns() - kernel.boot_time) // 1_000_000_000
@@ -64,7 +63,7 @@ def sys_sysinfo(t, addr):
 @syscall("getcpu", 309, (OutStruct(4), OutStruct(4), Ptr), level=PARTIAL, note="the first CPU of the affinity mask")
 def sys_getcpu(t, cpu, node, unused):
     if cpu:
-        t.write(cpu, pack("<I", t.kernel.host["cpus"][0]))
+        t.write(cpu, pack("<I", machine.view(t)["cpus"][0]))
     if node:
         t.write(node, pack("<I", 0))
     return 0

@@ -12,9 +12,11 @@ from sentry.core.creds import (
 )
 from sentry.core.result import NO_RETURN
 from sentry.core.syscall import PARTIAL, Int, ULong, syscall
+from sentry.kernel import seccomp
 from sentry.kernel.clone import INHERITED_DATA
 from sentry.platform.base import TASK_LIMIT
 from sentry.syscalls.sys_creds import commit
+from sentry.syscalls.sys_seccomp import set_by_prctl
 
 SECURE_ALL_BITS, SECURE_ALL_LOCKS = 0x55, 0xAA  # NOROOT, NO_SETUID_FIXUP, KEEP_CAPS, NO_CAP_AMBIENT_RAISE
 SECBIT_KEEP_CAPS, SECBIT_KEEP_CAPS_LOCKED, SECBIT_NO_CAP_AMBIENT_RAISE = 1 << 4, 1 << 5, 1 << 6
@@ -81,7 +83,7 @@ def get_name(t, addr, b, c, d):
 
 
 def get_seccomp(t, a, b, c, d):
-    return 0
+    return seccomp.mode(t)
 
 
 def capbset_read(t, cap, b, c, d):
@@ -265,6 +267,7 @@ PRCTL = {
     15: set_name,
     16: get_name,
     21: get_seccomp,
+    22: set_by_prctl,
     23: capbset_read,
     24: capbset_drop,
     25: get_tsc,
@@ -293,7 +296,7 @@ PRCTL = {
 }
 
 
-@syscall("prctl", 157, (Int, ULong, ULong, ULong, ULong), level=PARTIAL, note="SECCOMP, SET_MM, MDWE, SCHED_CORE, MCE: EINVAL")
+@syscall("prctl", 157, (Int, ULong, ULong, ULong, ULong), level=PARTIAL, note="SET_MM, MDWE, SCHED_CORE, MCE: EINVAL")
 def sys_prctl(t, option, a, b, c, d):
     handler = PRCTL.get(option & 0xFFFFFFFF)
     if handler is None:

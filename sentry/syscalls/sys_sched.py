@@ -5,6 +5,7 @@ from struct import pack, unpack
 from sentry.abi.errno import E2BIG, EINVAL, EPERM, ESRCH
 from sentry.core.creds import CAP_SYS_NICE
 from sentry.core.syscall import PARTIAL, U32, Int, OutStruct, Ptr, syscall
+from sentry.kernel import machine
 from sentry.kernel.clone import INHERITED_DATA
 from sentry.kernel.task import RLIMIT_RTPRIO
 from sentry.syscalls.sys_limits import can_nice, may_schedule
@@ -27,12 +28,17 @@ def sys_sched_yield(t):
 
 
 def online_mask(t) -> int:
-    return sum(1 << cpu for cpu in t.kernel.host["cpus"])
+    return sum(1 << cpu for cpu in machine.view(t)["cpus"])
+
+
+def possible(t) -> int:
+    """The highest CPU number of the machine."""
+    return max(t.kernel.host["cpus"])
 
 
 def mask_size(t) -> int:
     """Bytes of the kernel's cpumask: whole words for all possible CPUs."""
-    return (max(t.kernel.host["cpus"]) // 64 + 1) * 8
+    return (possible(t) // 64 + 1) * 8
 
 
 @syscall("sched_setaffinity", 203, (Int, U32, Ptr), level=PARTIAL, note=NOTE)
@@ -53,7 +59,7 @@ def sys_sched_setaffinity(t, pid, length, addr):
 @syscall("sched_getaffinity", 204, (Int, U32, Ptr))
 def sys_sched_getaffinity(t, pid, length, addr):
     # kernel/sched/syscalls.c: in bytes; room for every possible CPU, in whole words
-    if length * 8 < max(t.kernel.host["cpus"]) + 1 or length & 7:
+    if length * 8 < possible(t) + 1 or length & 7:
         return -EINVAL
     task = target_of(t, pid)
     if task is None:

@@ -1,7 +1,7 @@
 """All system calls: importing this file registers them; `fill_marshalling` tells the platform's stub what to carry."""
 
 from sentry.core.syscall import TABLE
-from sentry.fs import devfs, devpts, procfs, sysfs  # noqa: F401  (file systems register themselves, too)
+from sentry.fs import cgroupfs, devfs, devpts, procfs, sysfs  # noqa: F401  (file systems register themselves, too)
 from sentry.syscalls import (  # noqa: F401
     sys_attr,
     sys_creds,
@@ -31,6 +31,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_process,
     sys_rw,
     sys_sched,
+    sys_seccomp,
     sys_sem,
     sys_shm,
     sys_signal,

@@ -135,8 +135,7 @@ def test_pause(ctr):
 
 def test_processes_and_metrics(ctr):
     cid = ctr.start("sh", "-c", "sleep 100 & while :; do :; done", flags=("--memory-limit", str(300 << 20)))
-    pids = ctr.containerd.ctr("tasks", "ps", cid).stdout.splitlines()[1:]
-    assert len(pids) == 2
+    wait_for(lambda: len(ctr.containerd.ctr("tasks", "ps", cid).stdout.splitlines()) == 3)
     time.sleep(0.3)
     lines = ctr.containerd.ctr("tasks", "metrics", cid).stdout.splitlines()
     values = dict(line.split() for line in lines if len(line.split()) == 2)
@@ -163,6 +162,21 @@ def test_events(ctr):
     wanted = ["create", "start", "exec-added", "exec-started", "exit", "paused", "resumed", "exit", "delete"]
     assert topics == wanted
     assert '"exit_status":137' in events[-2]
+
+
+def test_out_of_memory(ctr):
+    """The program that wants too much is killed, the others go on, and an event tells of it."""
+    stream = subprocess.Popen(ctr.containerd.argv("events"), stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(0.5)
+        script = "dd if=/dev/zero of=/dev/null bs=300M count=1; echo code $?; sleep 0.5; exit 3"
+        done = ctr.run("sh", "-c", script, flags=("--rm", "--memory-limit", str(100 << 20)))
+        assert (done.stdout.splitlines()[-1], done.returncode) == ("code 137", 3)
+        time.sleep(0.5)
+    finally:
+        stream.terminate()
+    topics = [word for line in stream.communicate(timeout=20)[0].splitlines() for word in line.split() if word.startswith("/tasks/")]
+    assert topics.count("/tasks/oom") == 1, topics
 
 
 def test_many_come_and_go(ctr, containerd):

@@ -1,4 +1,4 @@
-"""Docker's daemon drives stockade as it drives runc (--add-runtime): each test runs with both."""
+"""Docker's daemon drives stockade as it drives runc (daemon.json as `stockade install` makes it): each test runs with both."""
 
 import os
 import shutil
@@ -44,10 +44,10 @@ def daemon(tmp_path_factory, image):
     top = tmp_path_factory.mktemp("docker")
     containerd = Containerd(top)
     containerd.start()
-    (top / "daemon.json").write_text("{}")
+    subprocess.run([STOCKADE, "install", "--sysroot", top, "docker"], check=True, timeout=20, stdout=subprocess.DEVNULL)
     argv = ["dockerd", "--data-root", top / "data", "--exec-root", top / "exec", "-H", f"unix://{top}/docker.sock", "--pidfile",
             top / "pid", "--storage-driver", "vfs", "--iptables=false", "--ip6tables=false", "--bridge=none", "--containerd",
-            containerd.socket, "--add-runtime", f"stockade={STOCKADE}", "--config-file", top / "daemon.json",
+            containerd.socket, "--config-file", top / "etc/docker/daemon.json",
             "--default-ulimit", "nofile=1024:1024", "--default-ulimit", "nproc=1000:1000"]  # fmt: skip
     with open(top / "dockerd.log", "wb") as log:
         process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
@@ -119,3 +119,29 @@ def test_life(docker):
 def test_health(docker):
     docker.run("-d", "--name", "health", "--health-cmd", "true", "--health-interval", "1s", IMAGE, "sleep", "100")
     wait_for(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", "health").stdout == "healthy\n")
+
+
+def test_out_of_memory(docker):
+    """A program beyond the limit is killed, and Docker knows why."""
+    text, code = docker.run("--name", "oom", "--memory", "60m", "--memory-swap", "60m", IMAGE, "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1")
+    assert code == 137, text
+    wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom").stdout == "true 137\n")
+
+
+def test_the_root_is_kept(docker, tmp_path):
+    """commit, diff, cp and a restart see what the container wrote."""
+    assert docker.run("--name", "kept", IMAGE, "sh", "-c", "cat /file; echo more >> /file; rm -f /etc/passwd")[1] == 0
+    assert docker("start", "-a", "kept").stdout == "more\n"
+    changes = docker("diff", "kept").stdout.splitlines()
+    assert "A /file" in changes and "D /etc/passwd" in changes
+    assert docker("cp", "kept:/file", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out").read_text() == "more\nmore\n"
+    assert docker("commit", "kept", f"committed-{docker.runtime}").returncode == 0
+    assert docker.run("--rm", f"committed-{docker.runtime}", "cat", "/file") == ("more\nmore\n", 0)
+
+
+def test_default_seccomp_profile(docker):
+    script = "grep Seccomp: /proc/self/status | cut -f2; unshare -n true 2> /dev/null || echo refused"
+    assert docker.run("--rm", IMAGE, "sh", "-c", script) == ("2\nrefused\n", 0)
+    script = "grep Seccomp: /proc/self/status | cut -f2"
+    assert docker.run("--rm", "--security-opt", "seccomp=unconfined", IMAGE, "sh", "-c", script) == ("0\n", 0)
