@@ -66,10 +66,10 @@ class Wire:
         """A process in the peer's namespace."""
         return subprocess.Popen(["ip", "netns", "exec", self.b, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
 
-    def program(self, shared, script, where=None):
+    def program(self, shared, script, where=None, root="debian-net"):
         """A script in a Debian root, /shared being the directory `shared`, in the peer's namespace or another."""
         command = ["ip", "netns", "exec", where or self.b, "unshare", "-fpm", "--kill-child", "--propagation", "private",
-                   "sh", "-c", CHROOT, "sh", rootfs("debian-net"), str(shared), script]  # fmt: skip
+                   "sh", "-c", CHROOT, "sh", rootfs(root), str(shared), script]  # fmt: skip
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                 env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"})  # fmt: skip
 

@@ -76,7 +76,7 @@ func main() {
 SERVERS = {
     "node": ("server.js", NODE, "exec node /shared/server.js"),
     "java": ("Server.java", JAVA, "exec java /shared/Server.java"),
-    "go": ("server.go", GO, "cd /tmp && GOCACHE=/tmp/cache CGO_ENABLED=0 go build -o server /shared/server.go && exec ./server"),
+    "go": ("server.go", GO, "exec /shared/server"),
 }
 CLIENTS = """
 head -c 1000000 /dev/zero >/tmp/data
@@ -135,8 +135,10 @@ def test_nginx_as_a_proxy_driven_by_wrk(container, wire, shared):
 def test_http_servers(container, wire, shared, language):
     name, source, command = SERVERS[language]
     (shared / name).write_text(source)
+    if language == "go":
+        output(wire.program(shared, "cd /tmp && GOCACHE=/tmp/cache CGO_ENABLED=0 go build -o /shared/server /shared/server.go", root="debian-full"), 300)
     container("bash", "-c", command, mounts=[("/shared", shared)])
-    wait_for_port(wire, "10.77.0.2", 8000, 300)
+    wait_for_port(wire, "10.77.0.2", 8000, 60)
     text = output(wire.program(shared, CLIENTS), 60)
     assert text.split("\n")[:2] == [f"{language} GET 0", f"{language} POST 1000000"], text
     assert text.split()[-2:] == ["60", "200"], text
