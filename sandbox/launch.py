@@ -122,16 +122,16 @@ class Sandbox:
         self.gofer.release()
 
 
-def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), leash=False, boot=None) -> Sandbox:
+def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), leash=False, boot=None, prompt=None) -> Sandbox:
     """Create container `cid` of the checked configuration `spec`, up to the state "created".
 
     attached: the caller stays, and has the terminal if there is one. pass_fds: further descriptors for the program,
-    as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
+    as (guest number, host descriptor). leash: the sandbox ends when the caller does. prompt: the start follows at once, so nobody fills the network namespace [attached]. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
     undo.add(run_poststop, undo)
     try:
-        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
+        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot, attached if prompt is None else prompt)
     except BaseException:
         undo.run()
         raise
@@ -142,7 +142,7 @@ def run_poststop(undo) -> None:
         hooks.run_after(*undo.hooked)
 
 
-def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot, prompt) -> Sandbox:
     settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
     overlaid = overlay(settings, cid, spec)
@@ -203,7 +203,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         config.resolver = bool(container.own["resolv_conf"])
         take_network(undo, net, config, container.own["resolv_conf"])
         # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
-        config.wire = container.own["wire"] = net.own_namespace and (not attached or bool(hook_lists))
+        config.wire = container.own["wire"] = net.own_namespace and (not prompt or bool(hook_lists))
     boot.prepare(config)
 
     net.enter()
