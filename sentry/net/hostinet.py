@@ -181,6 +181,11 @@ class HostSocket(Socket):
             control = sendable(control)
             if type(control) is int:
                 return control
+        if flags & MSG_FASTOPEN and addr is not None:  # the host's socket would not wait for the connection
+            error = self.connect(t, addr)
+            if error:
+                return error
+            flags, addr = flags & ~MSG_FASTOPEN, None
         n = hostcalls.send(self.fd, data, addr, control, flags & SEND_FLAGS)
         return self.blocked() if n == -EAGAIN else n
 
