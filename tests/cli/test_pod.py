@@ -375,3 +375,24 @@ def test_what_a_shared_volume_carries(pod, tmp_path, debian_full):
     pod.start("server", "python3", "-c", SERVER, change=change)
     done = pod.run("client", "python3", "-c", CLIENT, change=change, timeout=60)
     assert done.stdout.splitlines() == ["from the server", "from the server", "through the fifo", "locked"], done
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.05, 0.07, 0.09, 0.11, 0.14, 0.2])
+def test_a_killed_create(pod, nothing_left, delay):
+    """At any moment: what is left can be deleted, and the pod goes on."""
+    before = stockade_processes(str(nothing_left))
+    process = pod.real.popen("create", "--bundle", pod.bundle("sleep", "1000"), "one", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    pod.remove("one")
+    until(lambda: stockade_processes(str(nothing_left)) == before)
+    assert pod.run("one", "echo", "fine").stdout == "fine\n"
+
+
+def test_two_deletes_at_once(pod):
+    pod.start("one", "sleep", "1000")
+    running = [pod.real.popen("delete", "--force", "one", stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.wait(20) for process in running] == [0, 0, 0]
+    for process in running:
+        process.stderr.close()
