@@ -340,7 +340,6 @@ named.listen(), abstract.listen()
 for sock in (named, abstract):
     peer, _ = sock.accept()
     peer.sendall(b"from the server")
-    print(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], flush=True)
     peer.close()
 with open("/shared/fifo", "w") as fifo:
     fifo.write("through the fifo")
@@ -354,7 +353,7 @@ time.sleep(0.3)
 for name in ("/shared/socket", "\\0pod"):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(name)
-    print(sock.recv(100).decode())
+    print(sock.recv(100).decode(), int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little"))
 print(open("/shared/fifo").read())
 try:
     fcntl.lockf(open("/shared/lock", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -374,7 +373,7 @@ def test_what_a_shared_volume_carries(pod, tmp_path, debian_full):
 
     pod.start("server", "python3", "-c", SERVER, change=change)
     done = pod.run("client", "python3", "-c", CLIENT, change=change, timeout=60)
-    assert done.stdout.splitlines() == ["from the server", "from the server", "through the fifo", "locked"], done
+    assert done.stdout.splitlines() == ["from the server 0", "from the server 0", "through the fifo", "locked"], done
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.05, 0.07, 0.09, 0.11, 0.14, 0.2])
