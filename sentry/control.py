@@ -20,6 +20,8 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "resize", "pid": N, "rows": N, "columns": N}
     {"op": "stats", "profile": bool}                     {"stats": {section: …}} (core/stats.py); profile: first begin
                                                          a profile of the dispatcher anew, or end it
+    {"op": "stacks"}                                     {"stacks": {"threads": […], "more": N}} (kernel/stacks.py)
+    {"op": "log", "level": "debug", "strace": bool}      both may be missing; a descriptor: the log goes there from now on
     {"op": "resources", "resources": {…}}                what the container sees of its limits; "files": names in its cgroup,
                                                          with as many descriptors, that tell what it uses
     {"op": "connect", "port": N}                         one descriptor, a connected stream socket that becomes a guest's
@@ -53,6 +55,7 @@ REQUEST_MAX = 65536
 BODY_MAX = 4 << 20
 FDS_MAX = 64
 CONNECTIONS_MAX = 256
+LEVELS = {"debug": log.DEBUG, "info": log.INFO, "warning": log.WARNING, "error": log.ERROR}
 FILES_MAX = 16  # of a cgroup
 
 
@@ -154,7 +157,7 @@ class Server:
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
             "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
-            "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
+            "stacks": self.stacks, "log": self.log, "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
             "seed": self.seed, "join": self.join, "destroy": self.destroy,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
@@ -279,6 +282,17 @@ class Server:
         if not (0 <= rows < 65536 and 0 <= columns < 65536):
             raise ControlError("resize: out of range")
         return done(self.target.resize(pid=field(request, "pid", int, 0), rows=rows, columns=columns))
+
+    def stacks(self, connection, request, fds):
+        return done(self.target.stacks())
+
+    def log(self, connection, request, fds):
+        level = field(request, "level", str, "")
+        if level and level not in LEVELS or len(fds) > 1:
+            raise ControlError("log: a level and at most one descriptor are needed")
+        strace = field(request, "strace", bool) if "strace" in request else None
+        fd = fds.pop() if fds else -1
+        return done(self.target.log(level=LEVELS.get(level), strace=strace, fd=fd))
 
     def resources(self, connection, request, fds):
         resources, names = field(request, "resources", dict, {}), field(request, "files", list, [])

@@ -14,7 +14,7 @@ from sentry.fs import procfs_sysctl
 from sentry.fs.gofer_client import GoferClient, GoferDead
 from sentry.fs.hostfd import open_host_fd
 from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import freeze, statistics
+from sentry.kernel import freeze, stacks, statistics, trace
 from sentry.kernel.container import Container, StartError
 from sentry.net import forward, netns
 from sentry.vfs.context import Actor
@@ -46,8 +46,9 @@ class ManagedContainer:
         self.container = container = Container(kernel, config.cid, None, config.spec, pids, uts, nursery)
         unused = list(config.stdio.values())
         try:
-            self.client = GoferClient(config.gofer)
+            self.client = GoferClient(config.gofer, keep=kernel.platform.keep)
             self.set_sysctls()
+            container.set_id_maps(config.id_maps)
             container.ns = boot_mounts.build(config, self.client, kernel, container)
             unused.clear()
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
@@ -60,7 +61,6 @@ class ManagedContainer:
             if isinstance(error, StartError):
                 raise
             raise StartError(f"container {config.cid!r}: {error}") from None
-        container.data["id_maps"] = config.id_maps
         if config.terminal:
             container.data["console"] = self.terminals[self.process.pid].terminal
         self.init_pid = self.process.pid
@@ -276,6 +276,17 @@ class ManagedContainer:
         if bridge is None:
             raise ControlError("it has no terminal")
         bridge.resize(rows, columns)
+
+    def stacks(self):
+        return {"stacks": stacks.collect(self.kernel)}
+
+    def log(self, level, strace, fd):
+        old = log.change(level, fd)
+        if old > 2:
+            os.close(old)
+        if strace is not None:
+            trace.switch(self.kernel, strace)
+        log.info("the log goes on here, as `stockade debug` asked")
 
     def resources(self, resources, names, fds):
         """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""

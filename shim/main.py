@@ -62,7 +62,7 @@ def run(argv) -> int:
 
 def load_messages() -> None:
     """Make protobuf and the project's messages importable; they cost 20 ms."""
-    sys.path += [os.path.join(PROJECT, "build", "protos"), "/usr/lib/python3/dist-packages"]
+    sys.path += [os.path.join(PROJECT, "build", "protos"), f"{sys.prefix}/lib/python3/dist-packages"]
 
 
 def group_of(directory, cid) -> str:
@@ -146,7 +146,8 @@ def serve(values, listener, path) -> None:
 
     _host.set_name("stockade-shim")
     _host.use_huge_pages()
-    bundle.preload("launch")
+    for group in ("launch", "gofer", "sentry"):  # here, so that gofers and Sentries share them with us
+        bundle.preload(group)
     from shim.loop import Loop
     from shim.publish import Publisher
     from shim.service import NAMES, Service

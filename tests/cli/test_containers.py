@@ -158,33 +158,6 @@ def test_exec(real, busybox):
     assert real("delete", "c").returncode == 0
 
 
-def test_debug_stats(real, busybox):
-    script = "read line; i=0; while [ $i -lt 50 ]; do i=$((i+1)); chmod 700 /tmp; done; echo done; read line"
-    process = real.popen("run", "--bundle", busybox("sh", "-c", script), "c", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    real.wait_status("c", "running")
-    assert real("debug", "--profile", "on", "c").returncode == 0
-    process.stdin.write(b"go\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == b"done\n"
-    stats = json.loads(real("debug", "--stats", "--json", "c").stdout)
-    assert stats["kernel"]["platform"] == real.flags[1]
-    assert stats["kernel"]["processes"] == 1
-    assert stats["kernel"]["forks"] >= 50
-    assert stats["calls"]["chmod"]["calls"] == 50
-    assert stats["calls"]["wait4"]["waits"] > 0
-    profile = stats["profile"]
-    assert profile["handlers"]["chmod"]["calls"] == 50
-    assert 100 < profile["handlers"]["chmod"]["mean_ns"] < 10**8
-    stage = profile["stages"]["handler"]
-    assert sum(stage["below_ns"].values()) == stage["count"] == sum(row["calls"] for row in profile["handlers"].values())
-    text = real("debug", "--profile", "off", "--stats", "c").stdout
-    assert "chmod" in text
-    assert "HANDLER" not in text
-    process.stdin.write(b"end\n")
-    process.stdin.close()
-    assert process.wait(20) == 0
-
-
 def test_exec_of_a_process_file(real, busybox, tmp_path):
     assert real("run", "--detach", "--bundle", busybox("sleep", "1000"), "c").returncode == 0
     file = tmp_path / "process.json"

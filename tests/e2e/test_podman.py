@@ -254,3 +254,16 @@ def test_pod_without_infra_container(podman):
         assert podman.run("--pod", "p", IMAGE, "echo", "alone") == ("alone\n", 0)
     finally:
         assert podman("pod", "rm", "-f", "p").returncode == 0
+
+
+def test_overlay_volume(podman, tmp_path):
+    """Changes of a volume that go with the container."""
+    (tmp_path / "f").write_text("content\n")
+    script = "cat /v/f; rm /v/f; echo new > /v/g; ls /v"
+    assert podman.sh(script, "-v", f"{tmp_path}:/v:O") == ("content\ng\n", 0)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_user_namespace(podman):
+    script = "id -u; cat /proc/self/uid_map | tr -s ' '; touch /x && stat -c '%u' /x /bin; chown 4999 /x && echo ours; chown 5000 /x 2> /dev/null || echo unmapped"
+    assert podman.sh(script, "--uidmap", "0:100000:5000") == ("0\n 0 100000 5000\n0\n0\nours\nunmapped\n", 0)
