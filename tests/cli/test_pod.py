@@ -395,3 +395,18 @@ def test_two_deletes_at_once(pod):
     assert [process.wait(20) for process in running] == [0, 0, 0]
     for process in running:
         process.stderr.close()
+
+
+def test_the_end_of_a_container_that_was_never_started(pod, nothing_left):
+    before = stockade_processes(str(nothing_left))
+    pod.create("one", pod.bundle("sleep", "1000"))
+    os.kill(pod.real.state_of("one")["pid"], signal.SIGKILL)
+    pod.real.wait_status("one", "stopped")
+    pod.ok("delete", "one")
+    pod.create("one", pod.bundle("sleep", "1000"))
+    pod.ok("kill", "one", "KILL")
+    pod.real.wait_status("one", "stopped")
+    assert pod.real("start", "one").returncode == 1
+    pod.ok("delete", "one")
+    until(lambda: stockade_processes(str(nothing_left)) == before)
+    assert pod.run("one", "echo", "fine").stdout == "fine\n"
