@@ -33,6 +33,7 @@ COMMANDS = (
     ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
     ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
+    ("syscalls", "syscalls", "list the system calls and how far each is supported"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
 
@@ -62,6 +63,18 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+TOPICS = {
+    "flags": "Flags stand before the command, and may stand in a file (--config) as NAME = VALUE.",
+    "platforms": (
+        "A platform carries the programs: it brings their system calls to the sandbox's kernel.\n\n"
+        "  systrap  the default. Calls trap by seccomp, or, from call sites that have been rewritten, not at all.\n"
+        "           Needs Linux 5.19 or newer on x86-64, with seccomp user notification.\n"
+        "  ptrace   by PTRACE_SYSEMU, ten times slower a call. For hosts that forbid the other, and to compare with.\n"
+        "           Needs ptrace(2) of own children (a seccomp profile around stockade may forbid it)."
+    ),
+}
+
+
 def default_root() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if os.geteuid() == 0 and not (runtime and in_user_namespace()):
@@ -80,7 +93,7 @@ def help_text() -> str:
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"
-        "`stockade COMMAND --help` describes a command."
+        "`stockade COMMAND --help` describes a command; `stockade help flags`, `stockade help platforms`."
     )
 
 
@@ -114,6 +127,9 @@ def dispatch(argv) -> int:
         return 0 if settings.help or rest else 1
     name, arguments = rest[0], rest[1:]
     if name == "help":
+        if arguments[0] in TOPICS:
+            print(TOPICS[arguments[0]] + (f"\n\n{describe(OPTIONS)}" if arguments[0] == "flags" else ""))
+            return 0
         name, arguments = arguments[0], ["--help"]
     settings.command = name
     flags.read_file(settings, OPTIONS, settings.config)

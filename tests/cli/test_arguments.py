@@ -11,7 +11,7 @@ from sandbox.errors import CliError, UsageError
 from sandbox.signals import number
 
 STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-COMMANDS = "run do create start state exec kill delete list ps debug spec features".split()
+COMMANDS = "run do create start state exec kill delete list ps debug spec features syscalls install uninstall port-forward update events pause resume wait".split()
 
 OPTIONS = [
     Option("--bundle -b", "DIR", "", default="."),
@@ -152,3 +152,22 @@ def test_errors_go_to_the_log_as_json(tmp_path):
     assert line["level"] == "error"
     assert line["msg"] == "container 'nobody' does not exist"
     assert line["time"].endswith("Z")
+
+
+def test_help_on_topics(cli):
+    assert "--network MODE" in cli("help", "flags").stdout
+    assert "ptrace" in cli("help", "platforms").stdout
+
+
+def test_syscalls(cli):
+    """The support table is made of the registrations, and names every call of Linux."""
+    rows = {row["name"]: row for row in json.loads(cli("syscalls", "--format", "json").stdout)}
+    assert len(rows) > 360
+    assert rows["read"] == {"nr": 0, "name": "read", "level": "full", "note": ""}
+    assert rows["io_uring_setup"]["level"] == "refused" and rows["io_uring_setup"]["note"]
+    assert rows["sched_setaffinity"]["level"] == "partial" and rows["sched_setaffinity"]["note"]
+    text = cli("syscalls", "read", "bpf").stdout.splitlines()
+    assert [line.split()[:3] for line in text] == [["NR", "NAME", "SUPPORT"], ["0", "read", "full"], ["321", "bpf", "refused"]]
+    assert all(line.split()[2] == "unknown" for line in cli("syscalls", "--level", "unknown").stdout.splitlines()[1:])
+    assert "calls: " in cli("syscalls").stdout.splitlines()[-1]
+    assert cli("syscalls", "nosuch").returncode == 1

@@ -34,6 +34,7 @@ COMMANDS = {
     "update": LAUNCH,
     "events": LAUNCH,
     "debug": LAUNCH,
+    "syscalls": BASE | {"fcntl"},
     "install": LAUNCH,
     "uninstall": LAUNCH,
     "port-forward": LAUNCH,
