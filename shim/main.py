@@ -124,6 +124,9 @@ def start(values) -> int:
     address = f"unix://{path}"
     with open("address", "w", encoding="ascii") as file:
         file.write(address)
+    version = os.environ.get("MAX_SHIM_VERSION", "")
+    if version.isdigit() and int(version) >= 3:  # containerd's bootstrap parameters; older ones want the bare address
+        address = jsonlite.dumps({"version": 3, "address": address, "protocol": "ttrpc"})
     sys.stdout.write(address)
     return 0
 
@@ -147,7 +150,7 @@ def serve(values, listener, path) -> None:
         bundle.preload(group)
     from shim.loop import Loop
     from shim.publish import Publisher
-    from shim.service import NAME, Service
+    from shim.service import NAMES, Service
     from shim.ttrpc import Server
 
     def write(text) -> None:
@@ -164,7 +167,7 @@ def serve(values, listener, path) -> None:
         loop.running = False
 
     service = Service(loop, publisher, values.namespace, stop, write)
-    Server(loop, listener, {NAME: service.methods()}, write)
+    Server(loop, listener, dict.fromkeys(NAMES, service.methods()), write)
     loop.run()
     os.unlink(path)
     os._exit(0)

@@ -150,6 +150,16 @@ class AddressSpace:
         """End the host process and forget its threads; no further events. Idempotent."""
 
 
+class Nursery:
+    """Where address spaces of a container come from."""
+
+    pid: int  # host process id of its seed in the Sentry's pid namespace
+    ready: bool  # set by who has it: processes may be made in advance
+
+    def close(self) -> None:
+        """End the seed and what it has made ready; no further address spaces."""
+
+
 class Platform:
     name: str
     fp_size: int  # bytes of the FP part of a signal frame (xsave area with its trailing magic)
@@ -166,8 +176,13 @@ class Platform:
     def start(self) -> None:
         """Start the seed process, from which all guest processes descend. Before the seccomp filter closes."""
 
-    def new_aspace(self, done) -> None:
-        """done(thread, errno): a parked thread (zero registers) in a fresh, empty address space."""
+    def new_aspace(self, done, nursery=None) -> None:
+        """done(thread, errno): a parked thread (zero registers) in a fresh, empty address space, whose host process is a child
+        of that Nursery's seed (None: the first one's)."""
+
+    def new_nursery(self, done) -> None:
+        """done(Nursery or None, errno): a further seed. What is done to its host process from outside before it is used (cgroups)
+        holds for all that descend from it."""
 
     def watch(self, fd: int, events: int, callback) -> None:
         """Call callback(fd, events) from `wait` when the host descriptor is ready (select.EPOLL*;

@@ -52,6 +52,7 @@ cdef class Thread(Carrier):
     cdef int grant_at
     cdef bint uses_slot
     cdef uint32_t ops_seq
+    cdef object nursery  # of which it is the seed, or None
 
     cdef int _event(self) except -1
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1

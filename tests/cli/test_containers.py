@@ -14,37 +14,9 @@ import termios
 import time
 
 import pytest
-from cli_helpers import Cli, needs_root, stockade_processes
+from cli_helpers import STOCKADE, needs_root, stockade_processes
 
 pytestmark = needs_root
-STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-
-
-@pytest.fixture
-def real(nothing_left, platform):
-    return Cli(STOCKADE, nothing_left, ["--platform", platform])
-
-
-@pytest.fixture
-def busybox(tmp_path, busybox_root):
-    """busybox("sh", "-c", "…", change=function(config)) -> path of a fresh bundle with busybox's root."""
-    count = 0
-
-    def make(*args, change=None):
-        nonlocal count
-        count += 1
-        path = tmp_path / f"busybox{count}"
-        path.mkdir()
-        (path / "rootfs").symlink_to(busybox_root)
-        subprocess.run([STOCKADE, "spec", "--bundle", str(path)], check=True)
-        config = json.loads((path / "config.json").read_text())
-        config["process"].update(args=list(args), terminal=False)
-        if change is not None:
-            change(config)
-        (path / "config.json").write_text(json.dumps(config))
-        return path
-
-    return make
 
 
 def run(real, bundle, cid="c", **options):
