@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state, trees
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -86,7 +86,13 @@ def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[
     mounts = []
     for mount in spec.get("mounts") or []:
         mount = dict(mount)
-        if mount["type"] == "bind":
+        if mount["type"] == "overlay":
+            options = mount.get("options") or []
+            export = gofer_process.Export("", "ro" in options, False)
+            export.tree = trees.overlay(mount["destination"], ",".join(option for option in options if "=" in option))
+            mount.update(type="bind", export=len(exports), directory=True)
+            exports.append(export)
+        elif mount["type"] == "bind":
             options = mount.get("options") or []
             readonly = "ro" in options or "rro" in options
             path = oci.bind_source(mount, bundle)

@@ -19,7 +19,7 @@ from sentry.kernel.kernel import Kernel
 from sentry.kernel.pidns import PidNamespace
 from sentry.managed import ManagedContainer
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
-from sentry.syscalls import fast_host, table
+from sentry.syscalls import table
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
@@ -92,7 +92,7 @@ class Sandbox:
             netns.INIT.host = True
             hostlink.FILES.update(config.net_files)
             hostinet.register()
-            fast_host.enable()
+            table.fast_host.enable()
         if config.host_uds != "none":
             __import__(HOST_UDS).net.unix_host.register()
         if config.strace:

@@ -150,6 +150,9 @@ def add(ns, actor, entry, client) -> None:
         raise failed(f"mount {destination}", fs)
     path = destination.encode("utf-8", "surrogateescape")
     place = mount_point(actor, path, directory)
+    if isinstance(place, int) and destination.startswith("/sys/fs/cgroup/"):  # podman --systemd=always
+        log.warning(f"mount {destination}: left out, cgroups of the host are not shown")
+        return
     if isinstance(place, int):
         raise failed(f"mount {destination}: mount point", place)
     image = None

@@ -157,8 +157,7 @@ class Server:
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
             "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
-            "stacks": self.stacks, "log": self.log,
-            "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
+            "stacks": self.stacks, "log": self.log, "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
             "seed": self.seed, "join": self.join, "destroy": self.destroy,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)

@@ -81,11 +81,11 @@ MEMINFO = (
 )  # fmt: skip
 
 
-def memory_of(t) -> "dict[str, int]":
-    """Rows of meminfo in KiB. With a limit, what is free is what of that is left, and the rest the container's own."""
+def memory_of(t, recent=False) -> "dict[str, int]":
+    """Rows of meminfo in KiB (`recent`: of a moment ago will do). With a limit, what is free is what of that is left, and the rest the container's own."""
     m = machine.of(t)
     total = m.view["mem_total"] >> 10
-    values = hostinfo.read_meminfo(m.host)
+    values = hostinfo.recent_meminfo(m.host) if recent else hostinfo.read_meminfo(m.host)
     if not values:
         values = {"MemFree": total // 2, "MemAvailable": total // 2}
     if m.limited():

@@ -79,6 +79,16 @@ def make_creds(process: dict) -> Creds:
     return new
 
 
+def maps_ids(t, kind: str, *numbers: int) -> bool:
+    """Whether all these ids exist in the task's container (user_namespaces(7)); kind: "uid" or "gid". 0xFFFFFFFF, which leaves
+    an id as it is, counts as one."""
+    container = t.tg.container
+    ranges = container.id_ranges[kind] if container is not None and container.id_ranges is not None else None
+    return ranges is None or all(
+        number == 0xFFFFFFFF or any(first <= number < first + count for first, count in ranges) for number in numbers
+    )
+
+
 class Process:
     """A process that is about to begin: everything that can fail has been tried, `start` sets it going."""
 
@@ -118,9 +128,18 @@ class Container:
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
+        self.id_ranges = None  # "uid", "gid": [(first, count)] of the ids that exist; None: all
         self.watchers = {}  # pid -> [callback(pid, status)]
         self.on_empty = None  # called once the last process has gone
         self.data = {}  # "console": the terminal behind /dev/console
+
+    def set_id_maps(self, maps: dict) -> None:
+        """maps: the text of user namespace mappings for "uid" and "gid", "inside outside count" a line."""
+        self.id_maps = maps
+        rows = {kind: [tuple(map(int, line.split())) for line in text.splitlines()] for kind, text in maps.items()}
+        if any(row[2] < 0xFFFFFFFF for kind in rows for row in rows[kind]):
+            self.id_ranges = {kind: [(first, count) for first, _, count in rows[kind]] for kind in rows}
 
     # -- starting
     def prepare(self, process: dict, files: list, program: str = "") -> Process:

@@ -5,7 +5,7 @@ the file. `File.owner`: (kind, id, signal, uid, euid, PidNamespace) of F_SETOWN 
 """
 
 from sentry.abi import siginfo
-from sentry.core.waitq import ALL, WaitEntry
+from sentry.core.waitq import ALL, WaitEntry, Waiter
 from sentry.kernel import signals
 from sentry.vfs.file import FASYNC, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDBAND, POLLWRBAND
 
@@ -17,8 +17,8 @@ SPECIFIC = (4, 5, 7, 8, 11, 17, 31)  # signals whose si_code means something of 
 NOBODY = (F_OWNER_PID, 0, 0, 0, 0, None)
 
 
-class Notifier:
-    """Owner of an entry in the file's queue (WaitEntry protocol). `fd`: as it was when FASYNC was set."""
+class Notifier(Waiter):
+    """Owner of an entry in the file's queue. `fd`: as it was when FASYNC was set."""
 
     __slots__ = ("kernel", "file", "fd", "entry")
 

@@ -17,7 +17,7 @@ cdef class Kernel:
     cdef public object boot_time, load, boot_id, forks
     cdef public bint stopping
     cdef public dict frozen
-    cdef public object signalfds, core_dump, patcher, trace, profile
+    cdef public object go_on, signalfds, core_dump, patcher, trace, profile
 
     cpdef loop(self)
     cpdef dispatch(self, thread)

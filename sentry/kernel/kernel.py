@@ -43,6 +43,7 @@ class Kernel:
         self.held = {}  # MM -> [(task, result)]: would go back to guest code, but a rewriting wants them to wait
         self.frozen = {}  # Container -> [(task, result)]: the same while a container is paused, kernel/freeze.py
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
+        self.go_on = None  # finishes calls of woken tasks that need no Python frame, kernel/fastroad.pyx
         self.profile = None  # counters.Profile while profiling is switched on, kernel/statistics.py
 
     def all_tasks(self) -> list:
@@ -72,6 +73,8 @@ class Kernel:
             for thread in threads:
                 self.dispatch(thread)
             timers.expire()
+            if ready and self.go_on is not None:
+                self.go_on()
             while ready:
                 task = ready.popleft()
                 task.queued = False

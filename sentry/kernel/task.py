@@ -3,7 +3,7 @@
 from sentry.abi.signal import UNBLOCKABLE
 from sentry.core import leaks
 from sentry.core.result import BLOCKED
-from sentry.core.waitq import WaitEntry, WaitQueue
+from sentry.core.waitq import WaitEntry, Waiter, WaitQueue
 from sentry.net import netns
 
 RLIM_INFINITY = (1 << 64) - 1
@@ -78,7 +78,7 @@ class ThreadGroup:
         return self.parent.pid if self.parent is not None else 0
 
 
-class Task:
+class Task(Waiter):
     """A guest thread."""
 
     __slots__ = (
@@ -228,7 +228,7 @@ class Task:
         return BLOCKED
 
     def woken(self, entry, mask):
-        """A queue that this task waits on has woken (WaitEntry owner protocol)."""
+        """A queue that this task waits on has woken."""
         if not self.queued:
             self.queued = True
             self.kernel.ready.append(self)

@@ -166,6 +166,8 @@ cdef class Thread(GuestThread):
         """As AddressSpace.write."""
         write_guest(self.aspace.live(), addr, data, False)
 
+    write_later = write
+
     def write_upto(self, addr, data):
         """As AddressSpace.write_upto."""
         return write_guest(self.aspace.live(), addr, data, True)
@@ -243,9 +245,11 @@ cdef class Thread(GuestThread):
         self.next_op()
 
     # -- others
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         """A copy of the address space: done(thread, errno)."""
         self.clone(done, True)
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         """A thread in this address space: done(thread, errno)."""
@@ -892,6 +896,9 @@ cdef class Platform:
         if epoll_ctl(self.epoll, op, fd, &event) < 0:
             return errno
         return 0
+
+    def keep(self, fd):
+        """See base.py."""
 
     def watch(self, fd, events, callback):
         """Calls callback(fd, events) from `wait` when the descriptor is ready. OSError if it cannot be watched."""

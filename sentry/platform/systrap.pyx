@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_GATHER, ST_M_LEN_ARG, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
+    ST_M_GATHER, ST_M_LEN_ARG, ST_MOST_KEPT, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_batch, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, sh_ordinary, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
@@ -30,6 +30,7 @@ import errno
 import fcntl
 
 from sentry.core import log
+from sentry.platform.base import Kept
 from sentry.platform.seed import PlatformError, set_up, spawn
 
 cdef extern from "sys/mman.h" nogil:
@@ -293,7 +294,8 @@ cdef class Platform(Registry):
             sh_unmap_context(<void *><uintptr_t>context[0])
             os.close(context[1])
         self.spare = []
-        self._unmap_unused()
+        while self.unused:
+            self._unmap_unused()
         for fd in (self.listener, self.bell, self.epoll, self.shared_fd):
             if fd >= 0:
                 os.close(fd)
@@ -410,6 +412,28 @@ cdef class Platform(Registry):
             if nursery.ready and not nursery.busy and <int>len(nursery.pool) < self.pool_target:
                 return True
         return False
+
+    def keep(self, int fd):
+        """See base.py. The place of one that nobody has mapped for a while is taken when there is none left."""
+        cdef int place = len(self.kept)
+        try:
+            kept = Kept(os.dup(fd))
+        except OSError:  # no descriptor left
+            return None
+        if place == ST_MOST_KEPT:
+            for _ in range(2 * ST_MOST_KEPT):
+                place = self.kept_hand
+                self.kept_hand = (place + 1) % ST_MOST_KEPT
+                if not self.kept[place].used:
+                    break
+                self.kept[place].used = False
+            self.kept[place].lost = True
+        else:
+            self.kept.append(None)
+        self.kept_changes += 1
+        kept.place, kept.since = place, self.kept_changes
+        self.kept[place] = kept
+        return kept
 
     # -- the loop --------------------------------------------------------------------------------------
     def watch(self, int fd, uint32_t events, callback):

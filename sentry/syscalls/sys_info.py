@@ -47,7 +47,7 @@ def sys_setdomainname(t, addr, length):
 @syscall("sysinfo", 99, (OutStruct(112),))
 def sys_sysinfo(t, addr):
     kernel = t.kernel
-    memory = procfs_system.memory_of(t)
+    memory = procfs_system.memory_of(t, True)
     total = memory["MemTotal"] * 1024
     free = memory.get("MemFree", total >> 11) * 1024
     loads = [int(load * 65536) for load in load_averages(kernel)]

@@ -129,6 +129,11 @@ class Inode:
         """write_at for O_APPEND; `pos`: the end, as far as we know."""
         return self.write_at(pos, data)
 
+    def constant(self) -> "Inode | None":
+        """The inode that has this one's content, as mappings made now show it, if nothing ever changes that; it keeps in
+        `image` what exec has found out about it (mm.elf.Image)."""
+        return None
+
     def map_fd(self, shared: bool, writable: bool) -> "int | tuple[int, bool]":
         """See File.host_mapping."""
         return -ENODEV

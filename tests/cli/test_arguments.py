@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -95,6 +97,37 @@ def test_help_of_each_command(command):
     assert stockade("help", command).stdout == result.stdout
 
 
+@pytest.mark.parametrize("command", ["", *"create run start state kill delete exec list ps pause resume events update spec features".split()])
+def test_the_flags_of_runc_are_taken(command):
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    pattern = re.compile(r"^ +(--[a-z0-9-]+)", re.MULTILINE)
+    arguments = [*command.split(), "--help"]
+    theirs = set(pattern.findall(subprocess.run(["runc", *arguments], capture_output=True, text=True, timeout=30).stdout))
+    ours = set(re.findall(r"--[a-z0-9-]+", stockade(*arguments).stdout)) | {"--help"}
+    assert not theirs - ours
+    assert theirs or command in ("start", "state", "pause", "resume", "features")
+
+
+def test_topics():
+    platforms, flags = stockade("help", "platforms"), stockade("help", "flags")
+    assert "systrap" in platforms.stdout and "ptrace" in platforms.stdout and platforms.returncode == 0
+    assert "--platform NAME" in flags.stdout and "dev.stockade.flag." in flags.stdout and flags.returncode == 0
+    nonsense = stockade("help", "nonsense")
+    assert nonsense.returncode == 1 and nonsense.stderr.count("\n") == 1
+
+
+def test_syscalls():
+    rows = {row["name"]: row for row in json.loads(stockade("syscalls", "--format", "json").stdout)}
+    assert rows["read"] == {"number": 0, "name": "read", "level": "full", "note": ""}
+    assert rows["bpf"]["level"] == "unsupported" and rows["bpf"]["note"]
+    assert rows["uretprobe"]["level"] == "none" and len(rows) > 370
+    assert stockade("syscalls", "-f", "csv", "read", "write").stdout == 'number,name,level,"note"\n0,read,full,""\n1,write,full,""\n'
+    assert stockade("syscalls", "--level", "full", "bpf").stdout.split() == ["NR", "NAME", "LEVEL", "NOTE"]
+    unknown = stockade("syscalls", "frobnicate")
+    assert unknown.returncode == 1 and "no system call 'frobnicate'" in unknown.stderr
+
+
 def test_version():
     result = stockade("--version")
     assert result.returncode == 0
@@ -152,22 +185,3 @@ def test_errors_go_to_the_log_as_json(tmp_path):
     assert line["level"] == "error"
     assert line["msg"] == "container 'nobody' does not exist"
     assert line["time"].endswith("Z")
-
-
-def test_help_on_topics(cli):
-    assert "--network MODE" in cli("help", "flags").stdout
-    assert "ptrace" in cli("help", "platforms").stdout
-
-
-def test_syscalls(cli):
-    """The support table is made of the registrations, and names every call of Linux."""
-    rows = {row["name"]: row for row in json.loads(cli("syscalls", "--format", "json").stdout)}
-    assert len(rows) > 360
-    assert rows["read"] == {"nr": 0, "name": "read", "level": "full", "note": ""}
-    assert rows["io_uring_setup"]["level"] == "refused" and rows["io_uring_setup"]["note"]
-    assert rows["sched_setaffinity"]["level"] == "partial" and rows["sched_setaffinity"]["note"]
-    text = cli("syscalls", "read", "bpf").stdout.splitlines()
-    assert [line.split()[:3] for line in text] == [["NR", "NAME", "SUPPORT"], ["0", "read", "full"], ["321", "bpf", "refused"]]
-    assert all(line.split()[2] == "unknown" for line in cli("syscalls", "--level", "unknown").stdout.splitlines()[1:])
-    assert "calls: " in cli("syscalls").stdout.splitlines()[-1]
-    assert cli("syscalls", "nosuch").returncode == 1

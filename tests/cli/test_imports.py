@@ -23,6 +23,7 @@ SENTRY = LAUNCH | {
 COMMANDS = {
     "spec": STATE,
     "features": BASE,
+    "syscalls": STATE,
     "state": LAUNCH,
     "list": STATE,
     "kill": LAUNCH,
@@ -34,7 +35,6 @@ COMMANDS = {
     "update": LAUNCH,
     "events": LAUNCH,
     "debug": LAUNCH,
-    "syscalls": BASE | {"fcntl"},
     "install": LAUNCH,
     "uninstall": LAUNCH,
     "port-forward": LAUNCH,

@@ -194,6 +194,12 @@ def test_debug_stats(cli, bundle):
     assert "does not exist" in cli("debug", "--stats", "c").stderr
 
 
+def test_run_keep(cli, bundle):
+    assert cli("run", "--keep", "--bundle", bundle("exit", "5"), "kept").returncode == 5
+    assert cli.state_of("kept")["status"] == "stopped"
+    assert cli("delete", "kept").returncode == 0
+
+
 def test_debug_stacks_and_log(cli, bundle, tmp_path):
     assert cli("create", "--bundle", bundle("sleep"), "c").returncode == 0
     lines = cli("debug", "--stacks", "c").stdout.splitlines()

@@ -149,9 +149,11 @@ class FakeThread:
         if value is not None:
             self.returned = value
 
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         assert self.parked
         self.platform.later.append(("fork", self, done))
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         assert self.parked
@@ -201,6 +203,10 @@ class FakePlatform:
         pass
 
 
+class FakeAreas(list):
+    areas = property(lambda self: self)
+
+
 class FakeMM:
     patches = None
 
@@ -210,7 +216,7 @@ class FakeMM:
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1
-        self.vmas = []
+        self.vmas = FakeAreas()
         self.exe = None
         self.auxv = b""
         self.peak_total = self.membarrier = 0
@@ -224,7 +230,8 @@ class FakeMM:
     def drop(self):
         self.users -= 1
         if not self.users:
-            self.aspace.kill()
+            if self.aspace is not None:
+                self.aspace.kill()
 
     def fork(self, aspace):
         return FakeMM(aspace)
