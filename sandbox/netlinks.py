@@ -25,7 +25,7 @@ LINKS_MAX = 16
 RESOLVERS = 16  # queries to 127.0.0.11 at a time
 RESOLVER = ("127.0.0.11", 53)
 # pyroute2 is Debian's (python3-pyroute2), or that of the development environment.
-LIBRARIES = ("/usr/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
+LIBRARIES = ("{prefix}/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
 
 
 def take(path, nameservers=None) -> "tuple[dict, list[int]]":
@@ -93,7 +93,7 @@ def answer(path, sock, nameservers) -> None:
 def collect(fds) -> dict:
     """Read everything, open the packet descriptors, then take the addresses off. OSError, ImportError."""
     project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path += [os.path.join(project, library.format(minor=sys.version_info.minor)) for library in LIBRARIES]
+    sys.path += [os.path.join(project, library.format(prefix=sys.prefix, minor=sys.version_info.minor)) for library in LIBRARIES]
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
