@@ -23,8 +23,8 @@ from sentry.syscalls import table
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
-RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
 FORWARD_STEP, FORWARD_TIME = 2000000, 2000000000  # ns
+RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
 HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
