@@ -1,25 +1,22 @@
 """The ptrace platform: guest threads run under PTRACE_SYSEMU (ptrace(2)).
 
-A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls
-stops it before the host looks at the call. Host calls that the Sentry wants made in a guest's address
-space (mmap, clone …) are *injected*: the thread's registers are set to run the `syscall; int3` in a page
-above the guest's addresses, it is let go with PTRACE_CONT, and the int3 stops it again with the result in
-rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one seed
-(native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
+A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls stops it before the host
+looks at the call. Host calls that the Sentry wants made in a guest's address space (mmap, clone …) are *injected*: the thread's
+registers are set to run the `syscall; int3` in a page above the guest's addresses, it is let go with PTRACE_CONT, and the int3
+stops it again with the result in rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one
+seed (native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
 
-Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is
-decided when its stop is reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
+Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is decided when its stop is
+reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
 
-Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed
-once mapped. The guest's memory holds the arguments of the injected recvmsg, so another thread of that guest
-may change them. What it gains: nothing, because the number received is never read but known (the lowest
-free one, and a process makes one such job at a time), and because an answer other than the one expected ends the
-process. A message that was not taken is drained by the Sentry, which keeps the receiving end too; only
-one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
+Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed once mapped. The guest's
+memory holds the arguments of the injected recvmsg, so another thread of that guest may change them. What it gains: nothing,
+because the number received is never read but known (the lowest free one, and a process makes one such job at a time), and
+because an answer other than the one expected ends the process. A message that was not taken is drained by the Sentry, which keeps
+the receiving end too; only one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
 
-Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the
-end of the thread is then about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT
-is no signal), so nothing escalates to SIGKILL here.
+Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the end of the thread is then
+about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT is no signal): nothing escalates.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -770,8 +767,7 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.seed = self.carrier = None
-        self.first = None
-        self.nurseries = []
+        self.first, self.nurseries = None, []
         self.carry_queue.clear()
         for fd in (self.epoll, self.signals, self.control, self.receiver):
             if fd >= 0:
@@ -803,11 +799,7 @@ cdef class Platform:
 
     def new_nursery(self, done):
         """See base.py."""
-
-        def made(thread, error):
-            done(Nursery(self, thread) if thread is not None else None, error)
-
-        self.new_aspace(made)
+        self.new_aspace(lambda thread, error: done(Nursery(self, thread) if thread is not None else None, error))
 
     def new_aspace(self, done, Nursery nursery=None):
         """An empty address space: done(thread, errno) from within `wait`."""

@@ -22,6 +22,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_mempolicy,
     sys_mm,
     sys_mount,
+    sys_mqueue,
     sys_msg,
     sys_open,
     sys_peek,
