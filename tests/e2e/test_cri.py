@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
 
@@ -429,3 +430,27 @@ def works(function):
         return function() or True
     except Exception:
         return False
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.25, 0.4, 0.55])
+def test_containerd_is_killed_while_a_pod_is_made(kubelet, delay):
+    """Whatever has come of it, kubelet finds it or it is gone; nothing is left after the pods that there are have been removed."""
+    failures = []
+
+    def make():
+        try:
+            kubelet.pod()
+            for name in ("one", "two"):
+                kubelet.start(name, "sleep", "1000")
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    time.sleep(delay)
+    kubelet.containerd.stop(signal.SIGKILL)
+    thread.join()
+    kubelet.containerd.start()
+    kubelet.cri = cri_client.Client(kubelet.pb, kubelet.containerd.socket)
+    wait_for(lambda: works(lambda: kubelet.cri.Version()))
+    kubelet.pods = [item.id for item in kubelet.cri.ListPodSandbox().items]
