@@ -60,7 +60,7 @@ class ManagedContainer:
             if isinstance(error, StartError):
                 raise
             raise StartError(f"container {config.cid!r}: {error}") from None
-        container.data["id_maps"] = config.id_maps
+        container.set_id_maps(config.id_maps)
         if config.terminal:
             container.data["console"] = self.terminals[self.process.pid].terminal
         self.init_pid = self.process.pid
