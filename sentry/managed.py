@@ -167,7 +167,7 @@ class ManagedContainer:
             self.finish()  # guest processes end with the Sentry
             return
         freeze.thaw(self.kernel, self.container)
-        if not self.started:
+        if not self.started and not self.process.task.dead:
             self.process.abandon()
         self.container.destroy()
         if not self.container.members:
@@ -229,6 +229,9 @@ class ManagedContainer:
         """End the container, then callback(). Of a container that joined: the first one ends with its Sentry's process."""
         if self.sandbox.first is self:
             raise ControlError("its sandbox is to be ended instead")
+        if self.finished:
+            callback()
+            return
         self.enders.append(callback)
         self.end(f"container {self.config.cid!r} is deleted")
 
