@@ -410,3 +410,18 @@ def test_the_end_of_a_container_that_was_never_started(pod, nothing_left):
     pod.ok("delete", "one")
     until(lambda: stockade_processes(str(nothing_left)) == before)
     assert pod.run("one", "echo", "fine").stdout == "fine\n"
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.08, 0.12])
+def test_a_sentry_killed_during_a_create(pod, nothing_left, delay):
+    sentry = pod.real.state_of(POD)["pid"]
+    process = pod.real.popen("create", "--bundle", pod.bundle("sleep", "1000"), "one", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    time.sleep(delay)
+    os.kill(sentry, signal.SIGKILL)
+    done = process.wait(20)
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (done == 0 and not errors) or (done == 1 and errors.count("\n") == 1), errors
+    pod.remove("one", POD)
+    until(lambda: not stockade_processes(str(nothing_left)))
