@@ -30,6 +30,7 @@ from sentry.syscalls import (  # noqa: F401
     sys_poll,
     sys_prctl,
     sys_process,
+    sys_ptrace,
     sys_rw,
     sys_sched,
     sys_seccomp,
