@@ -24,6 +24,7 @@ from sentry.platform.systrap_host cimport (
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
     sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
 )
+from sentry.platform.systrap_reserve cimport Reserve
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_cstr, vm_read, vm_write
 
 import errno
@@ -704,6 +705,7 @@ cdef class Registry:
         self.nonces = b""
         self.hot = [None] * SH_HOT
         self.gap = 1e9
+        self.reserve = Reserve()
 
     def __dealloc__(self):
         free(self.entries)
@@ -776,6 +778,8 @@ cdef class Registry:
         self.entries[space.position].words = max(self.entries[space.position].words, <uint32_t>slot // 64 + 1)
         space.threads.append(thread)
         self.by_tid[tid] = thread
+        if self.reserve.used:
+            self.reserve.place(tid)
         return thread
 
     cdef int _add_space(self, AddressSpace space) except -1:
