@@ -28,6 +28,11 @@ RLIMITS = (
 )  # fmt: skip
 
 
+POLICIES = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5}
+IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+PER_LINUX32 = 8
+
+
 class StartError(Exception):
     """A process cannot be started. `code`: exit code by convention (126 cannot execute, 127 not found, 1)."""
 
@@ -60,7 +65,7 @@ def capability_mask(names) -> int:
 def make_creds(process: dict) -> Creds:
     """Credentials of an OCI process object (config.md, "POSIX process")."""
     user = process.get("user") or {}
-    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    uid, gid = user.get("uid") or 0, user.get("gid") or 0
     new = Creds(uid, gid, user.get("additionalGids") or ())
     caps = process.get("capabilities")
     if caps is not None:
@@ -138,9 +143,11 @@ class Container:
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()
-        task.fs = FsContext(self.ns, root, root, user.get("umask", 0o022))
+        umask = user.get("umask")
+        task.fs = FsContext(self.ns, root, root, 0o022 if umask is None else umask & 0o777)
         tg.oom_score_adj = process.get("oomScoreAdj") or 0
         self.set_rlimits(tg, process)
+        self.set_scheduling(task, process)
         cpulimit.watch(tg)
         signals.init_group(tg)
         signals.init_task(task)
@@ -168,6 +175,20 @@ class Container:
             if name[:7] != "RLIMIT_" or name[7:] not in RLIMITS:
                 raise StartError(f"process.rlimits: unknown type {name!r}")
             tg.rlimits[RLIMITS.index(name[7:])] = (limit["soft"], limit["hard"])
+
+    def set_scheduling(self, task, process) -> None:
+        """Scheduler, I/O priority and personality, which sandbox/oci.py has checked; recorded and shown, like what guests set."""
+        linux = self.spec.get("linux") or {}
+        scheduler = process.get("scheduler") or {}
+        if scheduler:
+            task.sched = (POLICIES[scheduler["policy"]], scheduler.get("priority") or 0)
+            task.nice = scheduler.get("nice") or 0
+            task.data["sched_reset"] = "SCHED_FLAG_RESET_ON_FORK" in (scheduler.get("flags") or ())
+        priority = process.get("ioPriority") or {}
+        if priority:
+            task.data["ioprio"] = IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
+        if (linux.get("personality") or {}).get("domain") == "LINUX32":
+            task.personality = PER_LINUX32
 
     def enter_cwd(self, task, cwd: str) -> None:
         path = walk.resolve(task, AT_FDCWD, cwd.encode("utf-8", "surrogateescape"))
