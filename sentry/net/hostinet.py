@@ -245,6 +245,9 @@ class HostSocket(Socket):
 
     def fill(self, count):
         """Have `count` bytes in `rx`, if the host has them."""
+        twin = self.twin
+        if twin is not None and twin.sent == self.received:
+            return
         got = hostcalls.receive(self.fd, min(count, STREAM_MOST) - self.rx_bytes, 0) if count > self.rx_bytes else 0
         if type(got) is tuple:
             self.received += got[1]
@@ -268,8 +271,7 @@ class HostSocket(Socket):
 
     def receive_near(self, count, flags):
         """Some of what is in `rx`."""
-        if flags & MSG_PEEK:
-            self.fill(count)
+        self.fill(count)
         parts, left = [], count
         while self.rx and left:
             part = self.rx.popleft()
@@ -380,7 +382,7 @@ class HostSocket(Socket):
             count = min(count, STREAM_MOST)
             if self.rx_bytes and count and not flags & (MSG_OOB | MSG_ERRQUEUE):
                 data = self.receive_near(count, flags)
-                return Received(b"" if flags & MSG_TRUNC else data, None, None, None, 0, len(data))
+                return Received(b"" if flags & MSG_TRUNC else data, b"", None, None, 0, len(data))
             if self.error:
                 return Socket.take_error(self)
             self.unknown()

@@ -4,7 +4,7 @@ carried, or a buffer of ours. `enable` puts them in front of the handlers that a
 What says more than its bytes, fails with a signal, or cannot send all at once on a blocking socket, is left to the plain ones.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -45,8 +45,6 @@ cdef enum:
     MEMINFO_SNDBUF = 3  # indices into its array (include/uapi/linux/sock_diag.h: SK_MEMINFO_*)
     MEMINFO_QUEUED = 5
     LARGE = 1 << 15  # bytes of a transfer that goes on when its caller has been answered
-    AHEAD = 3  # pieces that are read ahead at most
-    AHEAD_PIECE = 1 << 16
 
 cdef uint64_t USER_END = <uint64_t>1 << 47
 cdef uint64_t MAX_COUNT = 0x7FFFF000
@@ -80,8 +78,7 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     sock.unknown()
     to = thread.output(1, count)
     if to == NULL:
-        n = through(sock, thread, count, flags)
-        return read_ahead(sock, thread, n) if n >= LARGE and sock.type == STREAM and not flags & MSG_PEEK else n
+        return through(sock, thread, count, flags)
     n = c_recv(sock.fd, to, count, flags | MSG_DONTWAIT)
     if n < 0:
         return -errno
@@ -92,43 +89,20 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
 
 
 cdef long receive_near(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
-    """From what a twin has sent."""
+    """From what a twin has sent, and what the host has behind it: a short answer says that there is no more."""
     cdef Vector vector
+    cdef HostSocket twin = sock.twin
     cdef long n
     if flags & MSG_PEEK or one_piece(&vector, thread, False, count):
         return SLOW
+    if <uint64_t>sock.rx_bytes < count and (twin is None or twin.sent != sock.received):
+        sock.fill(<long>count)
     expect(&vector, thread, min(count, <uint64_t>sock.rx_bytes))
     n = take_out(sock.rx, &sock.rx_offset, &vector, thread)
     if not n:
         return -EFAULT
     sock.took(n)
-    if n >= LARGE and not sock.rx_bytes and sock.twin is None:
-        return read_ahead(sock, thread, n)
     return n
-
-
-cdef long read_ahead(HostSocket sock, GuestThread thread, long result) except? -9001:
-    """The caller has got much and will want more: it goes on while we take that from the host."""
-    cdef bytes data
-    cdef ssize_t n
-    cdef int i
-    if sock.alone or sock.shut & SHUT_RD:
-        return result
-    thread.answer(result)
-    thread.busy(True)
-    for i in range(AHEAD):
-        n = c_recv(sock.fd, PIECES, AHEAD_PIECE, MSG_DONTWAIT)
-        if n <= 0:
-            if n < 0 and errno != EAGAIN:
-                sock.error = errno
-            break
-        sock.received += n
-        sock.rx.append(PyBytes_FromStringAndSize(PIECES, n))
-        sock.rx_bytes += n
-        if n < AHEAD_PIECE:
-            break
-    thread.busy(False)
-    return SENT
 
 
 cdef long or_wait(Task task, HostSocket sock, GuestThread thread, int flags, long result) except? -9001:
