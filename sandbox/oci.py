@@ -260,6 +260,9 @@ def check_mount(mount, place) -> None:
         mount["type"] = "bind"
         if not source:
             raise CliError(f"{place}.source is empty")
+    elif kind == "overlay":
+        if not any(option.startswith("lowerdir=") for option in options):
+            raise CliError(f"{place} ({destination}): an overlay has no lowerdir")
     elif kind not in MOUNT_TYPES:
         raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
     check_mappings(mount, place)

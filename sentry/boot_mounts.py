@@ -68,13 +68,14 @@ def failed(what, errno) -> MountError:
 class Builder(Actor):
     """Acts for the container before it has a task."""
 
-    __slots__ = ("tg", "container", "uts")
+    __slots__ = ("tg", "container", "pids", "uts")
     pid = tid = 0  # /proc/self leads nowhere
 
     def __init__(self, ns, kernel, container):
         Actor.__init__(self, ns, kernel)
         self.tg = self  # file systems ask for tg.container
         self.container = container
+        self.pids = container.pids
         self.uts = container.uts
 
 
@@ -149,6 +150,9 @@ def add(ns, actor, entry, client) -> None:
         raise failed(f"mount {destination}", fs)
     path = destination.encode("utf-8", "surrogateescape")
     place = mount_point(actor, path, directory)
+    if isinstance(place, int) and destination.startswith("/sys/fs/cgroup/"):  # podman --systemd=always
+        log.warning(f"mount {destination}: left out, cgroups of the host are not shown")
+        return
     if isinstance(place, int):
         raise failed(f"mount {destination}: mount point", place)
     image = None

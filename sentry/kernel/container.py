@@ -79,6 +79,16 @@ def make_creds(process: dict) -> Creds:
     return new
 
 
+def maps_ids(t, kind: str, *numbers: int) -> bool:
+    """Whether all these ids exist in the task's container (user_namespaces(7)); kind: "uid" or "gid". 0xFFFFFFFF, which leaves
+    an id as it is, counts as one."""
+    container = t.tg.container
+    ranges = container.id_ranges[kind] if container is not None and container.id_ranges is not None else None
+    return ranges is None or all(
+        number == 0xFFFFFFFF or any(first <= number < first + count for first, count in ranges) for number in numbers
+    )
+
+
 class Process:
     """A process that is about to begin: everything that can fail has been tried, `start` sets it going."""
 
@@ -102,21 +112,34 @@ class Process:
 
 
 class Container:
-    def __init__(self, kernel, cid: str, ns, spec: dict):
-        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration."""
+    def __init__(self, kernel, cid: str, ns, spec: dict, pids=None, uts=None, nursery=None):
+        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration. `pids`,
+        `uts`: namespaces that it joins (None: of its own). `nursery`: where its address spaces come from
+        (platform/base.py; None: the first)."""
         self.kernel = kernel
         self.id = cid
         self.ns = ns
         self.spec = spec
-        self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.pids = kernel.pids if pids is None else pids
+        self.nursery = nursery
+        self.uts = uts if uts is not None else UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
         self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
         self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
+        self.id_ranges = None  # "uid", "gid": [(first, count)] of the ids that exist; None: all
         self.watchers = {}  # pid -> [callback(pid, status)]
         self.on_empty = None  # called once the last process has gone
         self.data = {}  # "console": the terminal behind /dev/console
+
+    def set_id_maps(self, maps: dict) -> None:
+        """maps: the text of user namespace mappings for "uid" and "gid", "inside outside count" a line."""
+        self.id_maps = maps
+        rows = {kind: [tuple(map(int, line.split())) for line in text.splitlines()] for kind, text in maps.items()}
+        if any(row[2] < 0xFFFFFFFF for kind in rows for row in rows[kind]):
+            self.id_ranges = {kind: [(first, count) for first, _, count in rows[kind]] for kind in rows}
 
     # -- starting
     def prepare(self, process: dict, files: list, program: str = "") -> Process:
@@ -126,8 +149,10 @@ class Container:
         if not args or not all(isinstance(a, str) for a in args):
             raise StartError("process.args: at least the program's name is needed")
         kernel = self.kernel
-        pid = kernel.new_pid()
+        pids = self.pids
+        pid = pids.new_pid()
         tg = ThreadGroup(kernel, pid, None)
+        tg.pids = pids
         task = Task(kernel, pid, tg, None)
         tg.leader = task
         tg.tasks.append(task)
@@ -151,13 +176,13 @@ class Container:
         cpulimit.watch(tg)
         signals.init_group(tg)
         signals.init_task(task)
-        kernel.tasks[pid] = task
-        kernel.groups[pid] = tg
+        pids.tasks[pid] = task
+        pids.groups[pid] = tg
         session.new_session(tg)
         if self.init is None:
             self.init = tg
-            if kernel.init is None:
-                kernel.init = tg
+            if pids.init is None:
+                pids.init = tg
         self.members.add(tg)
         try:
             self.enter_cwd(task, process.get("cwd") or "/")
@@ -257,7 +282,7 @@ class Container:
         if everyone:
             targets = tuple(self.members)
         else:
-            tg = self.init if pid is None else self.kernel.groups.get(pid)
+            tg = self.init if pid is None else self.pids.groups.get(pid)
             targets = (tg,) if tg is not None and tg in self.members else ()
         if not targets:
             return -ESRCH

@@ -176,7 +176,7 @@ cdef int plain(Task task, GuestThread thread) except -1:
         if overflow:  # BLOCKED or NO_RETURN
             if result == BLOCKED:
                 waited(row.nr)
-        elif task.work or KERNEL.held or KERNEL.frozen is not None:
+        elif task.work or KERNEL.held or KERNEL.frozen:
             KERNEL.back_to_guest(task, result)
         else:
             task.in_call = -1

@@ -28,7 +28,7 @@ cdef class ThreadGroup:
     cdef public long long start_time
     cdef public int oom_score_adj
     cdef public bint subreaper, did_exec
-    cdef public object container, data
+    cdef public object container, pids, data
     cdef public Task parent_task, exec_task
     cdef public object exec_done
     cdef public int unreported_stop

@@ -30,7 +30,7 @@ class ThreadGroup:
         "kernel", "pid", "leader", "tasks", "parent", "children", "pgrp", "session", "exit_signal",
         "sighand", "shared_pending", "rlimits", "child_queue", "exit_status", "group_exiting", "zombie",
         "stop_state", "itimers", "posix_timers", "utime_children", "stime_children", "start_time",
-        "oom_score_adj", "subreaper", "did_exec", "container", "data", "parent_task", "exec_task", "exec_done",
+        "oom_score_adj", "subreaper", "did_exec", "container", "pids", "data", "parent_task", "exec_task", "exec_done",
         "unreported_stop", "unreported_continue", "cpu_before", "maxrss", "maxrss_children", "exit_queue", "reaped", "__weakref__",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class ThreadGroup:
         self.subreaper = False
         self.did_exec = False
         self.container = None  # kernel/container.py
+        self.pids = kernel.pids if parent is None else parent.pids  # kernel/pidns.py
         self.parent_task = None  # the thread of `parent` that made this process (PR_SET_PDEATHSIG, __WNOTHREAD)
         self.exec_task = None  # the thread whose exec is ending the others; kernel/exit.py
         self.exec_done = None

@@ -371,6 +371,11 @@ class HostSocket(Socket):
         if self.error:
             return Socket.take_error(self)
         self.unknown()
+        if flags & MSG_FASTOPEN and addr is not None:  # the host's socket would not wait for the connection
+            error = self.connect(t, addr)
+            if error:
+                return error
+            flags, addr = flags & ~MSG_FASTOPEN, None
         n = hostcalls.send(self.fd, data, addr, control, flags & SEND_FLAGS)
         if n > 0:
             self.sent += n

@@ -7,7 +7,7 @@ on the other CPUs none of that happens. Whether it pays is measured: the calls o
 
 from libc.stdint cimport uint64_t
 
-from sentry.platform.systrap_host cimport CPU_CLR, CPU_COUNT, cpu_set_t, sh_allowed, sh_cpu, sh_move, sh_place
+from sentry.platform.systrap_host cimport CPU_CLR, CPU_COUNT, sh_allowed, sh_cpu, sh_move, sh_place
 
 cdef double WINDOW = 4e6  # ns
 cdef double DENSE = 12000  # ns between calls, on average, below which it may pay
