@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export STOCKADE_CACHE ?= $(CURDIR)/.cache
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help deps build run test quicktest lint bench profile imports debug guests rootfs clean distclean
+.PHONY: help deps build run test quicktest lint bench bench-network profile imports debug guests rootfs clean distclean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -55,6 +55,11 @@ bench: build ## measure beside native, runc, crun, proot, runsc (QUICK=1: some m
 	@scripts/rootfs-busybox.sh
 	@scripts/rootfs-debian.sh bench
 	@$(PYTHON) benchmarks/bench.py $(if $(QUICK),--quick) $(B)
+
+bench-network: build ## what services get through, beside runc and runsc (B=… passes options, B=--help)
+	@scripts/deps.sh bench
+	@scripts/rootfs-debian.sh bench
+	@$(PYTHON) benchmarks/network.py $(B)
 
 profile: deps ## where a sandbox's time goes: perf with symbols, and the kernel's figures (P=… passes options, P=--help)
 	@scripts/deps.sh bench

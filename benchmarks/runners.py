@@ -113,7 +113,7 @@ class Runner:
     serial = 0
 
     def __init__(self, name, program, flags=(), kind="oci", needs=None, before=""):
-        """needs: a device; before: shell commands to run first in the private mount namespace (kind oci)."""
+        """needs: a device; before: shell commands to run first in the private mount namespace (kinds oci and own)."""
         self.name, self.program, self.flags, self.kind = name, program, list(flags), kind
         self.needs, self.before = needs, before
 
@@ -149,7 +149,11 @@ class Runner:
         identity = f"bench-{os.getpid()}-{Runner.serial}"
         path = bundle(self.name.replace(" ", "-"), root if self.kind == "own" else place, arguments, environment, netns)
         run = [shutil.which(self.program), *self.flags, "run", "--bundle", path, identity]
-        return run if self.kind == "own" else [*unshare, *enter, "", *run], {}, identity
+        if self.kind == "own":
+            if self.before:
+                run = [*unshare, "sh", "-ec", self.before + 'exec "$@"', "sh", *run]
+            return run, {}, identity
+        return [*unshare, *enter, "", *run], {}, identity
 
     def delete(self, identity):
         """Removes a container whose `run` was given up."""

@@ -314,6 +314,9 @@ static inline void sh_leave(int cpu, const cpu_set_t *allowed)
 		sched_setaffinity(0, sizeof *allowed, allowed);
 }
 
+/* Where thread `tid` may run; a failure leaves it as it is. */
+static inline void sh_place(int tid, const cpu_set_t *set) { sched_setaffinity(tid, sizeof *set, set); }
+
 static inline int sh_allowed(cpu_set_t *set) { return sched_getaffinity(0, sizeof *set, set); }
 
 /* Where a function of the host's vDSO is, counted from its start; 0: it has none. */

@@ -10,7 +10,7 @@ packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybo
     debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev iproute2
     python3-pyroute2 protobuf-compiler python3-protobuf python3-yaml"
 [ "${1:-}" = e2e ] && packages="$packages runc crun containerd containernetworking-plugins docker.io podman buildah conmon uidmap"
-[ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf"
+[ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf iperf3 wrk"
 
 missing=
 for package in $packages; do

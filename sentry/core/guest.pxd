@@ -56,6 +56,8 @@ cdef class GuestThread:
     cdef readonly int entered_signal
     # Whether a sleeping thread can be given its answer by `answer`, and memory of its call by the methods above.
     cdef bint waits_plainly(self) noexcept
+    # While it is set a call that comes waits for long: who makes it had better sleep. For the time of one handler.
+    cdef void busy(self, bint now) noexcept
     cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001

@@ -80,6 +80,9 @@ cdef class GuestThread:
     cdef bint waits_plainly(self) noexcept:
         return False
 
+    cdef void busy(self, bint now) noexcept:
+        pass
+
     cdef void sleeps(self) noexcept:
         pass
 

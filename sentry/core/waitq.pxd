@@ -4,7 +4,7 @@ cimport cython
 
 from sentry.core.guest cimport GuestThread
 
-# Wait.poll without a Python frame, for calls of fast handlers: a result, SLEEPS, or SLOW: Wait.poll is to be asked.
+# Wait.poll without a Python frame, for calls of fast handlers: a result, SENT, SLEEPS, or SLOW: Wait.poll is to be asked.
 ctypedef long (*resume_t)(Wait wait, object task, GuestThread thread) except? -9001
 
 

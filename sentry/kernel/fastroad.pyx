@@ -84,7 +84,9 @@ cdef int go_on() except -1:
         if result == RAISED and PyErr_Occurred() != NULL:
             result = failed(task, thread.nr)
         over(task, wait)
-        if task.work:
+        if result == SENT:
+            task.in_call = -1
+        elif task.work:
             KERNEL.back_to_guest(task, result)
         else:
             task.in_call = -1

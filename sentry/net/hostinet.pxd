@@ -29,4 +29,5 @@ cdef class HostSocket(Socket):
 
     @cython.locals(twin=HostSocket)
     cpdef unknown(self)
+    cpdef fill(self, long count)
     cpdef changed(self, object fd, object events)

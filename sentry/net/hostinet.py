@@ -159,6 +159,8 @@ class HostSocket(Socket):
         if not self.watched:
             self.watch()
         bits = self.known
+        if self.error:
+            return hostcalls.ready(self.fd) | IN_BITS | OUT_BITS | POLLERR
         if bits < 0:
             bits = hostcalls.ready(self.fd)
             if bits & POLLIN:
@@ -233,6 +235,28 @@ class HostSocket(Socket):
         if twin is not None and before * 3 > twin.room * 2 >= self.rx_bytes * 3 and twin.queue.entries:
             twin.queue.wake(OUT_BITS)
 
+    def broken(self, errno):
+        """The host did not take what the caller was told was sent: the connection is reset."""
+        self.error = errno
+        self.part()
+        self.shut |= SHUT_WR
+        hostcalls.set_option(self.fd, SOL_SOCKET, SO_LINGER, LINGER.pack(1, 0))
+        self.queue.wake()
+
+    def fill(self, count):
+        """Have `count` bytes in `rx`, if the host has them."""
+        twin = self.twin
+        if twin is not None and twin.sent == self.received:
+            return
+        got = hostcalls.receive(self.fd, min(count, STREAM_MOST) - self.rx_bytes, 0) if count > self.rx_bytes else 0
+        if type(got) is tuple:
+            self.received += got[1]
+            if got[0]:
+                self.rx.append(got[0])
+                self.rx_bytes += got[1]
+        elif got and got != -EAGAIN:
+            self.error = -got
+
     def send_near(self, data):
         """To the twin; bytes, or -EAGAIN."""
         twin = self.twin
@@ -246,7 +270,8 @@ class HostSocket(Socket):
         return len(data)
 
     def receive_near(self, count, flags):
-        """Some of what the twin sent."""
+        """Some of what is in `rx`."""
+        self.fill(count)
         parts, left = [], count
         while self.rx and left:
             part = self.rx.popleft()
@@ -343,6 +368,8 @@ class HostSocket(Socket):
                 return control
         if self.twin is not None and data and addr is None and control is None and not flags & (MSG_OOB | MSG_FASTOPEN) and self.near():
             return self.send_near(data)
+        if self.error:
+            return Socket.take_error(self)
         self.unknown()
         if flags & MSG_FASTOPEN and addr is not None:  # the host's socket would not wait for the connection
             error = self.connect(t, addr)
@@ -360,7 +387,9 @@ class HostSocket(Socket):
             count = min(count, STREAM_MOST)
             if self.rx_bytes and count and not flags & (MSG_OOB | MSG_ERRQUEUE):
                 data = self.receive_near(count, flags)
-                return Received(b"" if flags & MSG_TRUNC else data, None, None, None, 0, len(data))
+                return Received(b"" if flags & MSG_TRUNC else data, b"", None, None, 0, len(data))
+            if self.error:
+                return Socket.take_error(self)
             self.unknown()
         got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
         if type(got) is int:
@@ -386,13 +415,15 @@ class HostSocket(Socket):
         return hostcalls.number(self.fd, TIOCOUTQ)
 
     def take_error(self):
+        if self.error:
+            return Socket.take_error(self)
         self.unknown()
         value = hostcalls.get_option(self.fd, SOL_SOCKET, 4, 4)  # SO_ERROR
         return -int.from_bytes(value, "little") if type(value) is bytes else value
 
     def ioctl(self, t, cmd, arg):
         if cmd in (SIOCATMARK, SIOCOUTQNSD):
-            value = hostcalls.number(self.fd, cmd)
+            value = 0 if self.rx_bytes and cmd == SIOCATMARK else hostcalls.number(self.fd, cmd)
             if value < 0:
                 return value
             t.write(arg, value.to_bytes(4, "little"))

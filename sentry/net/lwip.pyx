@@ -7,6 +7,9 @@ runs on the dispatcher, called by it when a frame or a tick is there, or by a so
 from libc.stdint cimport uint8_t, uint32_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
+from sentry.net.tcp cimport TcpSocket
+from sentry.net.wire cimport Wire as Base
+
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT
@@ -83,7 +86,7 @@ cdef set LIMITED = set()  # with TCP_USER_TIMEOUT
 cdef long pending = 0  # bytes received and not read
 
 
-cdef class Conn:
+cdef class Conn(Base):
     """The packet stack's end of a connection, until either side forgets it."""
 
     cdef tcp_pcb *pcb
@@ -94,21 +97,29 @@ cdef class Conn:
     cdef uint32_t acknowledged
 
     def send(self, bytes data, flags):
-        cdef long n, limit, size = PyBytes_GET_SIZE(data)
-        if self.sock.set_sndbuf:
-            limit = self.sock.sndbuf - wire_unsent(self.pcb)
+        return self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flags & MSG_MORE)
+
+    cdef long push(self, const char *data, long length) except? -1:
+        return self.put(data, length, 0)
+
+    cdef long put(self, const char *data, long length, int more) except? -1:
+        cdef TcpSocket sock = <TcpSocket?>self.sock
+        cdef long n, limit
+        if sock.set_sndbuf:
+            limit = sock.sndbuf - wire_unsent(self.pcb)
             if limit <= 0:
                 return -EAGAIN
-            size = min(size, limit)
-        more = self.cork or flags & MSG_MORE
-        if more and self not in HELD:
-            HELD.add(self)
-            self.held = monotonic_ns()
-        n = wire_write(self.pcb, PyBytes_AS_STRING(data), size, bool(more))
+            length = min(length, limit)
+        if self.cork or more:
+            more = 1
+            if self not in HELD:
+                HELD.add(self)
+                self.held = monotonic_ns()
+        n = wire_write(self.pcb, data, length, more)
         WIRE.arm()
         if n == 0:
             return -EAGAIN
-        self.sock.sent += n
+        sock.sent += n
         return n
 
     def writable(self):

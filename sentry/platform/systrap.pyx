@@ -63,6 +63,7 @@ cdef int64_t LONG_OPERATION = 10000 * MS
 cdef int64_t CLONE_CHECK = 200 * MS
 cdef int MOST_DOOMED = 8  # address spaces that are left to die later, for a millisecond at most, while there is other work
 cdef int64_t CHECK_EVERY = 20 * MS
+cdef int64_t RESERVE_LOOK = 2 * MS  # the longest sleep while guests are kept off the dispatcher's CPU
 
 KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR, "gather": ST_M_GATHER, "scatter": ST_M_SCATTER}
 ADD_SEALS, SEALS = 1033, 0x01 | 0x02 | 0x04 | 0x10  # F_ADD_SEALS; SEAL SHRINK GROW FUTURE_WRITE
@@ -236,6 +237,7 @@ cdef class Platform(Registry):
         self.wake_cost = 55000 * self.ticks_per_ns  # until it has been measured
         self.breed_after = <uint64_t>(700000 * self.ticks_per_ns)
         self._measured(0)
+        self.reserve.start(self.ticks_per_ns)
         image = PyBytes_FromStringAndSize(NULL, 2 * 4096)
         error = <int>sh_vm_read(pid, PyBytes_AS_STRING(image), ST_TEXT + ST_VDSO_OFF, 2 * 4096)
         self.vdso_image = image if self.vdso else b""
@@ -459,6 +461,7 @@ cdef class Platform(Registry):
             if thread.nursery is not None:
                 (<Nursery?>thread.nursery).busy = False
                 return 0
+            self.reserve.called(<void *>thread)
             if thread.event == ST_EV_SYSCALL and self.dispatch[0] != NULL:
                 served = self.dispatch[0](thread)
                 if served == 2:
@@ -583,8 +586,10 @@ cdef class Platform(Registry):
         if self.no_spin_until and sh_tsc() > self.no_spin_until:
             self.no_spin_until = 0
         if self.spin and self.cpus > 1:
+            self.reserve.weigh(self.by_tid, sh_tsc(), self.running >= self.cpus)
             free = self.running + 1 <= self.cpus and not self.no_spin_until
             crowd = self.running > self.cpus and self.gap < CROWD_GAP * self.ticks_per_ns and sh_tsc() > self.no_crowd_until
+            crowd = crowd and not self.reserve.on
             spin = <uint32_t>((STUB_SPIN if free else CROWD_SPIN if crowd else STUB_SHORT) * self.ticks_per_ns)
             if crowd != self.crowd and sh_tsc() - self.crowded > 20 * self.poll_every:
                 self._crowd(crowd)
@@ -690,10 +695,12 @@ cdef class Platform(Registry):
             # Spin where a call is likely soon and a CPU is free.
             # (Not for clones: they go hand in hand with the guest, best on its CPU, and a spin only keeps it away.)
             # (Nor where every few calls the wait would be in vain, and each costs a wake-up across CPUs instead of one on its own.)
-            may_spin = (self.spin and 0 < self.running < self.cpus and not self.clones and self.gap < self.spin_below
-                        and (self.missed < MOST_MISSED or self.same_cpu < 4)
+            may_spin = (self.spin and 0 < self.running < self.cpus + self.reserve.on and not self.clones and self.gap < self.spin_below
+                        and (self.missed < MOST_MISSED or self.same_cpu < 4 or self.reserve.on)
                         and (not self.no_spin_until or sh_tsc() > self.no_spin_until))
-            if may_spin:
+            if self.reserve.on:
+                self.pinned = self.woken = -1
+            elif may_spin:
                 if self.pinned >= 0:
                     self._roam()
                 if not self.spinning:
@@ -794,7 +801,10 @@ cdef class Platform(Registry):
             timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
         if self.slot_waits or self._hungry_later():
             timeout = MS if timeout < 0 else min(timeout, MS)
-        self._settle()
+        if not self.reserve.on:
+            self._settle()
+        elif timeout < 0 or timeout > RESERVE_LOOK:
+            timeout = RESERVE_LOOK
         for i in range(SH_HOT):
             if self.hot[i] is not None:
                 self._cool(<Thread?>self.hot[i])

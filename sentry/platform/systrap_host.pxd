@@ -240,6 +240,9 @@ cdef extern from "systrap_host.h":
     int sh_cpu() nogil
     void sh_leave(int cpu, const cpu_set_t *allowed) nogil
     int sh_allowed(cpu_set_t *set) nogil
+    void sh_place(int tid, const cpu_set_t *set) nogil
+    void CPU_CLR(int cpu, cpu_set_t *set) nogil
+    int CPU_COUNT(cpu_set_t *set) nogil
     enum:
         SH_PLACES
     int sh_spawn_apart(const char *stub, const int *have, const int *want) nogil

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from sentry.platform.systrap_carried cimport Carrier
+from sentry.platform.systrap_reserve cimport Reserve
 from sentry.platform.systrap_host cimport SH_HOT, sh_entry, st_ctx, st_shared
 
 
@@ -126,6 +127,8 @@ cdef class Registry:
     cdef double gap  # average TSC ticks that the dispatcher waits for an event
     cdef double missed  # share of the events that came later than a busy wait would have lasted
     cdef int woken  # CPU of a stub that slept when it got its answer, or -1
+    cdef Reserve reserve
+    cdef uint32_t usual_spin  # of st_shared, while it is 0 for a moment
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 
     cdef int _unmap_unused(self) except -1

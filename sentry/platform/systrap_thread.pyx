@@ -22,8 +22,9 @@ from sentry.platform.systrap_host cimport (
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
     ST_TURN_STUB, ST_WHAT_HERE, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_SHORT, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
-    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
+    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_shared, st_op, st_signal,
 )
+from sentry.platform.systrap_reserve cimport Reserve
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, OP_SAVE_FP, translate, vm_cstr, vm_read, vm_write
 
 import errno
@@ -207,6 +208,12 @@ cdef class Thread(Carrier):
 
     cdef bint waits_plainly(self) noexcept:
         return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+
+    cdef void busy(self, bint now) noexcept:
+        cdef st_shared *shared = self.platform.shared
+        if now:
+            self.platform.usual_spin = shared.spin
+        sh_write32(&shared.spin, 0 if now else self.platform.usual_spin)
 
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
@@ -747,6 +754,7 @@ cdef class Registry:
         self.kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
+        self.reserve = Reserve()
 
     def __dealloc__(self):
         free(self.entries)
@@ -818,6 +826,8 @@ cdef class Registry:
         self.entries[space.position].words = max(self.entries[space.position].words, <uint32_t>slot // 64 + 1)
         space.threads.append(thread)
         self.by_tid[tid] = thread
+        if self.reserve.used:
+            self.reserve.place(tid)
         return thread
 
     cdef int _add_space(self, AddressSpace space) except -1:

@@ -6,10 +6,10 @@ What says more than its bytes, fails with a signal, or cannot send all at once o
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.errno cimport errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_MAX, GuestThread, fast_t, fast_table
+from sentry.core.guest cimport SENT, SLEEPS, SLOW, VECTOR_MAX, GuestThread, fast_t, fast_table
 from sentry.core.waitq cimport Wait
 from sentry.kernel.task cimport Task
 from sentry.net.hostinet cimport HostSocket
@@ -23,6 +23,8 @@ from sentry.core.syscall import BY_NAME
 from sentry.syscalls.sys_socket import go_on
 
 cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    int c_getsockopt "getsockopt"(int fd, int level, int option, void *value, socklen_t *length)
     ssize_t c_send "send"(int fd, const void *data, size_t count, int flags)
     ssize_t c_recv "recv"(int fd, void *data, size_t count, int flags)
 
@@ -37,7 +39,12 @@ cdef enum:
     STEP = 1 << 18
     READABLE = 1 | 64  # poll bits
     SHUT_RD = 1
-    SMALL = 2048  # as much as a blocking stream takes that polls writable
+    SHUT_WR = 2
+    SOL_SOCKET = 1
+    SO_MEMINFO = 55
+    MEMINFO_SNDBUF = 3  # indices into its array (include/uapi/linux/sock_diag.h: SK_MEMINFO_*)
+    MEMINFO_QUEUED = 5
+    LARGE = 1 << 15  # bytes of a transfer that goes on when its caller has been answered
 
 cdef uint64_t USER_END = <uint64_t>1 << 47
 cdef uint64_t MAX_COUNT = 0x7FFFF000
@@ -59,6 +66,8 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     cdef uint64_t count = thread.a[2]
     cdef char *to
     cdef ssize_t n
+    if sock.error:
+        return SLOW
     if count > USER_END or thread.a[1] > USER_END - count:
         return -EFAULT
     if not count:
@@ -80,11 +89,14 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
 
 
 cdef long receive_near(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
-    """From what a twin has sent."""
+    """From what a twin has sent, and what the host has behind it: a short answer says that there is no more."""
     cdef Vector vector
+    cdef HostSocket twin = sock.twin
     cdef long n
     if flags & MSG_PEEK or one_piece(&vector, thread, False, count):
         return SLOW
+    if <uint64_t>sock.rx_bytes < count and (twin is None or twin.sent != sock.received):
+        sock.fill(<long>count)
     expect(&vector, thread, min(count, <uint64_t>sock.rx_bytes))
     n = take_out(sock.rx, &sock.rx_offset, &vector, thread)
     if not n:
@@ -144,11 +156,12 @@ cdef long through(HostSocket sock, GuestThread thread, uint64_t count, int flags
     return <long>done
 
 
-cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) except? -9001:
-    """Send what is in our memory."""
+cdef long sent(HostSocket sock, GuestThread thread, Vector *vector, const char *data, int flags) except? -9001:
+    """Send the vector's content, which is in our memory."""
     cdef bint waits = not sock.flags & O_NONBLOCK and not flags & MSG_DONTWAIT
+    cdef uint64_t count = vector.total
     cdef ssize_t n
-    if waits and sock.type == STREAM and count > SMALL:
+    if sock.error:
         return SLOW
     sock.unknown()
     n = c_send(sock.fd, data, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -158,6 +171,8 @@ cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) exc
         if errno == EPIPE or (errno == EAGAIN and waits):
             return SLOW
         return -errno
+    if waits and <uint64_t>n < count:
+        return go_on_sending(sock, thread, [(vector.pieces[i].base, vector.pieces[i].length) for i in range(vector.count)], flags, n)
     return n
 
 
@@ -169,14 +184,47 @@ cdef long send(HostSocket sock, GuestThread thread, int flags) except? -9001:
         return -EFAULT
     if not count or (count > PIECE and sock.type != STREAM):
         return SLOW
+    if one_piece(&vector, thread, True, count):
+        return -EFAULT
     if sock.twin is not None and sock.near():
-        return SLOW if one_piece(&vector, thread, True, count) else send_near(sock, thread, &vector)
-    source = thread.input(1, count)
+        return send_near(sock, thread, &vector)
+    source = vector.carried
     if source != NULL:
-        return sent(sock, source, count, flags)
+        return sent(sock, thread, &vector, source, flags)
     if sock.type != STREAM:
-        return sent(sock, PIECES, count, flags) if thread.copy_in(PIECES, thread.a[1], count) == <long>count else SLOW
-    return pieces(sock, thread, count, flags)
+        return sent(sock, thread, &vector, PIECES, flags) if thread.copy_in(PIECES, thread.a[1], count) == <long>count else SLOW
+    if sock.error:
+        return SLOW
+    if LARGE <= count <= PIECE and not sock.shut & SHUT_WR and roomy(sock, count):
+        return send_behind(sock, thread, count, flags)
+    return pieces(sock, thread, vector.total, flags)
+
+
+cdef bint roomy(HostSocket sock, uint64_t count) noexcept:
+    """Whether the host has room for `count` bytes, with what it needs besides."""
+    cdef uint32_t have[9]
+    cdef socklen_t length = sizeof(have)
+    if c_getsockopt(sock.fd, SOL_SOCKET, SO_MEMINFO, have, &length) or length < 6 * 4:
+        return False
+    return have[MEMINFO_QUEUED] + 2 * count < have[MEMINFO_SNDBUF]
+
+
+cdef long send_behind(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
+    """There is room: the caller goes on while the host sends, as long as the copy takes. What fails then is a broken connection,
+    which the next call tells."""
+    cdef ssize_t n
+    if thread.copy_in(PIECES, thread.a[1], count) != <long>count:
+        return SLOW
+    sock.unknown()
+    thread.answer(<long>count)
+    thread.busy(True)
+    n = c_send(sock.fd, PIECES, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+    thread.busy(False)
+    if n > 0:
+        sock.sent += n
+    if n != <ssize_t>count:
+        sock.broken(errno if n < 0 else EPIPE)
+    return SENT
 
 
 cdef long send_near(HostSocket sock, GuestThread thread, Vector *vector) except? -9001:
@@ -214,7 +262,12 @@ cdef long pieces(HostSocket sock, GuestThread thread, uint64_t count, int flags)
             break
     if done == count or sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
         return <long>done if done else -EAGAIN
-    result = go_on(thread.task, sock, thread.a[1], count, flags, done)
+    return go_on_sending(sock, thread, [(thread.a[1], count)], flags, <long>done)
+
+
+cdef long go_on_sending(HostSocket sock, GuestThread thread, list pieces, int flags, long done) except? -9001:
+    """The rest of a blocking send, where there was no room for more than `done` bytes."""
+    result = go_on(thread.task, sock, pieces, flags, done)
     return SLEEPS if result == BLOCKED else <long>result
 
 
@@ -257,7 +310,7 @@ cdef long writev(object task, GuestThread thread) except? -9001:
     if sock.twin is not None and sock.near():
         return send_near(sock, thread, &vector)
     source = gather(thread, &vector)
-    return SLOW if source == NULL else sent(sock, source, vector.total, 0)
+    return SLOW if source == NULL else sent(sock, thread, &vector, source, 0)
 
 
 cdef long recvfrom(object task, GuestThread thread) except? -9001:

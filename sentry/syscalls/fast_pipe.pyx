@@ -82,7 +82,7 @@ cdef long held(Pipe pipe, long most) except -1:
 cdef long read_now(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
     """From a pipe that is not empty, or has no writer."""
     cdef char *to
-    cdef long n, copied
+    cdef long n, copied, part, done = 0
     cdef bytes data
     if file.pipe.chunks and drainable(<Chunk?>file.pipe.chunks[0]):
         n = held(file.pipe, <long>count)
@@ -91,12 +91,15 @@ cdef long read_now(PipeFile file, GuestThread thread, uint64_t count) except? -9
             n = drain(file.pipe, to, n)
             thread.wrote(1, <uint64_t>n)
             return n
-        n = drain(file.pipe, PIECES, min(n, STEP))
-        copied = thread.copy_out(thread.a[1], PIECES, <uint64_t>n)
-        if copied < n:
-            copied = max(copied, 0)
-            file.unread(PyBytes_FromStringAndSize(PIECES + copied, n - copied))
-        return copied if copied else -14
+        while done < n:
+            part = drain(file.pipe, PIECES, min(n - done, STEP))
+            copied = max(0, thread.copy_out(thread.a[1] + <uint64_t>done, PIECES, <uint64_t>part)) if part else 0
+            done += copied
+            if copied < part:
+                file.unread(PyBytes_FromStringAndSize(PIECES + copied, part - copied))
+            if copied < part or not part:
+                break
+        return done if done else -14
     data = file.pipe.read(<long>count)
     n = PyBytes_GET_SIZE(data)
     if not n:

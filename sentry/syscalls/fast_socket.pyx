@@ -11,11 +11,15 @@ from sentry.core.waitq cimport Wait, WaitEntry, resume_t
 from sentry.kernel.task cimport Task
 from sentry.net.socket cimport Socket
 from sentry.net.tcp cimport TcpSocket
+from sentry.net.wire cimport Wire
 from sentry.net.unix cimport Message, UnixSocket, charge_of
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
 from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
+
+from sentry.core.result import BLOCKED
+from sentry.syscalls.sys_socket import go_on
 
 cdef enum:
     TCP_ESTABLISHED = 1
@@ -182,6 +186,8 @@ cdef long send(UnixSocket sock, GuestThread thread, Vector *vector) except? -900
 cdef long send_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
     cdef TcpSocket peer = sock.peer
     cdef bytes data
+    if sock.wire is not None and peer is None:
+        return send_wire(sock, thread, vector)
     if peer is None or (sock.state != TCP_ESTABLISHED and sock.state != TCP_CLOSE_WAIT) or sock.error or sock.shut & SHUT_WR:
         return SLOW
     if peer.shut & SHUT_RD or not vector.total or <long>vector.total > sock.room - peer.rx_bytes or vector.total > GATHERED:
@@ -196,6 +202,37 @@ cdef long send_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -
     if peer.queue.entries and peer.rx_bytes >= peer.rcvlowat:
         peer.queue.wake(READABLE)
     return <long>vector.total
+
+
+cdef long send_wire(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
+    """Out of the sandbox, if all is taken."""
+    cdef const char *source = vector.carried
+    cdef uint64_t done = 0
+    cdef long i, n
+    if (sock.state != TCP_ESTABLISHED and sock.state != TCP_CLOSE_WAIT) or sock.error or sock.shut & SHUT_WR:
+        return SLOW
+    if not vector.total or vector.total > GATHERED or not isinstance(sock.wire, Wire) or not sock.wire.writable():
+        return SLOW
+    if source == NULL and vector.total <= VECTOR_MAX:
+        source = vector.gathered
+    if source == NULL:
+        for i in range(vector.count):
+            if vector.pieces[i].length:
+                if thread.copy_in(TOGETHER + done, vector.pieces[i].base, vector.pieces[i].length) != <long>vector.pieces[i].length:
+                    return SLOW
+                done += vector.pieces[i].length
+        source = TOGETHER
+    n = (<Wire?>sock.wire).push(source, <long>vector.total)
+    if n == <long>vector.total or n == -EAGAIN and sock.flags & O_NONBLOCK:
+        return n
+    return SLOW if n <= 0 else n if sock.flags & O_NONBLOCK else go_on_sending(sock, thread, vector, n)
+
+
+cdef long go_on_sending(TcpSocket sock, GuestThread thread, Vector *vector, long done) except? -9001:
+    """The rest of a blocking send, where there was no room for more than `done` bytes."""
+    pieces = [(vector.pieces[i].base, vector.pieces[i].length) for i in range(vector.count)]
+    result = go_on(thread.task, sock, pieces, 0, done)
+    return SLEEPS if result == BLOCKED else <long>result
 
 
 # ---------------------------------------------------------------- receiving

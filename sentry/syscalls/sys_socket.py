@@ -370,9 +370,9 @@ def do_send(t, sock, message, then=None, done=0):
     return t.block(wait, entry, deadline=deadline)
 
 
-def go_on(t, sock, addr, count, flags, done):
-    """A fast handler has sent `done` of `count` bytes at `addr` and there is no more room."""
-    return do_send(t, sock, Outgoing([(addr, count)], None, flags), None, done)
+def go_on(t, sock, iov, flags, done):
+    """A fast handler has sent `done` bytes of the vector and there is no more room."""
+    return do_send(t, sock, Outgoing(iov, None, flags), None, done)
 
 
 @syscall("sendto", 44, (Fd, InBuf(2), Size, Flags, Ptr, Int), blocks=True)

@@ -185,3 +185,27 @@ def test_parameters_of_the_network(stockade, inside):
     (path / "config.json").write_text(json.dumps(config))
     done = sandbox("run", "--bundle", path, name)
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"net.core.nosuch" in done.stderr
+
+
+TWINS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "twins.py")
+
+
+def loopback_bytes(pair):
+    command = ["ip", "-n", pair.inside, "-j", "-s", "link", "show", "lo"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[0]["stats64"]["tx"]["bytes"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ends_in_one_sandbox_need_no_host(here, pair, seed):
+    before = loopback_bytes(pair)
+    assert here("python3", TWINS, str(seed)) == "same\n"
+    assert loopback_bytes(pair) - before < 2000000, "6 MB should not have gone over the loopback interface"
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_streams_to_the_outside(here, pair, seed):
+    command = ["ip", "netns", "exec", pair.outside, "python3", TWINS, str(seed), "listen", "7300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        assert here("python3", TWINS, str(seed), pair.peer, "7300") == "same\n"
+        assert server.communicate(timeout=30)[0] == "same\n"
