@@ -253,6 +253,8 @@ cdef class Platform(Registry):
         while self.unused:
             self._unmap_unused()
         self.pool = []
+        self.kept = []
+        self.new_kept = []
         for fd in (self.listener, self.bell, self.epoll, self.shared_fd):
             if fd >= 0:
                 os.close(fd)

@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
-    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
-    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
+    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_FD_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
+    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_hand_fd,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
@@ -25,7 +25,7 @@ cdef int notified(Registry host) except -1:
     memset(&n, 0, sizeof(n))
     if sh_notif_recv(host.listener, &n) < 0:
         return 0  # the caller was killed meanwhile
-    if n.nr == 9 and n.args[0] == ST_CTX or n.nr == ST_NR_HELLO:
+    if n.nr == ST_NR_HELLO:
         return newborn(host, &n)
     thread = host.by_tid.get(n.pid)
     if thread is None or thread.aspace.dead:
@@ -116,9 +116,9 @@ cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
 
 cdef int newborn(Registry host, sh_notif *n) except -1:
     """The first act of a new process or thread."""
-    cdef bint process = n.nr == 9
-    cdef uint64_t nonce = n.args[4] >> 32 if process else n.args[0]
-    cdef Clone clone = host.clones.get(nonce)
+    cdef bint process = n.args[1] != 0
+    cdef Clone clone = host.clones.get(n.args[0])
+    cdef int memfd = -1
     cdef Thread parent, child, old
     cdef AddressSpace space
     if clone is None or clone.process != process or not clone.granted:
@@ -132,8 +132,6 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
     if process:
         if n.pid in host.by_pid or sh_child(n.pid, 0) != 0:
             return stranger(host, n)
-        if sh_notif_addfd(host.listener, n.id, clone.memfd, ST_FD_SLOT) < 0:
-            return 0  # killed meanwhile: _check finds out
         try:
             space = host._new_space(n.pid, clone.base)
         except OSError as error:  # no descriptors left; without its memory the child ends itself, and _lost_clone tells the parent
@@ -141,8 +139,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
             return 0
         space.kept = parent.aspace.kept
-        os.close(clone.memfd)
-        clone.memfd = -1
+        memfd, clone.memfd = clone.memfd, -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)
     else:
         space = parent.aspace
@@ -157,14 +154,17 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
         parent.state = PARKED
         host.running -= 1
     host.ran = True
-    # First the answer, then the call: so the child mostly finds its turn, and need not sleep.
+    # First what follows, then the answer: so the child mostly finds its turn, and need not sleep.
     try:
         clone.done(child, 0)
     finally:
-        if process:
-            sh_notif_continue(host.listener, n.id)
-        else:
+        if not process:
             sh_notif_answer(host.listener, n.id, 0, 0)
+        else:
+            if sh_notif_hand_fd(host.listener, n.id, memfd, ST_FD_CTX) < 0:  # it was killed meanwhile, or cannot live
+                sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
+                sh_pidfd_kill(space.pidfd)
+            os.close(memfd)
     return 0
 
 

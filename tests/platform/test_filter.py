@@ -10,7 +10,7 @@ import signal
 
 import pytest
 from sentry.platform import base, guest_filter
-from sentry.platform.guest_filter import DIRECT, END, EQ, FROM, IN, LIMIT, LOW, MAX, NOTIFY, ROWS
+from sentry.platform.guest_filter import DIRECT, END, EQ, FROM, IN, LIMIT, MAX, NOTIFY, ROWS
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 TEXT = 0x7FFE00010000
@@ -126,8 +126,6 @@ def same_call_fits(nr, how, args):
             if kind == MAX and value > rest[0]:
                 break
             if kind == FROM and not rest[0] <= value < rest[1]:
-                break
-            if kind == LOW and value & 0xFFFFFFFF != rest[0]:
                 break
             if kind == END and value + args[rest[0]] > LIMIT:
                 break
