@@ -259,7 +259,9 @@ static inline uint32_t st_place(const volatile struct st_part *p, const uint64_t
 		len = len < 6 ? args[len] : 0;
 	if (kind == ST_M_STR)
 		len = ST_STR_MAX;
-	else if (kind < ST_M_GATHER && (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT))
+	else if (kind == ST_M_OUT && len > ST_OUT_MAX) /* of a large buffer its beginning, for answers that are short */
+		len = ST_OUT_MAX;
+	if (kind < ST_M_GATHER && (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT))
 		return 0;
 	if (*used + len > ST_BUF_SIZE)
 		return 0;

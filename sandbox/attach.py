@@ -9,6 +9,7 @@ import _signal
 from sandbox.errors import CliError
 from sandbox.signals import SIGWINCH
 
+FDS_MAX = 1024
 FORWARDED = (1, 2, 3, 10, 12, 15, 18, 20, 21, 22, 23)  # HUP INT QUIT USR1 USR2 TERM CONT TSTP TTIN TTOU URG
 
 
@@ -94,4 +95,22 @@ def keep_fds(count) -> "list[tuple[int, int]]":
         except OSError:
             raise CliError(f"--preserve-fds {count}: descriptor {fd} is not open") from None
         pairs.append((fd, fd))
+    return pairs
+
+
+def pass_fds(texts, taken) -> "list[tuple[int, int]]":
+    """--pass-fd HOST:GUEST: (guest number, descriptor) of each. taken: those given already. CliError."""
+    pairs = []
+    for text in texts:
+        host, colon, guest = text.partition(":")
+        if not host.isdigit() or not (guest.isdigit() if colon else True):
+            raise CliError(f"--pass-fd {text!r} is not HOST:GUEST")
+        fd, number = int(host), int(guest if colon else host)
+        if number >= FDS_MAX or number in [given for given, _ in [*taken, *pairs]]:
+            raise CliError(f"--pass-fd {text!r}: descriptor {number} of the program is given already, or above {FDS_MAX - 1}")
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            raise CliError(f"--pass-fd {text!r}: descriptor {fd} is not open") from None
+        pairs.append((number, fd))
     return pairs

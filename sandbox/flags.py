@@ -28,6 +28,7 @@ ANNOTATIONS = {
     "platform": ("systrap", "ptrace"),
     "no_patching": ("true",),
     "strace": ("false",),
+    "host_uds": ("none",),
     "debug": ("false",),
     "file_access": ("shared",),
 }

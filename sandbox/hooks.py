@@ -17,10 +17,9 @@ A hook that fails ends the container; one of poststop is logged and the others g
 import os
 
 import _signal
-import _socket
 import select
 
-from sandbox import _host, confine, control, log
+from sandbox import _host, control, log, trees
 from sandbox.errors import CliError, os_text
 from sentry.core import jsonlite
 
@@ -126,39 +125,18 @@ def environment(hook) -> dict:
 
 def run_in_container(hooks, container, pid, root) -> int:
     """The hooks of createContainer. A descriptor of the root's mount tree as they leave it. CliError."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        answer = {"error": "internal error"}
-        fds = []
-        try:
-            enter(pid)
-            run(hooks, "createContainer", container, pid, root)
-            fds = [_host.open_tree(root)]
-            answer = {}
-        except CliError as error:
-            answer = {"error": str(error)}
-        except OSError as error:
-            answer = {"error": f"hooks createContainer: {os_text(error)}"}
-        finally:
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds[0].to_bytes(4, "little"))] if fds else []
-            theirs.sendmsg([jsonlite.dumps(answer).encode()], rights)
-            os._exit(0)
-    theirs.close()
-    data, control_data, _, _ = ours.recvmsg(2 * OUTPUT_MAX + 4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
-    ours.close()
-    os.waitpid(child, 0)
-    answer = jsonlite.loads(data) if data else {"error": "hooks createContainer: their process has gone"}
-    if "error" in answer:
-        raise CliError(answer["error"])
-    return int.from_bytes(control_data[0][2], "little")
+
+    def there() -> int:
+        join_network(pid)
+        run(hooks, "createContainer", container, pid, root)
+        return _host.open_tree(root)
+
+    return trees.made_elsewhere("hooks createContainer", there)
 
 
-def enter(pid) -> None:
-    """Into the network namespace of process `pid`, and a mount namespace of our own that sees what the host mounts."""
+def join_network(pid) -> None:
+    """Into the network namespace of process `pid`."""
     there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    _host.unshare(_host.CLONE_NEWNS)
-    confine.private_mounts()
     _host.setns(there, _host.CLONE_NEWNET)
     os.close(there)
 

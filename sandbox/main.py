@@ -33,12 +33,14 @@ COMMANDS = (
     ("install", "install", "make stockade known to Docker, containerd, CRI-O, podman"),
     ("uninstall", "uninstall", "take that back"),
     ("spec", "spec", "write a config.json to start from"),
+    ("syscalls", "syscalls", "print which system calls the programs can make"),
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
 
 LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
+TOPICS = ("platforms", "flags")
 
 OPTIONS = [
     Option("--root", "DIR", "where the state of containers is kept [/run/stockade; without root $XDG_RUNTIME_DIR/stockade]"),
@@ -55,6 +57,7 @@ OPTIONS = [
     Option("--allow-flag-override", None, "let annotations of containers (dev.stockade.flag.NAME) weaken what flags say"),
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
     Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
+    Option("--criu", "PATH", "accepted and without effect"),
     Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
     Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
@@ -80,7 +83,7 @@ def help_text() -> str:
     return (
         "usage: stockade [FLAGS] COMMAND [ARGUMENTS]\n\nRuns OCI containers whose every system call is answered by a"
         f" kernel of their own.\n\ncommands:\n{rows}\n\nflags:\n{describe(OPTIONS)}\n\n"
-        "`stockade COMMAND --help` describes a command."
+        "`stockade COMMAND --help` describes a command, `stockade help platforms` and `stockade help flags` those."
     )
 
 
@@ -113,6 +116,11 @@ def dispatch(argv) -> int:
         print(help_text())
         return 0 if settings.help or rest else 1
     name, arguments = rest[0], rest[1:]
+    if name == "help" and arguments[0] in TOPICS:
+        from sandbox import topics
+
+        print(topics.text(arguments[0], OPTIONS))
+        return 0
     if name == "help":
         name, arguments = arguments[0], ["--help"]
     settings.command = name

@@ -35,6 +35,16 @@ SECCOMP_FLAGS = tuple(
     "SECCOMP_FILTER_FLAG_" + name for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
 )
 
+POLICIES = tuple("SCHED_" + name for name in "OTHER FIFO RR BATCH ISO IDLE DEADLINE".split())
+IO_CLASSES = tuple("IOPRIO_CLASS_" + name for name in "RT BE IDLE".split())
+PROPAGATIONS = tuple(prefix + name for name in "shared slave private unbindable".split() for prefix in ("", "r"))
+# What of `linux` is read, here or elsewhere; the rest is said to be unsupported.
+LINUX = (
+    "uidMappings gidMappings sysctl resources cgroupsPath namespaces devices seccomp rootfsPropagation maskedPaths readonlyPaths "
+    "timeOffsets personality"
+).split()
+RESOURCES = ("memory", "cpu", "pids", "devices")
+
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
@@ -193,6 +203,7 @@ def check_process(process, place="process.") -> None:
         soft, hard = (ranged(get(limit, key, int, here, True), here + key, 2**64 - 1) for key in ("soft", "hard"))
         if soft > hard:
             raise CliError(f"{here}soft is above hard")
+    check_scheduling(process, place)
     sets = get(process, "capabilities", dict, place, default={})
     for kind in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         for name in strings(sets, kind, f"{place}capabilities."):
@@ -201,6 +212,33 @@ def check_process(process, place="process.") -> None:
     for key in ("apparmorProfile", "selinuxLabel"):
         if get(process, key, str, place):
             log.unsupported(f"{place}{key}")
+
+
+def check_scheduling(process, place) -> None:
+    scheduler = get(process, "scheduler", dict, place, default={})
+    here = f"{place}scheduler."
+    if scheduler:
+        policy = one_of(scheduler, "policy", POLICIES, here, True)
+        ranged(get(scheduler, "nice", int, here), here + "nice", 19, -20)
+        priority = ranged(get(scheduler, "priority", int, here, default=0), here + "priority", 99)
+        if (policy in ("SCHED_FIFO", "SCHED_RR")) != (priority > 0):
+            raise CliError(f"{here}priority {priority} does not go with {policy}")
+        strings(scheduler, "flags", here)
+        if policy == "SCHED_DEADLINE":
+            raise CliError(f"{here}policy SCHED_DEADLINE is not supported")
+    priority = get(process, "ioPriority", dict, place, default={})
+    here = f"{place}ioPriority."
+    if priority:
+        one_of(priority, "class", IO_CLASSES, here, True)
+        ranged(get(priority, "priority", int, here), here + "priority", 7)
+
+
+def one_of(obj, key, values, place, required=False):
+    """obj[key], a string out of `values`."""
+    value = get(obj, key, str, place, required)
+    if value is not None and value not in values:
+        raise CliError(f"{place}{key} {value!r} is unknown")
+    return value
 
 
 def ranged(value, place, high, low=0):
@@ -222,6 +260,9 @@ def check_mount(mount, place) -> None:
         mount["type"] = "bind"
         if not source:
             raise CliError(f"{place}.source is empty")
+    elif kind == "overlay":
+        if not any(option.startswith("lowerdir=") for option in options):
+            raise CliError(f"{place} ({destination}): an overlay has no lowerdir")
     elif kind not in MOUNT_TYPES:
         raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
     check_mappings(mount, place)
@@ -271,6 +312,18 @@ def check_linux(linux) -> None:
     user = any(namespace["type"] == "user" for namespace in linux.get("namespaces") or ())
     if (linux.get("uidMappings") or linux.get("gidMappings")) and not user:
         raise CliError("linux.uidMappings: there is no user namespace in linux.namespaces")
+    for key, value in linux.items():
+        if value and key not in LINUX:
+            log.unsupported(f"linux.{key}")
+    for key, value in resources.items():
+        if value and key not in RESOURCES:
+            log.unsupported(f"linux.resources.{key}")
+    one_of(linux, "rootfsPropagation", ("", *PROPAGATIONS), "linux.")
+    personality = get(linux, "personality", dict, "linux.", default={})
+    if personality:
+        one_of(personality, "domain", ("LINUX", "LINUX32"), "linux.personality.", True)
+        if strings(personality, "flags", "linux.personality."):
+            log.unsupported("linux.personality.flags")
     check_seccomp(get(linux, "seccomp", dict, "linux.", default={}))
 
 

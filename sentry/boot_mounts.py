@@ -20,6 +20,7 @@ from sentry.abi.fs import (
     S_IFIFO,
     makedev,
 )
+from sentry import boot_copy
 from sentry.core import log
 from sentry.fs.gofer import GoferFS
 from sentry.fs.overlay import OverlayFS
@@ -42,7 +43,9 @@ FLAGS = {
 }  # fmt: skip
 # Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
 SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
-          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime"}  # fmt: skip
+          "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime",
+          "iversion", "noiversion", "silent", "loud", "symfollow", "acl", "noacl", "copy", "nocopy", "remount"}  # fmt: skip
+RECURSIVE = {f"r{name}" for name in FLAGS}  # no mount of the configuration brings others along in the Sentry
 
 DEVICES = (
     (b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0),
@@ -65,13 +68,14 @@ def failed(what, errno) -> MountError:
 class Builder(Actor):
     """Acts for the container before it has a task."""
 
-    __slots__ = ("tg", "container", "uts")
+    __slots__ = ("tg", "container", "pids", "uts")
     pid = tid = 0  # /proc/self leads nowhere
 
     def __init__(self, ns, kernel, container):
         Actor.__init__(self, ns, kernel)
         self.tg = self  # file systems ask for tg.container
         self.container = container
+        self.pids = container.pids
         self.uts = container.uts
 
 
@@ -117,8 +121,8 @@ def parse_options(options) -> "tuple[int, bytes]":
     """(mount flags, what is left for the file system)."""
     flags, data = MS_RELATIME, []
     for option in options or ():
-        if option in FLAGS:
-            add_bits, remove_bits = FLAGS[option]
+        if option in FLAGS or option in RECURSIVE:
+            add_bits, remove_bits = FLAGS[option if option in FLAGS else option[1:]]
             flags = flags & ~remove_bits | add_bits
         elif option not in SILENT:
             data.append(option)
@@ -144,12 +148,35 @@ def add(ns, actor, entry, client) -> None:
         directory = True
     if isinstance(fs, int):
         raise failed(f"mount {destination}", fs)
-    place = mount_point(actor, destination.encode("utf-8", "surrogateescape"), directory)
+    path = destination.encode("utf-8", "surrogateescape")
+    place = mount_point(actor, path, directory)
+    if isinstance(place, int) and destination.startswith("/sys/fs/cgroup/"):  # podman --systemd=always
+        log.warning(f"mount {destination}: left out, cgroups of the host are not shown")
+        return
     if isinstance(place, int):
         raise failed(f"mount {destination}: mount point", place)
-    mount = ns.mount(fs, place, flags, source)
+    image = None
+    if kind == "tmpfs" and "tmpcopyup" in (entry.get("options") or ()):
+        image = boot_copy.read_tree(actor, path)
+        if isinstance(image, int):
+            raise failed(f"mount {destination}: tmpcopyup", image)
+    mount = ns.mount(fs, place, flags & ~MS_RDONLY if image else flags, source)
     if isinstance(mount, int):
         raise failed(f"mount {destination}", mount)
+    if image is not None:
+        fill(actor, destination, path, image, data)
+        mount.flags = flags
+
+
+def fill(actor, destination, path, image, data) -> None:
+    """The option tmpcopyup: the directory's content and, unless the options say it, its mode; not its owner, as with runc."""
+    error = boot_copy.write_tree(actor, path, image.data)
+    place = walk.resolve(actor, AT_FDCWD, path)
+    given = {option.partition(b"=")[0] for option in data.split(b",")}
+    if not error and b"mode" not in given:
+        error = ops.chmod(actor, place, image.mode & 0o7777)
+    if error:
+        raise failed(f"mount {destination}: tmpcopyup", error)
 
 
 def mount_point(actor, path, directory):

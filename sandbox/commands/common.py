@@ -12,9 +12,11 @@ BUNDLE = Option("--bundle -b", "DIR", "the OCI bundle", default=".")
 CONSOLE_SOCKET = Option("--console-socket", "PATH", "send the terminal's master to this Unix socket")
 PID_FILE = Option("--pid-file", "FILE", "write the host process id of the sandbox to FILE")
 PRESERVE_FDS = Option("--preserve-fds", "N", "pass N further descriptors, from 3 on", default="0")
+PASS_FD = Option("--pass-fd", "HOST:GUEST", "give the program our descriptor HOST as GUEST", many=True)
 IGNORED = [
     Option("--no-pivot", None, "accepted and without effect (the root is never a host mount)"),
     Option("--no-new-keyring", None, "accepted and without effect (keyrings are never shared)"),
+    Option("--no-subreaper", None, "accepted and without effect (the program's children are the Sentry's business)"),
 ]
 
 
@@ -47,11 +49,17 @@ def open_debug(settings, cid) -> None:
 
 def create(settings, values, cid, bundle, spec, attached, leash=False) -> launch.Sandbox:
     open_debug(settings, cid)
-    extra = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
+    extra = descriptors(values)
     return launch.create(
         settings, cid, bundle, spec, console_socket=values.console_socket, pid_file=values.pid_file,
         attached=attached, pass_fds=extra, leash=leash,
     )  # fmt: skip
+
+
+def descriptors(values) -> "list[tuple[int, int]]":
+    """What --preserve-fds and --pass-fd say: (guest number, descriptor)."""
+    kept = attach.keep_fds(number(values.preserve_fds, "--preserve-fds"))
+    return kept + attach.pass_fds(values.pass_fd, kept)
 
 
 def start(container, client) -> None:
@@ -94,8 +102,8 @@ def start_program(container, client, pid) -> None:
     container.save()
 
 
-def run_attached(settings, sandbox) -> int:
-    """Start the program of a new sandbox, stay until it ends, remove all. Its exit code."""
+def run_attached(settings, sandbox, keep=False) -> int:
+    """Start the program of a new sandbox, stay until it ends, remove all, unless it is to be kept. Its exit code."""
     container = sandbox.container
     signals = attach.Signals()
     status = None
@@ -106,9 +114,9 @@ def run_attached(settings, sandbox) -> int:
         container.close()  # others may use it while it runs
         status = attach.wait(commands, waiter, 0, signals, sandbox.terminal)
         if os.environ.get("STOCKADE_DEBUG"):
-            sandbox.sentry.wait()  # debug runs end by themselves and log what is left of the kernel's objects
+            sandbox.keeper.wait()  # debug runs end by themselves and log what is left of the kernel's objects
     finally:
-        how = remove(settings, sandbox)
+        how = sandbox.sentry.reap() if keep and status is not None else remove(settings, sandbox)
     if status is None:
         raise CliError(f"container {container.id!r}: its sandbox ended unexpectedly: {how}", 137)
     return control.exit_code(status)
@@ -123,8 +131,8 @@ def remove(settings, sandbox) -> str:
         launch.destroy(container)
     except CliError as error:
         log.debug(str(error))  # somebody deleted it before us
-    how = sandbox.sentry.reap()
-    sandbox.sentry.release()
+    how = sandbox.keeper.reap()
+    sandbox.keeper.release()
     sandbox.gofer.kill()
     return how
 

@@ -23,6 +23,7 @@ OPTIONS = [
     Option("--no-tty -T", None, "give it our standard input and output as they are"),
     common.PID_FILE,
     common.PRESERVE_FDS,
+    common.PASS_FD,
 ]
 INTERSPERSED = False
 PREFIX = "do-"

@@ -25,6 +25,7 @@ OPTIONS = [
     Option("--ignore-paused", None, "accepted and without effect (a paused container refuses)"),
     common.CONSOLE_SOCKET,
     common.PRESERVE_FDS,
+    common.PASS_FD,
     Option("--pid-file", "FILE", "write the id of the host process that stands for the program to FILE"),
     Option("--internal-pid-file", "FILE", "write the process's number in the container to FILE"),
 ]
@@ -104,7 +105,7 @@ def execute(container, values, process) -> int:
     wants_terminal = bool(process.get("terminal"))
     if wants_terminal and values.detach and not values.console_socket:
         raise CliError("a detached program with a terminal needs --console-socket")
-    extra = attach.keep_fds(common.number(values.preserve_fds, "--preserve-fds"))
+    extra = common.descriptors(values)
     terminal = console.open_terminal(process) if wants_terminal else None
     client = control.Client(container)
     request = {"op": "exec", "process": process, "terminal": wants_terminal}

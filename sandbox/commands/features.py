@@ -10,8 +10,10 @@ OPTIONS = []
 INTERSPERSED = True
 
 MOUNT_OPTIONS = (
-    "async atime bind dev diratime dirsync exec mode noatime nodev nodiratime noexec norelatime nostrictatime nosuid "
-    "private rbind relatime ro rprivate rslave rw size slave strictatime suid sync"
+    "acl async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand mode noacl noatime nodev nodiratime "
+    "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid private ratime rbind rdev rdiratime relatime rexec ridmap "
+    "rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid ro rprivate rrelatime rro rrw rslave rstrictatime "
+    "rsuid runbindable rw silent size slave strictatime suid symfollow sync tmpcopyup unbindable"
 ).split()
 
 
@@ -29,7 +31,7 @@ def features() -> dict:
         "hooks": list(oci.HOOKS),
         "mountOptions": MOUNT_OPTIONS,
         "linux": {
-            "namespaces": ["ipc", "mount", "network", "pid", "uts"],
+            "namespaces": ["ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": ["CAP_" + name for name in oci.CAPABILITIES],
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
             "seccomp": {
@@ -43,6 +45,7 @@ def features() -> dict:
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {"dev.stockade.version": VERSION, "dev.stockade.platforms": "systrap,ptrace"},
         "potentiallyUnsafeConfigAnnotations": [],

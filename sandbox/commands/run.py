@@ -13,7 +13,9 @@ OPTIONS = [
     common.CONSOLE_SOCKET,
     common.PID_FILE,
     common.PRESERVE_FDS,
+    common.PASS_FD,
     Option("--detach -d", None, "do not wait; the container stays until `delete`"),
+    Option("--keep", None, "keep the container, stopped, until `delete`"),
     *common.IGNORED,
 ]
 INTERSPERSED = True
@@ -24,7 +26,7 @@ def run(settings, values, arguments) -> int:
     bundle, spec = common.bundle_of(values)
     sandbox = common.create(settings, values, cid, bundle, spec, not values.detach and not values.console_socket)
     if not values.detach:
-        return common.run_attached(settings, sandbox)
+        return common.run_attached(settings, sandbox, values.keep)
     try:
         common.start_created(sandbox.container)
     except BaseException:

@@ -22,6 +22,8 @@ OPTIONS = [
     Option("--cpuset-mems", "LIST", "memory nodes it may use"),
     Option("--pids-limit", "N", "how many host threads there may be; -1: any number"),
     Option("--blkio-weight", "N", "accepted and without effect"),
+    Option("--l3-cache-schema", "SCHEMA", "accepted and without effect"),
+    Option("--mem-bw-schema", "SCHEMA", "accepted and without effect"),
     Option("--kernel-memory", "BYTES", "accepted and without effect"),
     Option("--kernel-memory-tcp", "BYTES", "accepted and without effect"),
     Option("--cpu-rt-period", "US", "accepted and without effect"),

@@ -87,6 +87,8 @@ class GoferFS(FileSystem):
     def unmounted(self):
         FileSystem.unmounted(self)
         self.root = None
+        self.handles.clear()
+        self.listings.clear()
 
     def node(self, attr, handle: int, parent, name: bytes) -> "GoferInode":
         """The inode with these attributes; `handle` (0: none yet) is ours now."""
@@ -197,6 +199,9 @@ class GoferInode(Inode):
             self.handle = 0
             if not self.nlink:  # the host frees a removed file's blocks when the last handle goes
                 client.flush()
+
+    def identity(self):
+        return (self.dev, self.ino ^ self.fs.devices[self.dev] << 48) if self.shared else id(self)
 
     def give_back(self) -> None:
         """Immutable mode: do without the handle."""

@@ -396,6 +396,14 @@ class GoferClient:
 
     # ---- the conversation
 
+    def farewell(self, code):
+        """The container has ended with that exit code, and so shall the gofer."""
+        if self.dead is None:
+            try:
+                self._send(p.Farewell.request.encode(p.Farewell.number, 0, (code,)))
+            except OSError as e:
+                self._give_up(f"send: {e.strerror}")
+
     def shutdown(self):
         """End the conversation; the gofer process ends by itself."""
         if self.dead is None:

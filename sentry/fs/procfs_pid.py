@@ -526,7 +526,7 @@ def gid_map(t, task, whole):
 def id_map(task, kind) -> bytes:
     """What the ids of the task's container stand for outside (OCI user namespace mappings)."""
     container = task.tg.container
-    rows = container.data.get("id_maps", {}).get(kind, "").splitlines() if container is not None else ()
+    rows = container.id_maps.get(kind, "").splitlines() if container is not None else ()
     return b"".join(b"%10d %10d %10d\n" % tuple(map(int, row.split())) for row in rows) or ID_MAP
 
 

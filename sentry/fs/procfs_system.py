@@ -21,7 +21,7 @@ NS = 1_000_000_000
 def used_time(kernel) -> "tuple[int, int]":
     """User and system time of everything that runs or has been waited for, in ns."""
     user = system = 0
-    for tg in tuple(kernel.groups.values()):
+    for tg in [tg for pids in kernel.pid_namespaces for tg in pids.groups.values()]:
         more_user, more_system = cputime.process(tg)
         user += more_user + tg.utime_children
         system += more_system + tg.stime_children
@@ -43,7 +43,7 @@ def load(t):
     kernel = t.kernel
     averages = loadavg.load_averages(kernel)
     running = loadavg.running(kernel)
-    return b"%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(kernel.tasks), kernel.last_pid)
+    return b"%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(t.tg.pids.tasks), t.tg.pids.last_pid)
 
 
 def stat(t):

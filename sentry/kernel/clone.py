@@ -91,8 +91,7 @@ def check_namespaces(task, flags) -> int:
 
 def first_process(task):
     """The ThreadGroup that is `init` to this task."""
-    container = task.tg.container
-    return container.init if container is not None else task.kernel.init
+    return task.tg.pids.init
 
 
 def too_many_processes(task) -> bool:
@@ -111,7 +110,7 @@ def too_many_processes(task) -> bool:
 
 
 def user_tasks(kernel, uid: int) -> int:
-    return sum(1 for other in kernel.tasks.values() if other.creds.uid == uid)
+    return sum(1 for other in kernel.all_tasks() if other.creds.uid == uid)
 
 
 def do_clone(task, args) -> int:
@@ -127,9 +126,7 @@ def do_clone(task, args) -> int:
     if flags & CLONE_INTO_CGROUP:
         return -EBADF if task.files.get(args.cgroup) is None else -EOPNOTSUPP
     if args.set_tid:
-        kernel = task.kernel
-        wanted = args.set_tid
-        if wanted in kernel.tasks or wanted in kernel.groups or wanted in kernel.pgrps or wanted in kernel.sessions:
+        if task.tg.pids.taken(args.set_tid):
             return -EEXIST
     cloning = Cloning(task, args)
     if flags & CLONE_VM:
@@ -165,7 +162,7 @@ class Cloning:
         task, args = self.task, self.args
         if task.dead or task.dying or task.mm.users > 1 or args.flags & (CLONE_VM | CLONE_PARENT):
             return
-        self.child = new_task(task, args, args.set_tid or task.kernel.new_pid())
+        self.child = new_task(task, args, args.set_tid or task.tg.pids.new_pid())
         self.mm = task.mm.fork(None)
 
     def discard(self) -> None:
@@ -196,7 +193,7 @@ class Cloning:
         kernel = task.kernel
         child = self.child
         if child is None:
-            child = new_task(task, args, args.set_tid or kernel.new_pid())
+            child = new_task(task, args, args.set_tid or task.tg.pids.new_pid())
         tid = child.tid
         child.give_thread(thread)
         signals.announce(child)
@@ -376,11 +373,11 @@ def enter_tables(parent, child, args, mm) -> None:
         if flags & CLONE_NEWNS:
             child.fs.unshare_mounts()
     kernel.forks += 1
-    kernel.tasks[child.tid] = child
+    tg.pids.tasks[child.tid] = child
     tg.tasks.append(child)
     if not flags & CLONE_THREAD:
         tg.leader = child
-        kernel.groups[tg.pid] = tg
+        tg.pids.groups[tg.pid] = tg
         if tg.parent is not None:
             tg.parent.children.append(tg)
         if tg.container is not None:

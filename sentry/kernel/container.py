@@ -28,6 +28,11 @@ RLIMITS = (
 )  # fmt: skip
 
 
+POLICIES = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5}
+IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+PER_LINUX32 = 8
+
+
 class StartError(Exception):
     """A process cannot be started. `code`: exit code by convention (126 cannot execute, 127 not found, 1)."""
 
@@ -60,7 +65,7 @@ def capability_mask(names) -> int:
 def make_creds(process: dict) -> Creds:
     """Credentials of an OCI process object (config.md, "POSIX process")."""
     user = process.get("user") or {}
-    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    uid, gid = user.get("uid") or 0, user.get("gid") or 0
     new = Creds(uid, gid, user.get("additionalGids") or ())
     caps = process.get("capabilities")
     if caps is not None:
@@ -72,6 +77,16 @@ def make_creds(process: dict) -> Creds:
     else:
         new.bounding = new.inheritable = new.permitted = new.effective = 0
     return new
+
+
+def maps_ids(t, kind: str, *numbers: int) -> bool:
+    """Whether all these ids exist in the task's container (user_namespaces(7)); kind: "uid" or "gid". 0xFFFFFFFF, which leaves
+    an id as it is, counts as one."""
+    container = t.tg.container
+    ranges = container.id_ranges[kind] if container is not None and container.id_ranges is not None else None
+    return ranges is None or all(
+        number == 0xFFFFFFFF or any(first <= number < first + count for first, count in ranges) for number in numbers
+    )
 
 
 class Process:
@@ -97,21 +112,34 @@ class Process:
 
 
 class Container:
-    def __init__(self, kernel, cid: str, ns, spec: dict):
-        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration."""
+    def __init__(self, kernel, cid: str, ns, spec: dict, pids=None, uts=None, nursery=None):
+        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration. `pids`,
+        `uts`: namespaces that it joins (None: of its own). `nursery`: where its address spaces come from
+        (platform/base.py; None: the first)."""
         self.kernel = kernel
         self.id = cid
         self.ns = ns
         self.spec = spec
-        self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.pids = kernel.pids if pids is None else pids
+        self.nursery = nursery
+        self.uts = uts if uts is not None else UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
         self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
         self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
         self.members = set()  # live ThreadGroups
         self.exit_status = None  # wait(2) status of the first process
+        self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
+        self.id_ranges = None  # "uid", "gid": [(first, count)] of the ids that exist; None: all
         self.watchers = {}  # pid -> [callback(pid, status)]
         self.on_empty = None  # called once the last process has gone
         self.data = {}  # "console": the terminal behind /dev/console
+
+    def set_id_maps(self, maps: dict) -> None:
+        """maps: the text of user namespace mappings for "uid" and "gid", "inside outside count" a line."""
+        self.id_maps = maps
+        rows = {kind: [tuple(map(int, line.split())) for line in text.splitlines()] for kind, text in maps.items()}
+        if any(row[2] < 0xFFFFFFFF for kind in rows for row in rows[kind]):
+            self.id_ranges = {kind: [(first, count) for first, _, count in rows[kind]] for kind in rows}
 
     # -- starting
     def prepare(self, process: dict, files: list, program: str = "") -> Process:
@@ -121,8 +149,10 @@ class Container:
         if not args or not all(isinstance(a, str) for a in args):
             raise StartError("process.args: at least the program's name is needed")
         kernel = self.kernel
-        pid = kernel.new_pid()
+        pids = self.pids
+        pid = pids.new_pid()
         tg = ThreadGroup(kernel, pid, None)
+        tg.pids = pids
         task = Task(kernel, pid, tg, None)
         tg.leader = task
         tg.tasks.append(task)
@@ -138,19 +168,21 @@ class Container:
         task.no_new_privs = bool(process.get("noNewPrivileges"))
         user = process.get("user") or {}
         root = self.ns.root_path()
-        task.fs = FsContext(self.ns, root, root, user.get("umask", 0o022))
+        umask = user.get("umask")
+        task.fs = FsContext(self.ns, root, root, 0o022 if umask is None else umask & 0o777)
         tg.oom_score_adj = process.get("oomScoreAdj") or 0
         self.set_rlimits(tg, process)
+        self.set_scheduling(task, process)
         cpulimit.watch(tg)
         signals.init_group(tg)
         signals.init_task(task)
-        kernel.tasks[pid] = task
-        kernel.groups[pid] = tg
+        pids.tasks[pid] = task
+        pids.groups[pid] = tg
         session.new_session(tg)
         if self.init is None:
             self.init = tg
-            if kernel.init is None:
-                kernel.init = tg
+            if pids.init is None:
+                pids.init = tg
         self.members.add(tg)
         try:
             self.enter_cwd(task, process.get("cwd") or "/")
@@ -168,6 +200,20 @@ class Container:
             if name[:7] != "RLIMIT_" or name[7:] not in RLIMITS:
                 raise StartError(f"process.rlimits: unknown type {name!r}")
             tg.rlimits[RLIMITS.index(name[7:])] = (limit["soft"], limit["hard"])
+
+    def set_scheduling(self, task, process) -> None:
+        """Scheduler, I/O priority and personality, which sandbox/oci.py has checked; recorded and shown, like what guests set."""
+        linux = self.spec.get("linux") or {}
+        scheduler = process.get("scheduler") or {}
+        if scheduler:
+            task.sched = (POLICIES[scheduler["policy"]], scheduler.get("priority") or 0)
+            task.nice = scheduler.get("nice") or 0
+            task.data["sched_reset"] = "SCHED_FLAG_RESET_ON_FORK" in (scheduler.get("flags") or ())
+        priority = process.get("ioPriority") or {}
+        if priority:
+            task.data["ioprio"] = IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
+        if (linux.get("personality") or {}).get("domain") == "LINUX32":
+            task.personality = PER_LINUX32
 
     def enter_cwd(self, task, cwd: str) -> None:
         path = walk.resolve(task, AT_FDCWD, cwd.encode("utf-8", "surrogateescape"))
@@ -236,7 +282,7 @@ class Container:
         if everyone:
             targets = tuple(self.members)
         else:
-            tg = self.init if pid is None else self.kernel.groups.get(pid)
+            tg = self.init if pid is None else self.pids.groups.get(pid)
             targets = (tg,) if tg is not None and tg in self.members else ()
         if not targets:
             return -ESRCH

@@ -174,7 +174,8 @@ class Exec:
             self.program.close()
             task.kernel.back_to_guest(task, errno)
             return
-        task.kernel.platform.new_aspace(self.got_aspace)
+        container = task.tg.container
+        task.kernel.platform.new_aspace(self.got_aspace, container.nursery if container is not None else None)
 
     def got_aspace(self, thread, errno):
         task = self.task

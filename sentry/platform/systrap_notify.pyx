@@ -12,11 +12,14 @@ from sentry.platform.systrap_host cimport (
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
-from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
+from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Shelf, Thread
 
 import errno
+from operator import attrgetter
 
 from sentry.core import log
+
+SINCE = attrgetter("since")
 
 
 cdef int notified(Registry host) except -1:
@@ -59,7 +62,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
-                if host.new_kept and thread is host.seed:
+                if thread.nursery is not None:
                     hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
                 # The host's fork takes a while, which this can be done in.
@@ -105,12 +108,22 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
 
 
 cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
-    """The seed, which is about to be forked, gets the descriptors that it does not have yet."""
-    for kept in host.new_kept:
-        if not kept.lost and sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) >= 0:
-            host.kept_changes += 1
-            kept.since = seed.kept = host.kept_changes
-    host.new_kept = []
+    """A seed, which is about to be forked, gets the descriptors that it does not have yet. First it loses those that it has
+    from the seed of another container."""
+    cdef Shelf shelf = seed.shelf
+    cdef int nothing
+    if shelf.foreign:
+        nothing = os.memfd_create("nothing", os.MFD_CLOEXEC)
+        while shelf.foreign and sh_notif_addfd(host.listener, n.id, nothing, ST_FD_KEPT + shelf.foreign - 1) >= 0:
+            shelf.foreign -= 1
+        os.close(nothing)
+    if shelf.changes == seed.kept:
+        return 0
+    for kept in sorted(shelf.kept, key=SINCE):
+        if kept.since > seed.kept:
+            if sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) < 0:
+                break
+            seed.kept = kept.since
     return 0
 
 
@@ -138,7 +151,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             log.warning(f"host process {n.pid} given up: {error}")
             sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
             return 0
-        space.kept = parent.aspace.kept
+        space.shelf, space.kept = parent.aspace.shelf, parent.aspace.kept
         memfd, clone.memfd = clone.memfd, -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)
     else:

@@ -53,6 +53,7 @@ cdef class Thread(Carrier):
     cdef int grant_at
     cdef bint uses_slot
     cdef uint32_t ops_seq
+    cdef object nursery  # of which it is the seed, or None
 
     cdef int _event(self) except -1
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
@@ -64,6 +65,13 @@ cdef class Thread(Carrier):
     cdef int _lent_fp(self, int error) except -1
     cdef int _inherit(self, Thread parent) except -1
     cdef uint32_t _lent_flag(self) noexcept
+
+
+cdef class Shelf:
+    cdef list kept  # base.Kept, by place
+    cdef long long changes
+    cdef int hand  # the place to be looked at next for one that is not used any more
+    cdef int foreign  # so many places still have what another seed left there
 
 
 cdef class AddressSpace:
@@ -78,7 +86,8 @@ cdef class AddressSpace:
     cdef bint dead
     cdef bint killed
     cdef bint leader_gone
-    cdef long long kept  # the last change of kept descriptors that it has inherited
+    cdef Shelf shelf  # of the seed that it descends from
+    cdef long long kept  # the last change there that it has inherited
     cdef Thread slot_owner  # has a notified mmap of the descriptor slot under way
     cdef list slot_queue
 
@@ -109,11 +118,6 @@ cdef class Registry:
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
-    cdef list kept  # base.Kept, by place
-    cdef Thread seed  # in the first guest process, from which the others descend
-    cdef list new_kept  # those that the seed does not have yet
-    cdef long long kept_changes
-    cdef int kept_hand  # the place to be looked at next for one that is not used any more
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
     cdef Thread granting  # a thread that has notified mappings before it, or None

@@ -205,6 +205,9 @@ cdef class Thread(Carrier):
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
+    cdef bint waits_plainly(self) noexcept:
+        return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
             sh_write32(&self.ctx.park, 1)  # its stub need not spin
@@ -321,7 +324,7 @@ cdef class Thread(Carrier):
         if not self._parked():
             return
         self._flush()
-        todo = translate(ops, self.aspace.kept, &uses_slot)
+        todo = translate(ops, self.aspace.shelf, self.aspace.kept, &uses_slot)
         self.ops = todo
         self.ops_at = 0
         self.ops_base = <int>len(ops)
@@ -558,6 +561,13 @@ cdef class Thread(Carrier):
         sh_tgkill(self.aspace.pid, self.tid, ST_INTR_SIGNAL)
 
 
+cdef class Shelf:
+    """The descriptors that a seed keeps for its descendants (Platform.keep), and nobody else's."""
+
+    def __init__(self):
+        self.kept = []
+
+
 cdef class AddressSpace:
     def __init__(self):
         self.threads = []
@@ -700,8 +710,6 @@ cdef class Registry:
         self.unused = []
         self.doomed = []
         self.nonces = b""
-        self.kept = []
-        self.new_kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
 

@@ -21,6 +21,7 @@ from sentry.abi.fs import (
     S_IFREG,
 )
 from sentry.core.syscall import Fd, Flags, InStruct, Int, Long, Mode, Off, Str, U32, syscall
+from sentry.kernel.container import maps_ids
 from sentry.vfs import notify, ops, walk
 from sentry.vfs.clock import file_time
 from sentry.vfs.dentry import Dentry, Path
@@ -77,7 +78,9 @@ def sys_fchmod(t, fd, mode):
 
 def chown_at(t, dirfd, path, uid, gid, flags):
     where = walk.resolve(t, dirfd, t.read_cstr(path, 4096), flags)
-    return where if type(where) is int else ops.chown(t, where, uid, gid)
+    if type(where) is int:
+        return where
+    return ops.chown(t, where, uid, gid) if maps_ids(t, "uid", uid) and maps_ids(t, "gid", gid) else -EINVAL
 
 
 @syscall("chown", 92, (Str, U32, U32))
@@ -102,7 +105,7 @@ def sys_fchown(t, fd, uid, gid):
     file = t.files.get(fd)
     if file is None or file.flags & O_PATH:
         return -EBADF
-    return ops.chown(t, path_of(file), uid, gid)
+    return ops.chown(t, path_of(file), uid, gid) if maps_ids(t, "uid", uid) and maps_ids(t, "gid", gid) else -EINVAL
 
 
 # ---------------------------------------------------------------- times

@@ -18,6 +18,7 @@ from sentry.core.creds import (
     CAP_SETUID,
 )
 from sentry.core.syscall import U32, Int, OutStruct, Ptr, syscall
+from sentry.kernel.container import maps_ids
 
 NONE = 0xFFFFFFFF  # "leave it" in setre*id and setres*id, invalid elsewhere
 SECBIT_NO_SETUID_FIXUP, SECBIT_KEEP_CAPS = 1 << 2, 1 << 4
@@ -102,7 +103,7 @@ def sys_getresgid(t, rgid, egid, sgid):
 # -- user ids
 @syscall("setuid", 105, (U32,))
 def sys_setuid(t, uid):
-    if uid == NONE:
+    if uid == NONE or not maps_ids(t, "uid", uid):
         return -EINVAL
     old = t.creds
     new = old.copy()
@@ -117,6 +118,8 @@ def sys_setuid(t, uid):
 
 @syscall("setreuid", 113, (U32, U32))
 def sys_setreuid(t, ruid, euid):
+    if not maps_ids(t, "uid", ruid, euid):
+        return -EINVAL
     old = t.creds
     new = old.copy()
     privileged = old.capable(CAP_SETUID)
@@ -137,6 +140,8 @@ def sys_setreuid(t, ruid, euid):
 
 @syscall("setresuid", 117, (U32, U32, U32))
 def sys_setresuid(t, ruid, euid, suid):
+    if not maps_ids(t, "uid", ruid, euid, suid):
+        return -EINVAL
     old = t.creds
     if not old.capable(CAP_SETUID):
         mine = (old.uid, old.euid, old.suid, NONE)
@@ -158,7 +163,7 @@ def sys_setresuid(t, ruid, euid, suid):
 def sys_setfsuid(t, uid):
     old = t.creds
     allowed = uid in (old.uid, old.euid, old.suid, old.fsuid) or old.capable(CAP_SETUID)
-    if uid != NONE and uid != old.fsuid and allowed:
+    if uid != NONE and uid != old.fsuid and allowed and maps_ids(t, "uid", uid):
         new = old.copy()
         new.fsuid = uid
         if not old.securebits & SECBIT_NO_SETUID_FIXUP:
@@ -173,7 +178,7 @@ def sys_setfsuid(t, uid):
 # -- group ids
 @syscall("setgid", 106, (U32,))
 def sys_setgid(t, gid):
-    if gid == NONE:
+    if gid == NONE or not maps_ids(t, "gid", gid):
         return -EINVAL
     old = t.creds
     new = old.copy()
@@ -187,6 +192,8 @@ def sys_setgid(t, gid):
 
 @syscall("setregid", 114, (U32, U32))
 def sys_setregid(t, rgid, egid):
+    if not maps_ids(t, "gid", rgid, egid):
+        return -EINVAL
     old = t.creds
     new = old.copy()
     privileged = old.capable(CAP_SETGID)
@@ -206,6 +213,8 @@ def sys_setregid(t, rgid, egid):
 
 @syscall("setresgid", 119, (U32, U32, U32))
 def sys_setresgid(t, rgid, egid, sgid):
+    if not maps_ids(t, "gid", rgid, egid, sgid):
+        return -EINVAL
     old = t.creds
     if not old.capable(CAP_SETGID):
         mine = (old.gid, old.egid, old.sgid, NONE)
@@ -226,7 +235,7 @@ def sys_setresgid(t, rgid, egid, sgid):
 def sys_setfsgid(t, gid):
     old = t.creds
     allowed = gid in (old.gid, old.egid, old.sgid, old.fsgid) or old.capable(CAP_SETGID)
-    if gid != NONE and gid != old.fsgid and allowed:
+    if gid != NONE and gid != old.fsgid and allowed and maps_ids(t, "gid", gid):
         new = old.copy()
         new.fsgid = gid
         commit(t, new)
@@ -253,7 +262,7 @@ def sys_setgroups(t, size, addr):
     if size & 0xFFFFFFFF > NGROUPS_MAX:
         return -EINVAL
     groups = unpack(f"<{size}I", t.read(addr, 4 * size)) if size else ()
-    if NONE in groups:
+    if NONE in groups or not maps_ids(t, "gid", *groups):
         return -EINVAL
     new = t.creds.copy()
     new.groups = tuple(sorted(groups))
@@ -285,7 +294,7 @@ def sys_capget(t, header, data):
     (pid,) = unpack("<i", t.read(header + 4, 4))
     if pid < 0:
         return -EINVAL
-    task = t if pid == 0 else t.kernel.tasks.get(pid)
+    task = t if pid == 0 else t.tg.pids.tasks.get(pid)
     if task is None:
         return -ESRCH
     creds = task.creds

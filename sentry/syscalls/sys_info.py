@@ -54,7 +54,7 @@ def sys_sysinfo(t, addr):
     uptime = (monotonic_ns() - kernel.boot_time) // 1_000_000_000
     data = SYSINFO.pack(
         uptime, *loads, total, free, memory.get("Shmem", 0) * 1024, memory.get("Buffers", 0) * 1024, 0, 0,
-        min(len(kernel.tasks), 65535), 0, 0, 0, 1,
+        min(len(t.tg.pids.tasks), 65535), 0, 0, 0, 1,
     )  # fmt: skip
     t.write(addr, data)
     return 0

@@ -348,7 +348,7 @@ def process_vm(t, pid, local, local_n, remote, remote_n, flags, write):
     mine, theirs = iovecs(t, local, local_n), iovecs(t, remote, remote_n)
     if any(n >= 1 << 63 for _, n in mine + theirs):
         return -EINVAL
-    other = t.kernel.tasks.get(pid)
+    other = t.tg.pids.tasks.get(pid)
     if other is None or other.mm is None:
         return -ESRCH
     if not may_access(t, other):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -11,7 +13,7 @@ from sandbox.errors import CliError, UsageError
 from sandbox.signals import number
 
 STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-COMMANDS = "run do create start state exec kill delete list ps debug spec features".split()
+COMMANDS = "run do create start state exec kill delete list ps debug spec features syscalls".split()
 
 OPTIONS = [
     Option("--bundle -b", "DIR", "", default="."),
@@ -93,6 +95,37 @@ def test_help_of_each_command(command):
     assert result.returncode == 0
     assert result.stdout.startswith(f"usage: stockade [FLAGS] {command} ")
     assert stockade("help", command).stdout == result.stdout
+
+
+@pytest.mark.parametrize("command", ["", *"create run start state kill delete exec list ps pause resume events update spec features".split()])
+def test_the_flags_of_runc_are_taken(command):
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    pattern = re.compile(r"^ +(--[a-z0-9-]+)", re.MULTILINE)
+    arguments = [*command.split(), "--help"]
+    theirs = set(pattern.findall(subprocess.run(["runc", *arguments], capture_output=True, text=True, timeout=30).stdout))
+    ours = set(re.findall(r"--[a-z0-9-]+", stockade(*arguments).stdout)) | {"--help"}
+    assert not theirs - ours
+    assert theirs or command in ("start", "state", "pause", "resume", "features")
+
+
+def test_topics():
+    platforms, flags = stockade("help", "platforms"), stockade("help", "flags")
+    assert "systrap" in platforms.stdout and "ptrace" in platforms.stdout and platforms.returncode == 0
+    assert "--platform NAME" in flags.stdout and "dev.stockade.flag." in flags.stdout and flags.returncode == 0
+    nonsense = stockade("help", "nonsense")
+    assert nonsense.returncode == 1 and nonsense.stderr.count("\n") == 1
+
+
+def test_syscalls():
+    rows = {row["name"]: row for row in json.loads(stockade("syscalls", "--format", "json").stdout)}
+    assert rows["read"] == {"number": 0, "name": "read", "level": "full", "note": ""}
+    assert rows["bpf"]["level"] == "unsupported" and rows["bpf"]["note"]
+    assert rows["uretprobe"]["level"] == "none" and len(rows) > 370
+    assert stockade("syscalls", "-f", "csv", "read", "write").stdout == 'number,name,level,"note"\n0,read,full,""\n1,write,full,""\n'
+    assert stockade("syscalls", "--level", "full", "bpf").stdout.split() == ["NR", "NAME", "LEVEL", "NOTE"]
+    unknown = stockade("syscalls", "frobnicate")
+    assert unknown.returncode == 1 and "no system call 'frobnicate'" in unknown.stderr
 
 
 def test_version():

@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from cli_helpers import Cli, needs_root
+from support import STOCKADE
+from support import rootfs as root_file_system
 
 from sandbox import flags, launch, main
 from sandbox.args import Values, parse
@@ -116,3 +119,22 @@ def test_where_changes_of_the_root_go(flag, root, cid, annotations, memory):
     values = settings(overlay2=flag, root=root)
     assert launch.overlay(values, cid, {"root": {"path": "/x"}, "annotations": annotations}) is memory
     assert launch.overlay(values, cid, {"root": {"path": "/x", "readonly": True}, "annotations": annotations}) is True
+
+
+# -- descriptors
+
+
+@needs_root
+def test_pass_fd(nothing_left, tmp_path):
+    cli = Cli(STOCKADE, nothing_left)
+    root = root_file_system("busybox")
+    (tmp_path / "one").write_text("first\n")
+    (tmp_path / "two").write_text("second\n")
+    with open(tmp_path / "one") as one, open(tmp_path / "two") as two:
+        flags_of_it = ["--pass-fd", f"{one.fileno()}:7", f"--pass-fd={two.fileno()}:3"]
+        run = lambda *more: cli("do", "-T", "--root", root, *more, "--", "sh", "-c", "cat <&7; cat <&3", pass_fds=(one.fileno(), two.fileno()))  # noqa: E731
+        assert run(*flags_of_it).stdout == "first\nsecond\n"
+        for bad, message in ((f"{one.fileno()}:x", "is not HOST:GUEST"), ("900:7", "descriptor 900 is not open"), (f"{one.fileno()}:5000", "above 1023")):
+            result = run("--pass-fd", bad)
+            assert message in result.stderr and result.returncode == 1 and result.stderr.count("\n") == 1
+        assert "is given already" in run(*flags_of_it, "--pass-fd", f"{two.fileno()}:7").stderr

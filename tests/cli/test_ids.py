@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 from cli_helpers import Cli, needs_root
-from support import STOCKADE
+from support import ROOT, STOCKADE
 from support import rootfs as root_file_system
 
 pytestmark = needs_root
@@ -82,6 +82,21 @@ def test_mappings(runtime, top):
     owners = {name: (info.st_uid, info.st_gid) for name in ("new", "mapped", "five") if (info := os.stat(top / "volume" / name))}
     assert owners == {"new": (BASE + 7, BASE + 8), "mapped": (BASE + 7, BASE + 7), "five": (5, 5)}
     assert os.stat(top / "rootfs" / "r").st_uid == BASE
+
+
+def test_only_mapped_ids_can_be_taken(runtime, top):
+    built = os.path.join(ROOT, "build", "guests")
+    subprocess.run(["make", "-s", "-C", f"{ROOT}/tests/guests", f"OUT={built}", f"{built}/calls"], check=True)
+    shutil.copy(f"{built}/calls", top / "rootfs")
+    config = configuration("")
+    # setreuid setregid setresuid setresgid setfsuid setfsgid setgid setuid
+    config["process"]["args"] = ["/calls", "113:1000:5", "113:5:1000", "114:0:1000", "117:0:0:4000", "119:0:1000:0", "122:5000", "122:0", "123:5000", "123:0",
+                                 "106:5000", "106:999", "105:1000", "105:4294967295", "105:999"]  # fmt: skip
+    for names in config["process"]["capabilities"].values():
+        names += ["CAP_SETUID", "CAP_SETGID"]
+    result = run(runtime, top, config)
+    answers = [line.split(": ")[1] for line in result.stdout.splitlines()]
+    assert answers == ["EINVAL"] * 5 + ["0"] * 4 + ["EINVAL", "0", "EINVAL", "EINVAL", "0"], result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("own", [True, False])

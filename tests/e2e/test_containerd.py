@@ -237,3 +237,16 @@ def test_killed_sentry(ctr, containerd):
     os.kill(int(line.split()[1]), signal.SIGKILL)
     wait_for(lambda: ctr.status(cid) == "STOPPED")
     assert code_of(ctr, cid) == 137
+
+
+def test_seccomp(ctr):
+    done = ctr.run("sh", "-c", "grep Seccomp: /proc/self/status | cut -f2", flags=("--rm", "--seccomp"))
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+
+
+def test_user_namespace(ctr):
+    if "runc" in ctr.runtime:
+        pytest.skip("the container's user cannot enter the test's directory")
+    script = "cat /proc/self/uid_map | tr -s ' '; stat -c %u /bin; touch /x && stat -c %u /x"
+    done = ctr.run("sh", "-c", script, flags=("--rm", "--uidmap", "0:100000:1000", "--gidmap", "0:100000:1000"))
+    assert (done.stdout, done.returncode) == (" 0 100000 1000\n0\n0\n", 0), done.stderr

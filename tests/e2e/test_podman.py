@@ -227,3 +227,16 @@ def test_the_root_is_kept(podman, tmp_path):
     assert podman.run(f"localhost/committed-{podman.runtime}", "cat", "/file") == ("more\nmore\n", 0)
     assert podman("cp", "kept:/file", tmp_path / "out").returncode == 0  # of a container that does not run; else podman joins its mounts
     assert (tmp_path / "out").read_text() == "more\nmore\n"
+
+
+def test_overlay_volume(podman, tmp_path):
+    """Changes of a volume that go with the container."""
+    (tmp_path / "f").write_text("content\n")
+    script = "cat /v/f; rm /v/f; echo new > /v/g; ls /v"
+    assert podman.sh(script, "-v", f"{tmp_path}:/v:O") == ("content\ng\n", 0)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_user_namespace(podman):
+    script = "id -u; cat /proc/self/uid_map | tr -s ' '; touch /x && stat -c '%u' /x /bin; chown 4999 /x && echo ours; chown 5000 /x 2> /dev/null || echo unmapped"
+    assert podman.sh(script, "--uidmap", "0:100000:5000") == ("0\n 0 100000 5000\n0\n0\nours\nunmapped\n", 0)
