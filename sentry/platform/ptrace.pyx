@@ -1,25 +1,25 @@
 """The ptrace platform: guest threads run under PTRACE_SYSEMU (ptrace(2)).
 
-A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls
-stops it before the host looks at the call. Host calls that the Sentry wants made in a guest's address
-space (mmap, clone …) are *injected*: the thread's registers are set to run the `syscall; int3` in a page
-above the guest's addresses, it is let go with PTRACE_CONT, and the int3 stops it again with the result in
-rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one seed
-(native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
+A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls stops it
+before the host looks at the call. Host calls that the Sentry wants made in a guest's address space (mmap, clone …)
+are *injected*: the thread's registers are set to run the `syscall; int3` in a page above the guest's addresses, it is
+let go with PTRACE_CONT, and the int3 stops it again with the result in rax. The guest's own registers stay in the
+Sentry meanwhile. All guest processes descend from one seed (native/ptrace_seed.c), all are children of the Sentry
+(CLONE_PARENT) and are traced by its one thread.
 
-Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is
-decided when its stop is reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
+Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is decided
+when its stop is reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
 
-Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed
-once mapped. The guest's memory holds the arguments of the injected recvmsg, so another thread of that guest
-may change them. What it gains: nothing, because the number received is never read but known (the lowest
-free one, and a process makes one such job at a time), and because an answer other than the one expected ends the
-process. A message that was not taken is drained by the Sentry, which keeps the receiving end too; only
-one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
+Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed once mapped.
+The guest's memory holds the arguments of the injected recvmsg, so another thread of that guest may change them. What
+it gains: nothing, because the number received is never read but known (the lowest free one, and a process makes one
+such job at a time), and because an answer other than the one expected ends the process. A message that was not taken
+is drained by the Sentry, which keeps the receiving end too; only one transfer is under way at a time
+(`Platform.carrier`), so no message reaches the wrong process.
 
-Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the
-end of the thread is then about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT
-is no signal), so nothing escalates to SIGKILL here.
+Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the end of the
+thread is then about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT is no
+signal), so nothing escalates to SIGKILL here.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -46,7 +46,7 @@ from sentry.platform.ptrace_host cimport (
     TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
     TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
 )
-from sentry.platform.ptrace_memory cimport read_guest, write_guest
+from sentry.platform.ptrace_memory cimport below_limit, read_guest, write_guest
 from sentry.platform.ptrace_regs cimport Regs
 from sentry.platform.ptrace_seed cimport checked, next_trap
 
@@ -636,10 +636,6 @@ cdef class Thread(GuestThread):
             self.event = EV_DEAD
 
 
-cdef bint below_limit(uint64_t addr, uint64_t length):
-    return addr <= TR_LIMIT and length <= TR_LIMIT - addr
-
-
 cdef class Nursery:
     """See base.py."""
     cdef Platform platform
@@ -676,7 +672,6 @@ cdef class Platform:
     cdef dict threads  # tid -> Thread, until its end is reported
     cdef dict newborn  # tid -> whether alive: children that nobody has claimed yet
     cdef int running  # threads in guest code or injected calls
-    cdef bint many_cpus
     cdef int clones  # jobs that may claim one
     cdef list ready  # threads with events for the kernel
     cdef list calls  # (done, thread, errno) to be called
@@ -687,17 +682,14 @@ cdef class Platform:
     cdef Thread carrier  # the thread whose turn it is to receive a descriptor
     cdef object carry_queue
     cdef uint64_t region  # the pages above the guest's addresses
-    cdef int epoll, signals, control, receiver
-    cdef int rounds
+    cdef int epoll, signals, control, receiver, rounds, image
     cdef uint8_t *area  # a regset, and room for the trailing magic
     cdef uint8_t *initial
     cdef size_t area_size
-    cdef uint32_t frame_size
+    cdef uint32_t frame_size, mxcsr_mask
     cdef uint64_t features
-    cdef uint32_t mxcsr_mask
     cdef sigset_t old_mask
-    cdef int image
-    cdef bint started
+    cdef bint started, many_cpus
     cdef public bint apart  # base.py
 
     def __cinit__(self, int image=-1):

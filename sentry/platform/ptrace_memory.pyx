@@ -9,6 +9,10 @@ from sentry.platform.ptrace_host cimport TR_LIMIT, guest_copy
 from sentry.platform.base import MemFault
 
 
+cdef bint below_limit(uint64_t addr, uint64_t length) noexcept:
+    return addr <= TR_LIMIT and length <= TR_LIMIT - addr
+
+
 cdef object read_guest(int tid, where, Py_ssize_t length, bint partial):
     cdef uint64_t addr
     cdef object data
