@@ -33,6 +33,7 @@ rootfs: deps ## make the root file systems for the tests (busybox, Debian)
 	@scripts/rootfs-debian.sh min
 	@scripts/rootfs-debian.sh full
 	@scripts/rootfs-debian.sh net
+	@scripts/rootfs-debian.sh debug
 
 test: build guests rootfs ## the whole test suite, both platforms (T=… passes arguments to pytest)
 	@scripts/deps.sh e2e

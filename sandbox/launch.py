@@ -143,7 +143,7 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
         if (spec.get("annotations") or {}).keys() & POD_ANNOTATIONS:
             from sandbox import pod  # only containers of Kubernetes pay for it
 
-            sandbox = pod.sandbox_of(spec)
+            sandbox = pod.sandbox_of(spec, settings.root)
             if sandbox is not None:
                 return pod.join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, attached, pass_fds)
         return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot, attached if prompt is None else prompt)

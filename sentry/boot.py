@@ -18,6 +18,7 @@ from sentry.kernel.container import StartError
 from sentry.kernel.kernel import Kernel
 from sentry.kernel.pidns import PidNamespace
 from sentry.managed import ManagedContainer
+from sentry.mm.manager import VDSO
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import table
 
@@ -131,6 +132,8 @@ class Sandbox:
             self.kernel.boot_time -= ahead[1]
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
+        if host["vdso"]:
+            VDSO[:] = host["vdso"], platform.vdso_image
 
     # -- life
     def run(self) -> int:

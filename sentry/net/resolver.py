@@ -11,7 +11,7 @@ from time import monotonic_ns
 from sentry.abi.errno import EAGAIN
 from sentry.abi.time import NSEC
 from sentry.core.creds import Creds
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.net import hostcalls, inet_addr, netns, udp
 from sentry.net.tcp import LISTEN, TcpSocket
 from sentry.vfs.file import O_NONBLOCK
@@ -47,7 +47,7 @@ class Query:
         return len(data) >= HEADER and data[:2] == self.data[:2] and data[2] & 0x80 != 0
 
 
-class Resolver:
+class Resolver(Waiter):
     """`descriptors`: datagram sockets of the host, connected to the server; `servers`: IPv4 addresses (bytes) of those behind it."""
 
     def __init__(self, kernel, descriptors, servers):
@@ -130,7 +130,7 @@ class Resolver:
                 Connection(self, sock)
 
 
-class Elsewhere:
+class Elsewhere(Waiter):
     """A query to the servers behind, through the sandbox's own network."""
 
     def __init__(self, resolver, query, refusal):
@@ -158,7 +158,7 @@ class Elsewhere:
             self.query.answer(self.refusal)
 
 
-class Connection:
+class Connection(Waiter):
     """Queries over TCP: each has its length before it (RFC 1035, section 4.2.2)."""
 
     def __init__(self, resolver, sock):

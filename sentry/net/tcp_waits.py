@@ -3,7 +3,7 @@
 from time import monotonic_ns
 
 from sentry.abi.time import NSEC
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.net import inet_options as opt
 
 RESOLVE_TIME = 3 * NSEC  # net.ipv4.neigh.*.mcast_solicit questions, a second apart
@@ -63,7 +63,7 @@ class Syn:
         self.timer.cancel()
 
 
-class Deferred:
+class Deferred(Waiter):
     """A connection that is not shown to accept(2) before its first data, or the time of TCP_DEFER_ACCEPT."""
 
     def __init__(self, listener, sock, timers, seconds):

@@ -97,7 +97,7 @@ def container(stockade, tmp_path, wire):
     """Start a program with the namespace's network: container(args…, root=…) is a Popen."""
     started = []
 
-    def start(*args, root="debian-full", namespace=None, flags=(), mounts=()):
+    def start(*args, root="debian-full", namespace=None, flags=(), mounts=(), stdin=subprocess.DEVNULL):
         bundle = tmp_path / f"bundle{len(started)}"
         bundle.mkdir()
         config = {
@@ -112,8 +112,9 @@ def container(stockade, tmp_path, wire):
         }  # fmt: skip
         (bundle / "config.json").write_text(json.dumps(config))
         name = re.sub(r"\W", "-", f"{tmp_path.name}-{len(started)}")
-        process = stockade.popen(*flags, "run", "--bundle", str(bundle), name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        process = stockade.popen(*flags, "run", "--bundle", str(bundle), name, stdin=stdin, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        process.container = name
         started.append((name, process))
         return process
 

@@ -220,5 +220,5 @@ def test_many_requests_of_pythons_server(container, wire, shared):
     container("python3", "-m", "http.server", "-d", "/tests", "8000")
     wait_for_port(wire, "10.77.0.2", 8000)
     text = output(wire.program(shared, "seq 50 | xargs -P 10 -I{} curl -s http://10.77.0.2:8000/peer.py | sha256sum | wc -l; curl -s http://10.77.0.2:8000/peer.py | wc -c"))
-    with open(__file__.replace("test_programs", "peer"), "rb") as file:
+    with open(__file__.replace("test_network_programs", "peer"), "rb") as file:
         assert int(text.split()[1]) == len(file.read())
