@@ -150,15 +150,17 @@ static int run_ops(struct st_ctx *c, uint32_t slot, const char *fx)
 }
 
 /* The copy dies with the Sentry, which a fork forgets; the order closes the gap, since without a Sentry the next
- * call fails. It gets its own context memory before all else: nothing in the old one is ours. This notified mmap
- * is also how the Sentry learns that the process exists. */
+ * call fails. It gets its own context memory before all else: nothing in the old one is ours. The call that brings the
+ * descriptor is also how the Sentry learns that the process exists. */
 static void forked(uint64_t nonce)
 {
 	long r = SYS(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	if (r)
 		panic();
-	r = SYS(__NR_mmap, ST_CTX, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		     ST_FD_SLOT | nonce << 32, 0);
+	r = SYS(ST_NR_HELLO, nonce, 1, 0, 0, 0, 0);
+	if (r != ST_FD_CTX)
+		panic();
+	r = SYS(__NR_mmap, ST_CTX, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ST_FD_CTX, 0);
 	if (r != (long)ST_CTX)
 		panic();
 }

@@ -42,6 +42,7 @@
 
 #define ST_FD_BELL 3 /* doorbell: eventfd, EFD_NONBLOCK */
 #define ST_FD_SLOT 4 /* where the Sentry puts the descriptor of a pending mmap */
+#define ST_FD_CTX 5 /* the process's own context memory */
 #define ST_FD_KEPT 8 /* ST_MOST_KEPT descriptors of files that anybody may read, for private mappings without approval */
 #define ST_MOST_KEPT 48
 

@@ -241,6 +241,13 @@ static inline int sh_notif_addfd(int fd, uint64_t id, int src, int to)
 	return ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a) < 0 ? -errno : 0;
 }
 
+/* The same as the answer to the call, which returns the number. */
+static inline int sh_notif_hand_fd(int fd, uint64_t id, int src, int to)
+{
+	struct seccomp_notif_addfd a = { .id = id, .flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)src, .newfd = (uint32_t)to };
+	return ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a) < 0 ? -errno : 0;
+}
+
 static inline int sh_notif_valid(int fd, uint64_t id) { return ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0; }
 
 /* --- epoll --- */

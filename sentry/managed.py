@@ -46,7 +46,7 @@ class ManagedContainer:
         self.container = container = Container(kernel, config.cid, None, config.spec, pids, uts, nursery)
         unused = list(config.stdio.values())
         try:
-            self.client = GoferClient(config.gofer)
+            self.client = GoferClient(config.gofer, keep=lambda fd: kernel.platform.keep(fd, nursery))
             self.set_sysctls()
             container.ns = boot_mounts.build(config, self.client, kernel, container)
             unused.clear()

@@ -140,7 +140,7 @@ class GoferFS(FileSystem):
             old = next(iter(self.listings))
             del self.listings[old]
             self.listed -= len(old.cache)
-            old.cache = None
+            old.cache = old.records = None
 
     def make_room(self) -> None:
         """We or the gofer have no descriptor left: let go of what can be had again."""
@@ -168,7 +168,7 @@ class GoferFS(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
 
-    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs", "kept", "mapped", "image")  # fmt: skip
+    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs", "kept", "mapped", "image", "records")  # fmt: skip
 
     def __init__(self, fs, attr, handle, parent, name):
         Inode.__init__(self, fs, fs.number(attr.dev, attr.ino), attr.mode, attr.uid, attr.gid)
@@ -180,6 +180,7 @@ class GoferInode(Inode):
         self.shared = fs.shared
         self.writable = False  # it is open for reading and writing
         self.cache = None  # immutable: target of a link, listing of a directory
+        self.records = None  # the listing as `entries` gives it
         self.lookups = 0  # immutable: names asked for so far in a directory without listing; -1: it is too long
         self.xattrs = None  # immutable: values asked for so far
         self.kept = None  # immutable: platform.base.Kept, if it is often mapped
@@ -503,9 +504,14 @@ class GoferInode(Inode):
             found = self.list(1 << 62)
             if isinstance(found, int):
                 return found
+        elif self.records is not None:
+            return self.records
         dev = self.dev
         number = self.fs.number
-        return [(e.name, number(dev, e.ino), e.type << 12) for e in found.values()]
+        records = [(e.name, number(dev, e.ino), e.type << 12) for e in found.values()]
+        if self.cache is found:
+            self.records = records
+        return records
 
     def made(self, answer, name):
         """Result of a request that makes a node."""

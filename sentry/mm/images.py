@@ -34,7 +34,7 @@ MOST_KNOWN = 4096  # sites of a file that are counted
 MOST_ATTACHED = 64  # copies in an address space
 LOWEST = 1 << 20  # trampolines stay away from the platform's own low pages
 QUIET = 200_000_000  # ns that a file must be unchanged: its next change has a later time then
-WORTH = 30  # traps that a program must save on average: a copy costs it some 50 us
+WORTH = 10  # traps that a program must save on average: a copy costs it some 15 us
 WAIT = 20  # programs until a file with less is looked at again
 # A copy of libc's code costs 1 to 2 ms, a trap 2.5 us.
 RUNS, TRAPS = 2, 300  # programs that ended having trapped there, or traps in all, until a copy is made
@@ -54,7 +54,7 @@ class Image:
     def __init__(self, fd: int, offset: int, length: int, lead: int, shapes: dict, entry: int):
         """shapes: {file offset of a `syscall`: Shape}. May raise OSError."""
         self.fd = self.file = -1
-        self.kept = None
+        self.kept = {}  # nursery -> platform.base.Kept
         self.offset, self.length, self.lead = offset, length, lead
         self.sites, self.starts, self.olds, self.slots, self.inside = [], [], [], {}, {}
         memory = bytearray(read(fd, offset, length, COPY_LIMIT))
@@ -129,14 +129,14 @@ class Attached:
     def copy(self) -> "Attached":
         return Attached(self.image, self.start, self.live)
 
-    def ops(self) -> list:
-        """Operations that make it so in an address space where nothing has run there yet."""
+    def ops(self, kept=None) -> list:
+        """Operations that make it so in an address space where nothing has run there yet. kept: see Platform.keep."""
         image = self.image
         return [
             (OP_MMAP_ANON, self.low, image.room, 3, False),
             (OP_WRITE, self.low, image.code),
             (OP_MPROTECT, self.low, image.room, READ_EXEC),
-            (OP_MMAP_FD, self.start, image.length, READ_EXEC, False, image.fd if image.kept is None else image.kept, 0),
+            (OP_MMAP_FD, self.start, image.length, READ_EXEC, False, image.fd if kept is None else kept, 0),
         ]
 
     def guest_rip(self, rip: int) -> int:
@@ -257,7 +257,7 @@ class Images:
         image = self.image(known, fd) if known is not None else None
         return image.room if image is not None else 0
 
-    def attach(self, mm, fd: int, start: int, length: int, offset: int) -> list:
+    def attach(self, mm, fd: int, start: int, length: int, offset: int, nursery=None) -> list:
         """The area [start, start + length), just entered, is a private mapping of the file at `offset`, to read and
         execute. Operations that map the copy instead, entered in mm.patches; [] if there is none or no room."""
         patches = mm.patches
@@ -273,11 +273,15 @@ class Images:
         new = Attached(image, start)
         if new.low < LOWEST or mm.vmas.within(new.low, new.high) or patches.in_hidden(new.low, new.high):
             return []
-        if (image.kept is None or image.kept.lost) and os.fstat(image.file).st_mode & 0o004:
-            image.kept = self.keep(image.fd)
+        kept = image.kept.get(nursery)
+        if (kept is None or kept.lost) and os.fstat(image.file).st_mode & 0o004:
+            image.kept = {other: each for other, each in image.kept.items() if not each.lost}
+            kept = self.keep(image.fd, nursery)
+            if kept is not None:
+                image.kept[nursery] = kept
         patches.attach(new)
         self.used += 1
-        return new.ops()
+        return new.ops(kept)
 
 
 def ended(patches) -> None:

@@ -8,7 +8,7 @@ from struct import pack
 
 from sentry.abi.errno import E2BIG, ENOMEM
 from sentry.mm.elf import ET_DYN
-from sentry.mm.manager import COPY_MOST, MM, STACK_GAP, copied, page_up
+from sentry.mm.manager import COPY_MOST, MM, STACK_GAP, copied, nursery_of, page_up
 from sentry.mm.vma import VMA
 from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT, Kept
 
@@ -106,7 +106,7 @@ class Layout:
             area = self.mm.find(start)
             if seg.prot != 5 or area is None or (area.start, area.prot, area.offset) != (start, 5, offset) or area.backing is not file:
                 continue
-            ops = t.kernel.patcher.images.attach(self.mm, fd, start, area.end - start, offset)
+            ops = t.kernel.patcher.images.attach(self.mm, fd, start, area.end - start, offset, nursery_of(t))
             if ops:
                 length = area.end - start
                 replaced = (OP_MMAP_FD, start, length, 5, False, fd, offset), (OP_MPROTECT, start, length, 5)

@@ -35,6 +35,12 @@ def page_up(n: int) -> int:
     return (n + PAGE - 1) & -PAGE
 
 
+def nursery_of(task):
+    """See Platform.keep."""
+    container = task.tg.container
+    return container.nursery if container is not None else None
+
+
 def copied(task, addr, length, prot, file, offset, steady) -> list:
     """Operations that make anonymous memory with the file's bytes at addr, in place of a private mapping of COPY_MOST
     bytes at most; [] where that could show: the file may change (`steady`: as nobody expects to see), or is too short.
@@ -404,7 +410,7 @@ class MM:
         self.map(area)
         low = addr
         if prot == 5 and not shared and file is not None and self.patches is not None and not self.patches.plain:
-            patched = task.kernel.patcher.images.attach(self, fd, addr, length, offset)
+            patched = task.kernel.patcher.images.attach(self, fd, addr, length, offset, nursery_of(task))
             if patched:
                 ops = patched
                 low = ops[0][1]

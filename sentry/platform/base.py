@@ -41,11 +41,11 @@ PAGE = 4096
 
 class Kept(int):
     """A descriptor of the Sentry, to a file that processes made from now on can map privately without approval: what
-    Platform.keep gives, to be used as host_fd in OP_MMAP_FD. place, since: where they have it, and the number of this
-    change of what is kept. used: mapped lately. lost: it has given way to another."""
+    Platform.keep gives, to be used as host_fd in OP_MMAP_FD. home: whose they are; place, since: where they have it, and the
+    number of this change of what is kept there. used: mapped lately. lost: it has given way to another."""
 
     def __init__(self, fd: int):
-        self.place, self.since = -1, 1 << 62
+        self.home, self.place, self.since = None, -1, 1 << 62
         self.used, self.lost = False, False
 
     def __del__(self, close=os.close):
@@ -215,9 +215,10 @@ class Platform:
         """done(Nursery or None, errno): a further seed. What is done to its host process from outside before it is used (cgroups)
         holds for all that descend from it."""
 
-    def keep(self, fd: int) -> "Kept | None":
-        """Have new processes carry this file, which is often mapped: the descriptor is for reading only, of a regular file
-        that every user may read and that never changes, or a sealed memory file with such content. None: not here."""
+    def keep(self, fd: int, nursery=None) -> "Kept | None":
+        """Have new processes from this nursery carry this file, which is often mapped: the descriptor is for reading only, of a
+        regular file that every user of that container may read and that never changes, or a sealed memory file with such
+        content. None: not here."""
 
     def watch(self, fd: int, events: int, callback) -> None:
         """Call callback(fd, events) from `wait` when the host descriptor is ready (select.EPOLL*;

@@ -34,7 +34,7 @@ LIMIT_HI = LIMIT >> 32
 TEXT_LO = 0x00010000  # the stub's code: ST_TEXT, and room for 64 KiB; nothing else is ever mapped there
 TEXT_END = 0x00020000
 
-FD_BELL, FD_SLOT = 3, 4
+FD_BELL, FD_SLOT, FD_CTX = 3, 4, 5
 FD_KEPT, KEPT_END = 8, 56  # ST_FD_KEPT, and ST_MOST_KEPT further
 MINUS_ONE = 0xFFFFFFFFFFFFFFFF
 
@@ -48,7 +48,6 @@ EQ = "eq"  # value
 IN = "in"  # values
 MAX = "max"  # value
 END = "end"  # length argument: addr + length <= LIMIT
-LOW = "low"  # value of the low half; the kernel ignores the upper one
 FROM = "from"  # first and end of a range
 
 DIRECT, NOTIFY = "direct", "notify"
@@ -103,11 +102,11 @@ ROWS = (
         "that every user may read and nobody changes, or a sealed copy of one. Any part of it, as any part may be read",
     ),
     Row(
-        "mmap", 9, NOTIFY,
-        ((EQ, 0, 0x7FFE10000000), (EQ, 1, 0x10400000), (EQ, 2, 3), (EQ, 3, SHARED | FIXED), (LOW, 4, FD_SLOT), (EQ, 5, 0)),
-        (0x7FFE10000000, 0x10400000, 3, SHARED | FIXED, FD_SLOT, 0),
-        "the context memory of a process just forked, and how the Sentry learns of it; the unused half of the descriptor "
-        "carries the number that the Sentry gave this fork",
+        "mmap", 9, DIRECT,
+        ((EQ, 0, 0x7FFE10000000), (EQ, 1, 0x10400000), (EQ, 2, 3), (EQ, 3, SHARED | FIXED), (EQ, 4, FD_CTX), (EQ, 5, 0)),
+        (0x7FFE10000000, 0x10400000, 3, SHARED | FIXED, FD_CTX, 0),
+        "the context memory of a process just forked, whole and in its place. The descriptor is of nothing else: the process's "
+        "own, or before its hello that of its parent, which it has mapped there anyway",
     ),
     Row(
         "munmap", 11, DIRECT, ((END, 0, 1),), (0x10000, 4096),
@@ -131,8 +130,8 @@ ROWS = (
     ),
     Row(
         "hello", 110, NOTIFY, (), (),
-        "getppid's number: a new thread says that it exists, so that its id comes from the host, and which request of the "
-        "Sentry made it. Answered by the Sentry, never run",
+        "getppid's number: a new thread or process says that it exists, so that its id comes from the host, and which request of "
+        "the Sentry made it. Answered by the Sentry, never run; a process gets the descriptor of its context memory with the answer",
     ),
     Row(
         "mremap", 25, NOTIFY, ((END, 0, 1), (END, 4, 2), (EQ, 3, MREMAP_MAYMOVE_FIXED)), (0x10000, 4096, 4096, 3, 0x20000),
@@ -153,9 +152,6 @@ def _check(program, check, bad):
         program.check_one_of(arg, check[2], bad)
     elif kind == MAX:
         program.check_at_most(arg, check[2], bad)
-    elif kind == LOW:
-        program.load(lo(arg))
-        program.jump(JEQ, check[2], no=bad)
     elif kind == FROM:
         program.check_from(arg, check[2], check[3], bad)
     elif kind == END:

@@ -842,7 +842,7 @@ cdef class Platform:
             return errno
         return 0
 
-    def keep(self, fd):
+    def keep(self, fd, nursery=None):
         """See base.py."""
 
     def watch(self, fd, events, callback):

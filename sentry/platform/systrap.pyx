@@ -25,7 +25,7 @@ from sentry.platform.systrap_host cimport (
 )
 from sentry.core.guest cimport dispatcher
 from sentry.platform.systrap_notify cimport end_doomed, notified
-from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
+from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Shelf, Thread
 
 import errno
 import fcntl
@@ -292,8 +292,9 @@ cdef class Platform(Registry):
             except ChildProcessError:
                 pass
             self._closed(space)
+        for nursery in self.nurseries[:]:
+            self._empty(nursery)
         self.first = None
-        self.nurseries = []
         for context in self.spare:
             sh_unmap_context(<void *><uintptr_t>context[0])
             os.close(context[1])
@@ -352,10 +353,15 @@ cdef class Platform(Registry):
     # -- new address spaces -----------------------------------------------------------------------------
     cdef Nursery _new_nursery(self, Thread seed):
         cdef Nursery nursery = Nursery()
+        cdef Shelf shelf
         nursery.host = self
         nursery.seed = seed
         nursery.pid = seed.aspace.pid
         seed.nursery = nursery
+        shelf = Shelf()
+        if seed.aspace.shelf is not None:
+            shelf.foreign = max(len(seed.aspace.shelf.kept), seed.aspace.shelf.foreign)
+        seed.aspace.shelf, seed.aspace.kept = shelf, 0
         self.nurseries.append(nursery)
         return nursery
 
@@ -383,6 +389,9 @@ cdef class Platform(Registry):
 
     cdef int _empty(self, Nursery nursery) except -1:
         """Its seed is gone, or will be."""
+        for kept in nursery.seed.aspace.shelf.kept:
+            kept.lost = True
+        nursery.seed.aspace.shelf.kept = []
         nursery.seed.nursery = None
         nursery.seed = None
         self.nurseries.remove(nursery)
@@ -417,26 +426,33 @@ cdef class Platform(Registry):
                 return True
         return False
 
-    def keep(self, int fd):
+    def keep(self, int fd, Nursery nursery=None):
         """See base.py. The place of one that nobody has mapped for a while is taken when there is none left."""
-        cdef int place = len(self.kept)
+        cdef Shelf shelf
+        cdef int place
+        if nursery is None:
+            nursery = self.first
+        if nursery is None or nursery.seed is None:
+            return None
+        shelf = nursery.seed.aspace.shelf
         try:
             kept = Kept(os.dup(fd))
         except OSError:  # no descriptor left
             return None
+        place = len(shelf.kept)
         if place == ST_MOST_KEPT:
             for _ in range(2 * ST_MOST_KEPT):
-                place = self.kept_hand
-                self.kept_hand = (place + 1) % ST_MOST_KEPT
-                if not self.kept[place].used:
+                place = shelf.hand
+                shelf.hand = (place + 1) % ST_MOST_KEPT
+                if not shelf.kept[place].used:
                     break
-                self.kept[place].used = False
-            self.kept[place].lost = True
+                shelf.kept[place].used = False
+            shelf.kept[place].lost = True
         else:
-            self.kept.append(None)
-        self.kept_changes += 1
-        kept.place, kept.since = place, self.kept_changes
-        self.kept[place] = kept
+            shelf.kept.append(None)
+        shelf.changes += 1
+        kept.home, kept.place, kept.since = shelf, place, shelf.changes
+        shelf.kept[place] = kept
         return kept
 
     # -- the loop --------------------------------------------------------------------------------------

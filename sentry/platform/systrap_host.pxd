@@ -23,6 +23,7 @@ cdef extern from "systrap.h":
         ST_BUF_SIZE
         ST_FD_BELL
         ST_FD_SLOT
+        ST_FD_CTX
         ST_FD_KEPT
         ST_MOST_KEPT
         ST_INTR_SIGNAL
@@ -225,6 +226,7 @@ cdef extern from "systrap_host.h":
     int sh_notif_recv(int fd, sh_notif *out) nogil
     int sh_notif_continue(int fd, uint64_t id) nogil
     int sh_notif_answer(int fd, uint64_t id, int64_t value, int error) nogil
+    int sh_notif_hand_fd(int fd, uint64_t id, int src, int to) nogil
     int sh_notif_addfd(int fd, uint64_t id, int src, int to) nogil
     int sh_notif_valid(int fd, uint64_t id) nogil
     int sh_epoll_ctl(int ep, int op, int fd, uint32_t events) nogil

@@ -70,9 +70,9 @@ cdef class HostFd:
             close(self.fd)
 
 
-cdef list translate(list ops, long long kept, bint *uses_slot):
+cdef list translate(list ops, object shelf, long long kept, bint *uses_slot):
     """The operations of base.Thread.run_ops, checked and cut to the stub's size, as tuples (op, flags, addr, len, a, b,
-    data, HostFd or errno, number of the caller's operation). kept: AddressSpace.kept. uses_slot: set if one needs the descriptor slot."""
+    data, HostFd or errno, number of the caller's operation). shelf, kept: of its AddressSpace. uses_slot: set if one needs the descriptor slot."""
     cdef uint64_t at
     cdef int index = 0
     cdef bytes data
@@ -87,7 +87,7 @@ cdef list translate(list ops, long long kept, bint *uses_slot):
         elif op == OP_MMAP_FD:
             _, addr, length, prot, shared, fd, offset = entry
             flags = MAP_SHARED_FIXED if shared else MAP_PRIVATE_FIXED
-            if type(fd) is Kept and not shared and fd.since <= kept and not fd.lost:
+            if type(fd) is Kept and not shared and fd.home is shelf and fd.since <= kept and not fd.lost:
                 fd.used = True
                 todo.append((ST_OP_MMAP_KEPT, flags, addr, length, prot | (ST_FD_KEPT + fd.place) << 32, offset, None, fd, index))
                 index += 1

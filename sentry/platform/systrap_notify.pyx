@@ -7,12 +7,12 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
-    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
-    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
+    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_FD_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
+    ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_hand_fd,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
 from sentry.platform.systrap_memory cimport HostFd
-from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
+from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Shelf, Thread
 
 import errno
 from _operator import attrgetter
@@ -28,7 +28,7 @@ cdef int notified(Registry host) except -1:
     memset(&n, 0, sizeof(n))
     if sh_notif_recv(host.listener, &n) < 0:
         return 0  # the caller was killed meanwhile
-    if n.nr == 9 and n.args[0] == ST_CTX or n.nr == ST_NR_HELLO:
+    if n.nr == ST_NR_HELLO:
         return newborn(host, &n)
     thread = host.by_tid.get(n.pid)
     if thread is None or thread.aspace.dead:
@@ -62,7 +62,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
-                if host.kept_changes > thread.aspace.kept and thread.nursery is not None:
+                if thread.nursery is not None:
                     hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
                 # The host's fork takes a while, which this can be done in.
@@ -108,8 +108,18 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
 
 
 cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
-    """A seed, which is about to be forked, gets the descriptors that it does not have yet."""
-    for kept in sorted(host.kept, key=SINCE):
+    """A seed, which is about to be forked, gets the descriptors that it does not have yet. First it loses those that it has
+    from the seed of another container."""
+    cdef Shelf shelf = seed.shelf
+    cdef int nothing
+    if shelf.foreign:
+        nothing = os.memfd_create("nothing", os.MFD_CLOEXEC)
+        while shelf.foreign and sh_notif_addfd(host.listener, n.id, nothing, ST_FD_KEPT + shelf.foreign - 1) >= 0:
+            shelf.foreign -= 1
+        os.close(nothing)
+    if shelf.changes == seed.kept:
+        return 0
+    for kept in sorted(shelf.kept, key=SINCE):
         if kept.since > seed.kept:
             if sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) < 0:
                 break
@@ -119,9 +129,9 @@ cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
 
 cdef int newborn(Registry host, sh_notif *n) except -1:
     """The first act of a new process or thread."""
-    cdef bint process = n.nr == 9
-    cdef uint64_t nonce = n.args[4] >> 32 if process else n.args[0]
-    cdef Clone clone = host.clones.get(nonce)
+    cdef bint process = n.args[1] != 0
+    cdef Clone clone = host.clones.get(n.args[0])
+    cdef int memfd = -1
     cdef Thread parent, child, old
     cdef AddressSpace space
     if clone is None or clone.process != process or not clone.granted:
@@ -135,17 +145,14 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
     if process:
         if n.pid in host.by_pid or sh_child(n.pid, 0) != 0:
             return stranger(host, n)
-        if sh_notif_addfd(host.listener, n.id, clone.memfd, ST_FD_SLOT) < 0:
-            return 0  # killed meanwhile: _check finds out
         try:
             space = host._new_space(n.pid, clone.base)
         except OSError as error:  # no descriptors left; without its memory the child ends itself, and _lost_clone tells the parent
             log.warning(f"host process {n.pid} given up: {error}")
             sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
             return 0
-        space.kept = parent.aspace.kept
-        os.close(clone.memfd)
-        clone.memfd = -1
+        space.shelf, space.kept = parent.aspace.shelf, parent.aspace.kept
+        memfd, clone.memfd = clone.memfd, -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)
     else:
         space = parent.aspace
@@ -160,14 +167,17 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
         parent.state = PARKED
         host.running -= 1
     host.ran = True
-    # First the answer, then the call: so the child mostly finds its turn, and need not sleep.
+    # First what follows, then the answer: so the child mostly finds its turn, and need not sleep.
     try:
         clone.done(child, 0)
     finally:
-        if process:
-            sh_notif_continue(host.listener, n.id)
-        else:
+        if not process:
             sh_notif_answer(host.listener, n.id, 0, 0)
+        else:
+            if sh_notif_hand_fd(host.listener, n.id, memfd, ST_FD_CTX) < 0:  # it was killed meanwhile, or cannot live
+                sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
+                sh_pidfd_kill(space.pidfd)
+            os.close(memfd)
     return 0
 
 

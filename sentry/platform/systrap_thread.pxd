@@ -70,6 +70,13 @@ cdef class Thread(Carrier):
     cdef uint32_t _lent_flag(self) noexcept
 
 
+cdef class Shelf:
+    cdef list kept  # base.Kept, by place
+    cdef long long changes
+    cdef int hand  # the place to be looked at next for one that is not used any more
+    cdef int foreign  # so many places still have what another seed left there
+
+
 cdef class AddressSpace:
     cdef readonly int pid
     cdef readonly list threads
@@ -82,7 +89,8 @@ cdef class AddressSpace:
     cdef bint dead
     cdef bint killed
     cdef bint leader_gone
-    cdef long long kept  # the last change of kept descriptors that it has inherited
+    cdef Shelf shelf  # of the seed that it descends from
+    cdef long long kept  # the last change there that it has inherited
     cdef Thread slot_owner  # has a notified mmap of the descriptor slot under way
     cdef list slot_queue
 
@@ -115,9 +123,6 @@ cdef class Registry:
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
-    cdef list kept  # base.Kept, by place
-    cdef long long kept_changes
-    cdef int kept_hand  # the place to be looked at next for one that is not used any more
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
     cdef Thread granting  # a thread that has notified mappings before it, or None

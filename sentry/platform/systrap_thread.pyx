@@ -363,7 +363,7 @@ cdef class Thread(Carrier):
             self.saving = not self.lent
             todo = [(ST_OP_LEND_FP, 0, 0, 0, self.slot, 0, None, None, 0)] if self.saving else []
         else:
-            todo = translate(ops, self.aspace.kept, &uses_slot)
+            todo = translate(ops, self.aspace.shelf, self.aspace.kept, &uses_slot)
         self.ret_after = None
         if self.lent and value is not None:
             self.ret_after, value = value, None
@@ -609,6 +609,13 @@ cdef class Thread(Carrier):
         sh_tgkill(self.aspace.pid, self.tid, ST_INTR_SIGNAL)
 
 
+cdef class Shelf:
+    """The descriptors that a seed keeps for its descendants (Platform.keep), and nobody else's."""
+
+    def __init__(self):
+        self.kept = []
+
+
 cdef class AddressSpace:
     def __init__(self):
         self.threads = []
@@ -751,7 +758,6 @@ cdef class Registry:
         self.unused = []
         self.doomed = []
         self.nonces = b""
-        self.kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
         self.reserve = Reserve()

@@ -10,7 +10,7 @@ import signal
 
 import pytest
 from sentry.platform import base, guest_filter
-from sentry.platform.guest_filter import DIRECT, END, EQ, FROM, IN, LIMIT, LOW, MAX, NOTIFY, ROWS
+from sentry.platform.guest_filter import DIRECT, END, EQ, FROM, IN, LIMIT, MAX, NOTIFY, ROWS
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 TEXT = 0x7FFE00010000
@@ -127,8 +127,6 @@ def same_call_fits(nr, how, args):
                 break
             if kind == FROM and not rest[0] <= value < rest[1]:
                 break
-            if kind == LOW and value & 0xFFFFFFFF != rest[0]:
-                break
             if kind == END and value + args[rest[0]] > LIMIT:
                 break
         else:
@@ -214,3 +212,40 @@ def test_sample_of_each_row_fits_its_own_checks():
 def test_filters_fit_the_kernel():
     assert len(guest_filter.filter_a()) // 8 <= 4096
     assert len(guest_filter.filter_b()) // 8 <= 4096
+
+
+def test_kept_files_stay_with_their_container(intruder, mini):
+    """The seed of a further container descends from the first one's, and has nothing of what that keeps."""
+    platform = mini.platform
+
+    def wait_for(request, *more):
+        box = []
+        request(lambda made, error: box.append(made), *more)
+        mini.until(lambda: box)
+        return box[0]
+
+    def mapped(thread, place):
+        intruder.thread = thread
+        assert intruder.call(9, 0x10000, 4096, 1, guest_filter.PRIVATE | guest_filter.FIXED, guest_filter.FD_KEPT + place, 0) == (RAN, 0x10000)
+        try:
+            return thread.aspace.read(0x10000, 6)
+        except base.MemFault:
+            return None
+
+    fd = os.memfd_create("test")
+    os.write(fd, b"public")
+    kept = [platform.keep(fd) for _ in range(3)]
+    for _ in range(4):  # the last one is none of those kept ready
+        thread = wait_for(platform.new_aspace)
+    nursery = wait_for(platform.new_nursery)
+    nursery.ready = True
+    other = wait_for(platform.new_aspace, nursery)
+    assert [mapped(thread, one.place) for one in kept] == [b"public"] * 3
+    assert [mapped(other, one.place) for one in kept] == [None] * 3
+    own = platform.keep(fd, nursery)
+    for _ in range(4):
+        other = wait_for(platform.new_aspace, nursery)
+    assert [mapped(other, place) for place in range(3)] == [b"public", None, None] and own.place == 0
+    nursery.close()
+    assert own.lost and not kept[0].lost
+    os.close(fd)
