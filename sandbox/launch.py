@@ -204,10 +204,11 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if net.mode == "sandbox" and can_take_network(settings):
+    # An own, empty namespace may be filled until the start, by hooks or by whoever called `create`.
+    awaited = net.own_namespace and not rootless and (not attached or bool(hook_lists))
+    if net.mode == "sandbox" and (net.prepared or awaited) and can_take_network(settings):
         take_network(undo, net, config)
-        # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
-        config.wire = container.own["wire"] = net.own_namespace and (not attached or bool(hook_lists))
+        config.wire = container.own["wire"] = awaited
     boot.prepare(config)
 
     net.enter()

@@ -62,6 +62,8 @@ def check(task, thread):
         return None
     if action == ERRNO:
         return -min(data, MAX_ERRNO)
+    if action == USER_NOTIF and match is not None and match.listener is not None:
+        return match.listener.ask(task, thread)
     if action in (TRACE, USER_NOTIF):  # nobody traces, nobody listens
         return -ENOSYS
     task.in_call = -1
