@@ -11,6 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lifecycle  # noqa: E402
 import measure  # noqa: E402
 import memory  # noqa: E402
 import report  # noqa: E402
@@ -59,12 +60,14 @@ def show_list():
         print(f"  {runner.name:<16} {runner.missing or ''}".rstrip())
 
 
-def save(stem, micro, macro, kernel, startup, idle, left_out):
+def save(stem, micro, macro, kernel, startup, idle, left_out, life):
     text = report.markdown(micro, macro, kernel, startup, idle, left_out)
+    if life is not None:
+        text += "\n".join(["\n## Lifecycle\n", *lifecycle.markdown(life), ""])
     os.makedirs(RESULTS, exist_ok=True)
     with open(stem + ".md", "w", encoding="utf-8") as file:
         file.write(text)
-    raw = {"kernel": kernel, "startup": startup, "left_out": left_out}
+    raw = {"kernel": kernel, "startup": startup, "left_out": left_out, "lifecycle": life}
     for name, part in (("micro", micro), ("macro", macro)):
         if part:
             raw[name] = {"values": part[1].values, "failed": part[1].failed, "machine": part[1].machine}
@@ -93,7 +96,7 @@ def main():
     say("runtimes: " + ", ".join(runner.name for runner in chosen))
     started = time.strftime("%Y%m%d-%H%M%S")
     micro = macro = None
-    kernel, startup, idle = {}, {}, {}
+    kernel, startup, idle, life = {}, {}, {}, None
     if micro_labels:
         rounds = options.rounds or (2 if options.quick else 5)
         micro = micro_labels, measure.micro(chosen, list(micro_labels), rounds, 4 if options.quick else 20)
@@ -110,7 +113,9 @@ def main():
                 measured = memory.measure(runner)
                 if measured:
                     idle[runner.name] = measured
-    save(os.path.join(RESULTS, started), micro, macro, kernel, startup, idle, left_out)
+        say("start, exec and idle containers, also under containerd")
+        life = lifecycle.measure([*lifecycle.ROWS, "pods"], 5 if options.quick else 20, 20 if options.quick else 100)
+    save(os.path.join(RESULTS, started), micro, macro, kernel, startup, idle, left_out, life)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-/* httpload SOCKET CONNECTIONS REQUESTS: asks an HTTP server on a Unix socket for / again and again, over
+/* httpload SOCKET CONNECTIONS REQUESTS: asks an HTTP server on a Unix socket, or on ADDRESS:PORT, for / again and again, over
  * CONNECTIONS kept-alive connections at once, until REQUESTS answers came; checks that each is a 200 of
  * the same length. Exit code 0, or 1 with a message. */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +20,24 @@ static void fail(const char *what)
 	exit(1);
 }
 
+static int dial_tcp(const char *name)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	char host[16] = "";
+	int port = 0, one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (sscanf(name, "%15[0-9.]:%d", host, &port) != 2 || inet_pton(AF_INET, host, &address.sin_addr) != 1)
+		fail(name);
+	address.sin_port = htons(port);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
+		fail(name);
+	return fd;
+}
+
 static int dial(const char *path)
 {
+	if (path[0] != '/')
+		return dial_tcp(path);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	strncpy(address.sun_path, path, sizeof address.sun_path - 1);

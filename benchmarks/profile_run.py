@@ -24,7 +24,7 @@ import runners  # noqa: E402
 
 PROFILE = os.path.join(runners.ROOT, "build", "profile")
 TREE = os.path.join(PROFILE, "tree")
-SOURCES = ("bin", "sandbox", "sentry", "gofer", "native", "setup.py", "pyproject.toml", "Makefile")
+SOURCES = ("bin", "sandbox", "sentry", "gofer", "native", "shim", "setup.py", "pyproject.toml", "Makefile")
 SKIP = (".so", ".o", ".pyc")
 ROWS = "lseek,pread4k,pipe,stat,stat_none,open,sigprocmask,mmap"
 say = measure.say

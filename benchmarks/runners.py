@@ -61,11 +61,12 @@ def build():
         if not os.path.exists(target) or os.path.getmtime(target) < newest:
             flags = ["-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
             subprocess.run(["gcc", *flags, "-o", target, *paths], check=True)
-    shutil.copytree(os.path.join(HERE, "macro"), os.path.join(STAGE, "macro"), dirs_exist_ok=True)
+    for folder in ("macro", "services"):
+        shutil.copytree(os.path.join(HERE, folder), os.path.join(STAGE, folder), dirs_exist_ok=True)
 
 
-def bundle(name, root, arguments, environment=()):
-    """Writes an OCI bundle that every runtime takes; returns its directory."""
+def bundle(name, root, arguments, environment=(), netns=None):
+    """Writes an OCI bundle that every runtime takes; returns its directory. netns: path of its network namespace, or a new one."""
     path = os.path.join(WORK, f"bundle-{name}")
     os.makedirs(path, exist_ok=True)
     config = {
@@ -87,6 +88,9 @@ def bundle(name, root, arguments, environment=()):
         ],
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]},
     }
+    if netns:
+        config["linux"]["namespaces"][1]["path"] = netns
+        config["process"]["capabilities"] = {kind: [*CAPABILITIES, "CAP_NET_BIND_SERVICE"] for kind in ("bounding", "effective", "permitted")}
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file)
     return path
@@ -126,8 +130,9 @@ class Runner:
             return f"{self.needs} is not to be had"
         return None
 
-    def command(self, arguments, environment=(), root=BUSYBOX):
-        """(command, environment as dict, container id or None) that run `arguments` in the root directory `root`."""
+    def command(self, arguments, environment=(), root=BUSYBOX, netns=None):
+        """(command, environment as dict, container id or None) that run `arguments` in the root directory `root`.
+        netns: path of a network namespace for them."""
         place = os.path.join(PLACE, "root")
         unshare = ["unshare", "--mount", "--propagation", "private"]
         enter = ["sh", "-ec", self.before + ENTER, "sh", PLACE, root]
@@ -137,10 +142,12 @@ class Runner:
             if self.kind == "proot":
                 inner = [shutil.which(self.program), "-r", place, "-b", "/proc", "-b", "/dev", "-w", "/"]
             extra = dict(pair.split("=", 1) for pair in [PATH, *environment])
+            if netns:
+                unshare = ["nsenter", f"--net={netns}", *unshare]
             return [*unshare, *enter, STAGE, *inner, *arguments], extra, None
         Runner.serial += 1
         identity = f"bench-{os.getpid()}-{Runner.serial}"
-        path = bundle(self.name.replace(" ", "-"), root if self.kind == "own" else place, arguments, environment)
+        path = bundle(self.name.replace(" ", "-"), root if self.kind == "own" else place, arguments, environment, netns)
         run = [shutil.which(self.program), *self.flags, "run", "--bundle", path, identity]
         return run if self.kind == "own" else [*unshare, *enter, "", *run], {}, identity
 
@@ -148,16 +155,16 @@ class Runner:
         """Removes a container whose `run` was given up."""
         subprocess.run([self.program, *self.flags, "delete", "--force", identity], capture_output=True, timeout=30)
 
-    def run(self, arguments, environment=(), timeout=600, root=BUSYBOX):
+    def run(self, arguments, environment=(), timeout=600, root=BUSYBOX, netns=None):
         """Runs to the end; returns its output (str). Failed when it fails or takes longer than `timeout` seconds."""
-        return self.run_held(arguments, None, None, environment, timeout, root)[0]
+        return self.run_held(arguments, None, None, environment, timeout, root, netns)[0]
 
-    def run_held(self, arguments, mark, ask, environment=(), timeout=600, root=BUSYBOX):
+    def run_held(self, arguments, mark, ask, environment=(), timeout=600, root=BUSYBOX, netns=None):
         """As `run`, but once a line that begins with `mark` is printed calls ask(runner, container id), and then gives
         the program a line of input. Returns (output, answer); mark None: no such line is waited for."""
         if mark is not None:
             environment = [*environment, "BENCH_HOLD=1"]
-        command, extra, identity = self.command(arguments, environment, root)
+        command, extra, identity = self.command(arguments, environment, root, netns)
         lines, answer, late = [], None, []
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
             process = subprocess.Popen(

@@ -367,3 +367,11 @@ class Close(Message):
     number = 23
     fields = (("handles", BYTES),)
     one_way = True
+
+
+class Farewell(Message):
+    """The container has ended; the gofer, which in a pod stands for it, shall end with exit code `code`. No reply."""
+
+    number = 27
+    fields = (("code", "I"),)
+    one_way = True

@@ -166,3 +166,9 @@ def close(server, handles):
     for at in range(0, len(handles) & ~3, 4):
         server.nodes.close(int.from_bytes(handles[at : at + 4], "little"))
     return ()
+
+
+@rpc(p.Farewell)
+def farewell(server, code):
+    server.code = code & 0xFF
+    return ()

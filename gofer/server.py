@@ -13,6 +13,8 @@ from gofer import read_ops, write_ops  # noqa: F401  (they register themselves)
 from gofer.nodes import RESERVED_FDS, Mount, Nodes
 from gofer.rpc import HANDLERS
 
+SANDBOX_LOST = 137  # as if killed
+
 
 class Server:
     """State of one conversation.
@@ -26,6 +28,7 @@ class Server:
         self.uid = os.geteuid()
         self.greeted = False
         self.donation = -1
+        self.code = SANDBOX_LOST
 
     def donate(self, fd):
         """Send fd, which this takes over, with the reply of the present request."""
@@ -100,6 +103,8 @@ def serve(sock, mounts, proc_fd=-1):
 
     Closes the connection and the handles at the end, not the mounts' descriptors.  Sets umask, working directory and the
     soft limit of open files of the process, raised to the hard one.  Raises OSError if it cannot begin.
+
+    Returns the exit code that the client has bidden farewell with, SANDBOX_LOST if it just went.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -121,3 +126,4 @@ def serve(sock, mounts, proc_fd=-1):
     finally:
         server.nodes.close_all()
         connection.close()
+    return server.code

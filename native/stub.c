@@ -104,6 +104,9 @@ static int run_ops(struct st_ctx *c, uint32_t slot, const char *fx)
 		case ST_OP_MMAP_FD:
 			r = SYS(__NR_mmap, o.addr, o.len, o.a, o.flags, ST_FD_SLOT, o.b);
 			break;
+		case ST_OP_MMAP_KEPT:
+			r = SYS(__NR_mmap, o.addr, o.len, (uint32_t)o.a, o.flags, o.a >> 32, o.b);
+			break;
 		case ST_OP_MUNMAP:
 			r = SYS(__NR_munmap, o.addr, o.len, 0, 0, 0, 0);
 			break;

@@ -42,6 +42,8 @@
 
 #define ST_FD_BELL 3 /* doorbell: eventfd, EFD_NONBLOCK */
 #define ST_FD_SLOT 4 /* where the Sentry puts the descriptor of a pending mmap */
+#define ST_FD_KEPT 8 /* ST_MOST_KEPT descriptors of files that anybody may read, for private mappings without approval */
+#define ST_MOST_KEPT 48
 
 #define ST_INTR_SIGNAL 23 /* SIGURG: ignored where no handler is installed yet */
 
@@ -197,6 +199,7 @@ enum {
 	ST_OP_ZERO,
 	ST_OP_POKE, /* addr, a multiple of 8; 8; value: one store, which other threads see whole or not at all */
 	ST_OP_LEND_FP, /* a: a slot whose thread is idle; this thread's FP state goes into its buffer at ST_LENT_OFF */
+	ST_OP_MMAP_KEPT, /* as ST_OP_MMAP_FD, of the descriptor in the upper half of a */
 };
 
 struct st_op {
@@ -255,7 +258,9 @@ static inline uint32_t st_place(const volatile struct st_part *p, const uint64_t
 		len = len < 6 ? args[len] : 0;
 	if (kind == ST_M_STR)
 		len = ST_STR_MAX;
-	else if (kind < ST_M_GATHER && (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT))
+	else if (kind == ST_M_OUT && len > ST_OUT_MAX) /* of a large buffer its beginning, for answers that are short */
+		len = ST_OUT_MAX;
+	if (kind < ST_M_GATHER && (!len || len > (kind & ST_M_OUT ? ST_OUT_MAX : ST_IN_MAX) || addr + len > ST_LIMIT))
 		return 0;
 	if (*used + len > ST_BUF_SIZE)
 		return 0;

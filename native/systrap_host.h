@@ -235,9 +235,9 @@ static inline int sh_notif_answer(int fd, uint64_t id, int64_t value, int error)
 	return ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &r) < 0 ? -errno : 0;
 }
 
-static inline int sh_notif_addfd(int fd, uint64_t id, int src)
+static inline int sh_notif_addfd(int fd, uint64_t id, int src, int to)
 {
-	struct seccomp_notif_addfd a = { .id = id, .flags = SECCOMP_ADDFD_FLAG_SETFD, .srcfd = (uint32_t)src, .newfd = ST_FD_SLOT };
+	struct seccomp_notif_addfd a = { .id = id, .flags = SECCOMP_ADDFD_FLAG_SETFD, .srcfd = (uint32_t)src, .newfd = (uint32_t)to };
 	return ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a) < 0 ? -errno : 0;
 }
 

@@ -80,6 +80,7 @@ SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, 0o2000000
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+MOVE_MOUNT_F_EMPTY_PATH = 4
 
 cdef struct clone_args:
     uint64_t flags
@@ -191,6 +192,13 @@ def open_tree(path, recursive=True):
     if fd < 0:
         fail(f"open_tree {os.fsdecode(path)}")
     return fd
+
+
+def move_mount(fd, target):
+    """Attach a detached mount tree (open_tree) to the directory `target`."""
+    cdef bytes t = os.fsencode(target)
+    if syscall(SYS_move_mount, <long>fd, <const char *>b"", <long>AT_FDCWD, <const char *>t, <long>MOVE_MOUNT_F_EMPTY_PATH) < 0:
+        fail(f"move_mount {target}")
 
 
 def map_owners(int tree, int namespace, recursive=True):

@@ -66,7 +66,11 @@ class Finder:
     def preload(self, group) -> None:
         from sandbox import _host  # not for every command
 
+        if group not in self.groups:
+            return  # its build did not come to an end
         names, offset, length = self.groups[group]
+        if all(name in sys.modules for name in names):
+            return
         if not all(fresh(self.index[name]) for name in names):
             return
         for name, code in zip(names, _host.load_code(self.fd, self.base + offset, length), strict=True):
@@ -185,7 +189,8 @@ def order(before, names) -> "list[str]":
         "print(*finder.done)"
     )
     reader, writer = os.pipe()
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-ISc", script], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
+    python = os.environ.get("STOCKADE_PYTHON", sys.executable)  # an interpreter that brings its own loader is no executable
+    pid = os.posix_spawn(python, [python, "-ISc", script], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
     os.close(writer)
     with open(reader, encoding="utf-8") as output:
         done = output.read().split()

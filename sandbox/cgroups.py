@@ -9,7 +9,7 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import sleep
 
 from sandbox import log
-from sandbox.child import write
+from sandbox.child import SIGKILL, write
 from sandbox.errors import CliError, os_text
 
 V2_PERIOD = 100000
@@ -100,7 +100,9 @@ def resources_of(spec) -> dict:
     """linux.resources; of the container that a pod's sandbox begins with, with the whole pod's limits: all run in there."""
     resources = dict((spec.get("linux") or {}).get("resources") or {})
     annotations = spec.get("annotations") or {}
-    if annotations.get("io.kubernetes.cri.container-type") == "sandbox":
+    if "sandbox" in (annotations.get("io.kubernetes.cri.container-type"), annotations.get("io.kubernetes.cri-o.ContainerType")):
+        # Two shares would starve the Sentry, which serves all of the pod there.
+        resources["cpu"] = {key: value for key, value in (resources.get("cpu") or {}).items() if key != "shares"}
         for name, group, key in POD:
             text = annotations.get(f"io.kubernetes.cri.sandbox-{name}", "")
             if text.removeprefix("-").isdigit() and int(text):
@@ -370,6 +372,32 @@ def enter(plan, pid) -> None:
             write(os.path.join(leaf, "cgroup.procs"), str(pid))
         except OSError as error:
             raise CliError(f"cgroup: {os_text(error)}") from None
+
+
+def kill(leaves, parent) -> None:
+    """End every child of process `parent` in the cgroups [(controller or "" for v2, directory)]."""
+    for directory in {leaf for _, leaf in leaves}:
+        for _ in range(REMOVE_TRIES):
+            try:
+                pids = [int(pid) for pid in read(os.path.join(directory, "cgroup.procs")).split()]
+            except FileNotFoundError:
+                break
+            pids = [pid for pid in pids if parent_of(pid) == parent]
+            if not pids:
+                break
+            for pid in pids:
+                try:
+                    os.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+            sleep(0.005)
+
+
+def parent_of(pid) -> int:
+    try:
+        return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def remove(directories) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import resource
 from errno import EPERM
+from stat import S_ISDIR
 
 import _signal
 
@@ -32,13 +33,22 @@ def own_proc() -> None:
             raise
 
 
-def empty_root() -> None:
+def empty_root(trees=()) -> None:
     """Make an empty, read-only file system the root and drop every other mount of this namespace.
 
-    Descriptors opened before, and detached trees (open_tree), stay usable.
+    Descriptors opened before, and detached trees (open_tree), stay usable. trees: such ones that are to be attached, each to a
+    place of its own, because mounts do not propagate into detached ones before Linux 6.15.
     """
     flags = _host.MS_NOSUID | _host.MS_NODEV | _host.MS_NOEXEC
-    _host.mount("stockade", HOLLOW, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0111")
+    _host.mount("stockade", HOLLOW, "tmpfs", flags, f"size=4k,nr_inodes={2 + len(trees)},mode=0111")
+    for number, tree in enumerate(trees):
+        place = f"{HOLLOW}/{number}"
+        if S_ISDIR(os.fstat(tree).st_mode):
+            os.mkdir(place)
+        else:
+            os.mknod(place)
+        _host.move_mount(tree, place)
+        _host.mount(None, place, None, _host.MS_REC | _host.MS_SLAVE)
     _host.mount(None, HOLLOW, None, flags | _host.MS_REMOUNT | _host.MS_RDONLY | _host.MS_BIND)
     _host.mount(None, HOLLOW, None, flags | _host.MS_REMOUNT | _host.MS_RDONLY)
     os.chdir(HOLLOW)

@@ -66,6 +66,12 @@ class Client:
             data = self.sock.recv(ANSWER_MAX)
         except ConnectionError:
             data = b""
+        except TimeoutError:
+            raise CliError(f"container {self.cid!r}: its sandbox does not answer") from None
+        return self.parse(data)
+
+    @staticmethod
+    def parse(data) -> "dict | None":
         if not data:
             return None
         answer = jsonlite.loads(data)
@@ -73,13 +79,27 @@ class Client:
             raise CliError(answer["error"], answer.get("code", 1))
         return answer
 
-    def call(self, request, fds=()) -> dict:
-        """Request and answer; CliError also if the Sentry ends instead."""
+    def call(self, request, fds=(), timeout=None) -> dict:
+        """Request and answer; CliError also if the Sentry ends instead, or does not answer within `timeout` seconds."""
+        self.sock.settimeout(timeout)
         self.send(request, fds)
         answer = self.receive()
         if answer is None:
             raise CliError(f"container {self.cid!r}: its sandbox ended during the request")
         return answer
+
+    def call_for_descriptor(self, request) -> int:
+        """A request that is answered with a descriptor. CliError."""
+        self.send(request)
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(ANSWER_MAX, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            data, ancillary = b"", ()
+        self.parse(data)
+        for level, kind, rights in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                return int.from_bytes(rights[:4], "little")
+        raise CliError(f"container {self.cid!r}: its sandbox ended during the request")
 
     def fileno(self) -> int:
         return self.sock.fileno()

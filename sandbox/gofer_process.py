@@ -19,13 +19,15 @@ HOST_UDS = {"none": 0, "open": protocol.MOUNT_SOCKETS, "create": protocol.MOUNT_
 
 
 class Export:
-    """A directory or file to serve. path: host path; readonly: nothing may change; sockets: those of HOST_UDS; flags: protocol.MOUNT_*."""
+    """A directory or file to serve. path: host path; readonly: nothing may change; sockets: those of HOST_UDS; flags: protocol.MOUNT_*;
+    following: what the host mounts there later is served as well."""
 
-    __slots__ = ("path", "readonly", "flags", "tree")
+    __slots__ = ("path", "readonly", "flags", "tree", "following")
 
-    def __init__(self, path, readonly, recursive=True, pseudo=False, sockets=0):
+    def __init__(self, path, readonly, recursive=True, pseudo=False, sockets=0, following=False):
         self.path = path
         self.readonly = readonly
+        self.following = following
         self.tree = -1  # its mount tree, where somebody else has taken it
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0) | sockets
 
@@ -38,9 +40,15 @@ def prelude() -> None:
 
 def body(parent, sock, exports, may_setgroups, program) -> None:
     """What child.spawn runs. sock: our end of the Sentry's connection; exports: list of Export, the root first;
-    program: the seccomp filter. Ends the process when the Sentry closes the connection."""
+    program: the seccomp filter. Ends the process when the Sentry closes the connection, with the exit code that
+    it was told."""
     from gofer import server
 
+    # Mounts reach a tree only while they would reach the mounts that it was copied from.
+    following = [export for export in exports if export.following]
+    for export in following:
+        if export.tree < 0:
+            export.tree = _host.open_tree(export.path)
     confine.private_mounts()
     # Private copies of the trees: what lies above their roots cannot be reached from them. The same for our
     # own descriptors, which the server opens files through: the rest of /proc must stay out of reach, because
@@ -48,7 +56,7 @@ def body(parent, sock, exports, may_setgroups, program) -> None:
     mounts = [(export.tree if export.tree >= 0 else _host.open_tree(export.path), export.readonly, export.flags) for export in exports]
     descriptors = _host.open_tree("/proc/self/fd", recursive=False)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    confine.empty_root()
+    confine.empty_root([export.tree for export in following])
     confine.detach_from_caller("stockade-gofer")
     confine.become(0, 0, may_setgroups)
     confine.limits()
@@ -58,5 +66,4 @@ def body(parent, sock, exports, may_setgroups, program) -> None:
     confine.lock_down(CAPS, program)
     parent.reach("ready")
     parent.close()
-    server.serve(sock, mounts, descriptors)
-    os._exit(0)
+    os._exit(server.serve(sock, mounts, descriptors))

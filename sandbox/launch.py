@@ -14,6 +14,8 @@ from sandbox.errors import CliError, os_text
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
 NOBODY = 65534
+END_TIMEOUT = 10  # seconds
+POD_ANNOTATIONS = {"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"}
 SPARED = 500  # how much lower oom_score_adj is for Sentry and gofer than for guests
 
 
@@ -96,7 +98,8 @@ def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets)
+            following = "rslave" in options or "slave" in options
+            export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets, following)
             exports.append(export)
             if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):
                 if rootless:
@@ -114,11 +117,11 @@ def on_kernel_fs(path) -> bool:
 
 
 class Sandbox:
-    """A sandbox that exists: what its creator needs further."""
+    """A sandbox that exists: what its creator needs further. keeper: the process that stands for the container."""
 
     def __init__(self, container, sentry, gofer, terminal):
         self.container = container
-        self.sentry = sentry
+        self.sentry = self.keeper = sentry
         self.gofer = gofer
         self.terminal = terminal  # console.Terminal if we keep the master's end
 
@@ -137,6 +140,12 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
     undo = Undo()
     undo.add(run_poststop, undo)
     try:
+        if (spec.get("annotations") or {}).keys() & POD_ANNOTATIONS:
+            from sandbox import pod  # only containers of Kubernetes pay for it
+
+            sandbox = pod.sandbox_of(spec)
+            if sandbox is not None:
+                return pod.join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, attached, pass_fds)
         return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
     except BaseException:
         undo.run()
@@ -154,27 +163,13 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     overlaid = overlay(settings, cid, spec)
     ids = idmap.of(spec, rootless)
     exports, mounts = exports_of(undo, settings, spec, bundle, overlaid, ids, rootless)
-    wants_terminal = bool(spec["process"].get("terminal"))
-    if wants_terminal and not attached and not console_socket:
-        raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
-    if console_socket and not wants_terminal:
-        raise CliError("--console-socket needs process.terminal to be true")
+    wants_terminal = check_terminal(spec, attached, console_socket)
     net = network.Plan(settings.network, spec)
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
-    container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
-    undo.add(container.remove)
-    undo.add(lambda: cgroups.remove(container.own["cgroups"]))  # after the ends of the processes in them
-    container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
-    container.set_process("cli", state.Process(os.getpid()))
-
-    terminal = None
-    if wants_terminal:
-        from sandbox import console  # termios takes a moment to load
-
-        terminal = console.open_terminal(spec["process"])
-        undo.add(terminal.close)
+    container = new_container(undo, settings, cid, bundle, spec)
+    terminal = new_terminal(undo, spec) if wants_terminal else None
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     undo.add(ours.close)
     undo.add(theirs.close)
@@ -228,26 +223,17 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
-    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
-    container.own["cgroups"] = plan.directories if plan else []
-    container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
-    container.own["hooks"] = hook_lists
-    container.save()  # from here on `delete --force` finds everything if we are killed
-    limited = plan is not None and cgroups.create(plan)
+    enter = make_cgroups(settings, cid, spec, container, hook_lists)
     for process in (gofer, sentry):
-        if limited and process is not None:
-            cgroups.enter(plan, process.pid)
-    if hook_lists:
-        undo.hooked = hook_lists, container
-        hooks.run(hook_lists, "prestart", container, sentry.pid)
-        hooks.run(hook_lists, "createRuntime", container, sentry.pid)
+        if process is not None:
+            enter(process.pid)
+    run_hooks(undo, hook_lists, container, sentry.pid)
     if gofer is None:
         exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
         gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
         container.set_process("gofer", state.Process(gofer.pid))
         container.save()
-        if limited:
-            cgroups.enter(plan, gofer.pid)
+        enter(gofer.pid)
     own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
     sentry.go()
     gofer.expect("ready")
@@ -260,6 +246,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     sentry.expect("ready")
 
     if console_socket:
+        from sandbox import console
+
         console.send_master(console_socket, terminal)
     container.data.update(status=state.CREATED, pid=sentry.pid)
     container.save()
@@ -282,6 +270,55 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     for fd in config.links:
         os.close(fd)
     return Sandbox(container, sentry, gofer, terminal)
+
+
+def check_terminal(spec, attached, console_socket) -> bool:
+    """Does the program get a terminal? CliError if the flags do not fit."""
+    wanted = bool(spec["process"].get("terminal"))
+    if wanted and not attached and not console_socket:
+        raise CliError("process.terminal is true: give --console-socket, or stay attached with `run`")
+    if console_socket and not wanted:
+        raise CliError("--console-socket needs process.terminal to be true")
+    return wanted
+
+
+def new_container(undo, settings, cid, bundle, spec):
+    """The state of a new container, locked."""
+    container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
+    undo.add(container.remove)
+    undo.add(lambda: cgroups.remove(container.own["cgroups"]))  # after the ends of the processes in them
+    container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
+    container.set_process("cli", state.Process(os.getpid()))
+    return container
+
+
+def new_terminal(undo, spec):
+    from sandbox import console  # termios takes a moment to load
+
+    terminal = console.open_terminal(spec["process"])
+    undo.add(terminal.close)
+    return terminal
+
+
+def make_cgroups(settings, cid, spec, container, hook_lists):
+    """Make the container's cgroups; the function that puts a process there. The container is saved: from here on
+    `delete --force` finds everything if we are killed."""
+    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
+    container.own["cgroups"] = plan.directories if plan else []
+    container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
+    container.own["hooks"] = hook_lists
+    container.save()
+    if plan is not None and cgroups.create(plan):
+        return lambda pid: cgroups.enter(plan, pid)
+    return lambda pid: None
+
+
+def run_hooks(undo, hook_lists, container, pid) -> None:
+    """Those of `create` on the host. pid: of the Sentry."""
+    if hook_lists:
+        undo.hooked = hook_lists, container
+        hooks.run(hook_lists, "prestart", container, pid)
+        hooks.run(hook_lists, "createRuntime", container, pid)
 
 
 def start_gofer(undo, sock, exports, ids, rootless, program) -> child.Child:
@@ -422,22 +459,28 @@ def is_open(fd) -> bool:
 def destroy(container) -> None:
     """End the container's processes, remove its cgroups and its state. Guest processes end with the Sentry, which is
     the first process of their pid namespace."""
-    ending = []
-    for role in ("sentry", "gofer"):
-        pidfd = container.process(role).pidfd()
-        if pidfd >= 0:
-            ending.append(pidfd)
-            try:
-                _host.pidfd_send_signal(pidfd, child.SIGKILL)
-            except ProcessLookupError:
-                pass
-    for pidfd in ending:
-        wait_readable(pidfd, 10)
-        os.close(pidfd)
+    if container.own.get("sandbox"):
+        from sandbox import pod
+
+        pod.destroy(container)
+    else:
+        ending = [pidfd for pidfd in (container.process(role).pidfd() for role in ("sentry", "gofer")) if pidfd >= 0]
+        for pidfd in ending:
+            kill(pidfd)
+        for pidfd in ending:
+            wait_readable(pidfd, END_TIMEOUT)
+            os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
     if container.own.get("hooks"):
         hooks.run_after(container.own["hooks"], container)
+
+
+def kill(pidfd) -> None:
+    try:
+        _host.pidfd_send_signal(pidfd, child.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def sweep(root, prefix) -> None:

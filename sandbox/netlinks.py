@@ -23,7 +23,7 @@ KEPT_FLAGS = 0x1 | 0x2 | 0x40 | 0x1000  # UP, BROADCAST, RUNNING, MULTICAST
 ANSWER_MAX = 1 << 20
 LINKS_MAX = 16
 # pyroute2 is Debian's (python3-pyroute2), or that of the development environment.
-LIBRARIES = ("/usr/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
+LIBRARIES = ("{prefix}/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
 
 
 def take(path) -> "tuple[dict, list[int]]":
@@ -87,7 +87,7 @@ def answer(path, sock) -> None:
 def collect(fds) -> dict:
     """Read everything, open the packet descriptors, then take the addresses off. OSError, ImportError."""
     project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path += [os.path.join(project, library.format(minor=sys.version_info.minor)) for library in LIBRARIES]
+    sys.path += [os.path.join(project, library.format(prefix=sys.prefix, minor=sys.version_info.minor)) for library in LIBRARIES]
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 

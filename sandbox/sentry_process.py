@@ -6,6 +6,7 @@ root, descriptors, capabilities and the seccomp filter go, and only after that d
 a guest or the gofer wrote.
 """
 
+import faulthandler
 import os
 
 from sandbox import _host, confine
@@ -13,6 +14,7 @@ from sentry import seal
 from sentry.core import log
 
 ID = 65534  # our only user and group id, inside; an unprivileged id of the sandbox's own outside
+SIGUSR1 = 10
 LOWEST = 20  # our own descriptors live above: low numbers are for nobody, so that a stray use of 0 to 2 is harmless
 
 
@@ -35,6 +37,8 @@ def body(parent, config, boot, rootless, program, net) -> None:
     config.claim_descriptors(confine.move_up, LOWEST)
     confine.null_stdio(null)
     log.setup(config.log if config.log >= 0 else 2, config.log_level, config.log_json)
+    if config.log >= 0:  # for `stockade debug --stacks` when nothing else answers any more
+        faulthandler.register(SIGUSR1, config.log)
     keep = config.descriptors() | {0, 1, 2, parent.fileno()}
     _host.close_except(keep)
     # What the guests' first process inherits: no capability can come back by an exec, and its working directory moves

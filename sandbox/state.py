@@ -5,7 +5,7 @@
     exit         the exit code of the container's init, written by the Sentry
 
 The directory itself is the lock (flock). It appears by mkdir, so that of two `create` of one id one wins,
-and goes last of all. A container whose Sentry is gone (pid reused, or a zombie) is "stopped", whatever
+and goes last of all. A container whose Sentry is gone (pid reused, or a zombie), or of a pod whose gofer is, is "stopped", whatever
 state.json says.
 """
 
@@ -192,6 +192,11 @@ class Container:
         pid, started = self.own["processes"].get(role, (0, 0))
         return Process(pid, started)
 
+    @property
+    def keeper(self) -> Process:
+        """The process that stands for the container: the Sentry; the gofer for one that joined a sandbox (sandbox/pod.py)."""
+        return self.process("gofer" if self.own.get("sandbox") else "sentry")
+
     def processes(self) -> "list[Process]":
         return [Process(pid, started) for pid, started in self.own["processes"].values()]
 
@@ -202,7 +207,7 @@ class Container:
             return STOPPED
         if status == CREATING:  # locked by its creator while that lives
             return CREATING if self.busy else STOPPED
-        return status if self.process("sentry").alive() else STOPPED
+        return status if self.keeper.alive() else STOPPED
 
     def exit_code(self) -> "int | None":
         """What the first process ended with; None where the Sentry could not write it down."""

@@ -4,29 +4,26 @@
 `Sandbox` after that, when nothing can be opened, executed or imported any more.
 """
 
+import gc
 import os
 from time import monotonic_ns
 
-from sentry import boot_mounts, seal
-from sentry.boot_config import Config  # noqa: F401  (for the command)
-from sentry.control import ControlError, Server, close_all
-from sentry.core import hostinfo, leaks, log, stats
-from sentry.fs import procfs_sysctl
-from sentry.fs.gofer_client import GoferClient, GoferDead
-from sentry.fs.hostfd import open_host_fd
+from sentry import seal
+from sentry.boot_config import Config
+from sentry.control import ControlError, close_all, field
+from sentry.core import hostinfo, leaks, log
 from sentry.fs.tmpfs import set_memory
-from sentry.fs.tty_host import open_host_terminal
-from sentry.kernel import clocks, freeze, machine, patching, statistics, trace
-from sentry.kernel.container import Container, StartError
+from sentry.kernel import clocks, machine, patching, statistics, trace
+from sentry.kernel.container import StartError
 from sentry.kernel.kernel import Kernel
+from sentry.kernel.pidns import PidNamespace
+from sentry.managed import ManagedContainer
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
-from sentry.syscalls import fast_host, table
-from sentry.vfs.context import Actor
+from sentry.syscalls import table
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
-DRAIN_STEP, DRAIN_TIME = 2000000, 2000000000  # ns: how long the end waits for the last output of a terminal
-REMEMBERED = 1000  # ended `exec` programs whose status nobody has asked for yet
+FORWARD_STEP, FORWARD_TIME = 2000000, 2000000000  # ns
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
 HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
@@ -77,7 +74,7 @@ def start_platform(config):
 
 
 class Sandbox:
-    """The kernel with one container, and the target of the control socket's requests (control.py)."""
+    """The kernel and its containers: the one that it begins with, and those that join it in a pod."""
 
     def __init__(self, config, platform, fail):
         """fail(message, exit code) reports why the container cannot be made, and does not return."""
@@ -95,7 +92,7 @@ class Sandbox:
             netns.INIT.host = True
             hostlink.FILES.update(config.net_files)
             hostinet.register()
-            fast_host.enable()
+            table.fast_host.enable()
         if config.host_uds != "none":
             __import__(HOST_UDS).net.unix_host.register()
         if config.strace:
@@ -104,35 +101,12 @@ class Sandbox:
         if config.links:
             interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
         self.forwarder = forward.Forwarder(kernel)
-        self.terminals = {}  # pid -> HostTerminal of a program that was started with one
-        self.ended = {}  # pid -> wait status of ended exec programs
-        self.started = False
-        self.code = None
+        self.first = None
+        self.joined = {}  # id -> ManagedContainer
         try:
-            client = GoferClient(config.gofer)
-            self.container = container = Container(kernel, config.cid, None, config.spec)
-            self.set_sysctls(fail)
-            container.set_id_maps(config.id_maps)
-            container.ns = boot_mounts.build(config, client, kernel, container)
-            self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
-            if config.terminal:
-                container.data["console"] = self.terminals[self.process.pid].terminal
-        except (GoferDead, boot_mounts.MountError) as error:
-            fail(f"container {config.cid!r}: {error}", 1)
+            self.first = ManagedContainer(self, config)
         except StartError as error:
             fail(str(error), error.code)
-        container.on_empty = self.empty
-        self.server = Server(platform, config.control, self)
-        platform.watch(config.gofer, EPOLLRDHUP, self.gofer_gone)
-        if client is not None:
-            client.on_dead = self.gofer_gone
-
-    def set_sysctls(self, fail):
-        """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them. The others
-        are boot_mounts' business."""
-        for name, value in (self.config.spec.get("linux", {}).get("sysctl") or {}).items():
-            if procfs_sysctl.of_network(name) and self.config.network != "host" and not procfs_sysctl.preset(netns.INIT, name, value):
-                fail(f"container {self.config.cid!r}: linux.sysctl {name}: no such parameter, or not with the value {value!r}", 1)
 
     def set_clocks(self, platform):
         """Time offsets of the OCI configuration, and the vDSO that guests are told of."""
@@ -148,214 +122,109 @@ class Sandbox:
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
 
-    def prepare(self, process, stdio, terminal, size, follow, program=""):
-        """A kernel.container.Process with its descriptors: stdio {guest descriptor: host descriptor, now ours}, or the
-        slave of a host pty as 0 if `terminal`; follow: somebody else has its master. StartError."""
-        if not terminal:
-            files = [None] * (max(stdio) + 1) if stdio else []
-            for number, fd in stdio.items():
-                files[number] = open_host_fd(self.kernel, fd)
-            return self.container.prepare(process, files, program)
-        actor = Actor(self.container.ns, self.kernel)
-        opened = open_host_terminal(self.kernel, actor, stdio[0], *size)
-        actor.fs.release()
-        if isinstance(opened, int):
-            os.close(stdio[0])
-            raise StartError(f"terminal: {os.strerror(-opened)}")
-        bridge, file = opened
-        if follow:
-            bridge.follow_size(self.kernel.timers)
-        try:
-            new = self.container.prepare(process, [file, file.incref(), file.incref()])
-        except StartError:
-            bridge.close()
-            raise
-        bridge.terminal.make_controlling(new.task.tg)
-        self.terminals[new.pid] = bridge
-        return new
-
-    def when_drained(self, pid, then, deadline) -> None:
-        """Call then() once the terminal of program `pid`, if it has one, has put out all that was written to it."""
-        bridge = self.terminals.get(pid)
-        if bridge is not None and not bridge.closed and bridge.terminal.out and monotonic_ns() < deadline:
-            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_drained(pid, then, deadline))
-        else:
-            then()
-
     # -- life
     def run(self) -> int:
-        """Serve until the container is over; its exit code."""
+        """Serve until the first container is over; its exit code."""
+        first = self.first
         try:
             self.kernel.run()
         except Exception:
             log.exception("the kernel ends")
-            self.code = 255
-            self.server.abandon(f"container {self.config.cid!r}: internal error, the sandbox ends (see its debug log)", 255)
+            first.code = 255
+            for managed in (first, *self.joined.values()):
+                managed.server.abandon(f"container {managed.config.cid!r}: internal error, the sandbox ends (see its debug log)", 255)
         if leaks.ENABLED:
             left = {kind: count for kind, count in leaks.counts.items() if count}
             log.warning(f"kernel objects left: {left}")
-        status = self.container.exit_status
-        if self.code is None:
-            self.code = 0 if status is None else 128 + (status & 0x7F) if status & 0x7F else status >> 8
-        os.write(self.config.exit, b"%d\n" % self.code)
-        return self.code  # guest processes end with us: we are the first process of their pid namespace
+        first.finish()
+        return first.exit_code()  # guest processes end with us: we are the first process of their pid namespace
 
-    def empty(self) -> None:
-        """The last process has gone."""
-        if self.kernel.patcher is not None:
-            log.info(f"call sites: {self.kernel.patcher.statistics()}")
-        init = self.container.init
-        deadline = monotonic_ns() + DRAIN_TIME
-        self.when_drained(init.pid if init is not None else 0, lambda: self.when_forwarded(deadline), deadline)
+    def over(self, managed) -> None:
+        """A container has finished."""
+        if managed is self.first:
+            if self.kernel.patcher is not None:
+                log.info(f"call sites: {self.kernel.patcher.statistics()}")
+            self.stop_when_forwarded(monotonic_ns() + FORWARD_TIME)
+            for other in self.joined.values():
+                other.server.abandon(f"container {other.config.cid!r}: the pod's sandbox has ended", 128 + SIGKILL)
+            return
+        managed.release()
+        del self.joined[managed.config.cid]
+        self.forget(managed.container.pids)
+        # What it was made of refers to itself in circles, and the collector is off. When the callers have let go of it:
+        self.kernel.timers.add(monotonic_ns(), self.collect)
 
-    def when_forwarded(self, deadline) -> None:
+    @staticmethod
+    def collect():
+        gc.collect()
+
+    def forget(self, pids) -> None:
+        """A container has left this PID namespace."""
+        if pids is not self.kernel.pids and all(other.container.pids is not pids for other in self.joined.values()):
+            self.kernel.pid_namespaces.remove(pids)
+
+    def stop_when_forwarded(self, deadline) -> None:
         """Stop once forwarded connections have put out what guests sent."""
         if self.forwarder.busy() and monotonic_ns() < deadline:
-            self.kernel.timers.add(monotonic_ns() + DRAIN_STEP, lambda: self.when_forwarded(deadline))
+            self.kernel.timers.add(monotonic_ns() + FORWARD_STEP, lambda: self.stop_when_forwarded(deadline))
         else:
-            self.stop()
+            self.kernel.stopping = True
 
-    def stop(self) -> None:
-        self.kernel.stopping = True
-
-    def gofer_gone(self, fd=-1, events=0) -> None:
-        """The connection has closed, or a request found out that the gofer is of no use any more (fd -1)."""
-        if self.kernel.stopping:
-            return
-        message = f"container {self.config.cid!r}: its gofer is gone, and with it the container's files"
-        log.warning(message)
-        if fd >= 0:
-            self.kernel.platform.unwatch(fd)
-        self.code = 128 + SIGKILL
-        self.server.abandon(message, self.code)
-        self.stop()
+    def take_links(self, taken, links) -> None:
+        """Interfaces of a network namespace that was filled after `create`; as in boot_config.Config. ControlError."""
+        if not self.config.wire:
+            raise ControlError("it has its network already")
+        try:
+            interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ControlError(f"start: bad description of the network: {error!r}") from None
+        links.clear()
 
     def hold(self, fd) -> None:
         """End when the other end of the socket `fd` closes: nobody else knows of this container."""
         self.kernel.platform.watch(fd, EPOLLRDHUP, self.let_go)
 
     def let_go(self, fd, events) -> None:
-        self.code = 128 + SIGKILL
-        self.stop()
+        self.first.code = 128 + SIGKILL
+        self.kernel.stopping = True
 
-    # -- requests
-    def start(self, taken, links):
-        """taken, links: as in boot_config.Config, of a network namespace that was filled after `create`."""
-        if self.started:
-            raise ControlError("it has been started already")
-        if taken is not None:
-            if not self.config.wire:
-                raise ControlError("it has its network already")
-            try:
-                interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ControlError(f"start: bad description of the network: {error!r}") from None
-            links.clear()
-        self.started = True
-        self.process.start()
-
-    def exec(self, process, files, terminal, size, follow, early, program):
-        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
+    def join(self, nursery, request, fds) -> None:
+        """A container of the pod is made here (control.py, "join"). ControlError."""
+        config = joined_config(request, fds)
+        if config.cid == self.config.cid or config.cid in self.joined:
+            close_all(config.descriptors())
+            raise ControlError(f"container {config.cid!r} is in this sandbox already")
+        kernel, first = self.kernel, self.first.container
+        nursery.ready = True  # its seed is in the container's cgroups now
+        shared = field(request, "shared", list, [])
+        pids = kernel.pids if "pid" in shared else PidNamespace()
+        partner = self.joined.get(field(request, "pids_of", str, ""))
+        if partner is not None:
+            pids = partner.container.pids
+        if pids not in kernel.pid_namespaces:
+            kernel.pid_namespaces.append(pids)
         try:
-            if not self.started and not early:
-                raise ControlError("it has not been started")
-            if self.kernel.frozen is not None:
-                raise ControlError("it is paused")
-            if self.container.exit_status is not None:
-                raise ControlError("its first process has ended")
-            stdio = dict(files)
-            files.clear()
-            new = self.prepare(process, stdio, terminal, size, follow, program)
+            managed = ManagedContainer(self, config, pids, first.uts if "uts" in shared else None, nursery)
         except StartError as error:
+            self.forget(pids)
+            close_all([config.control, config.exit])
             raise ControlError(str(error), error.code) from None
-        finally:
-            close_all(list(files.values()))
-        self.container.watch(new.pid, self.remember)
-        new.start()
-        return {"pid": new.pid}
+        self.joined[config.cid] = managed
 
-    def remember(self, pid, status) -> None:
-        """A program of `exec` has ended: keep its status, close its terminal."""
-        self.ended[pid] = status
-        self.when_drained(pid, lambda: self.close_terminal(pid), monotonic_ns() + DRAIN_TIME)
-        if len(self.ended) > REMEMBERED:
-            del self.ended[next(iter(self.ended))]
 
-    def kill(self, signo, pid, everyone):
-        if not self.started and not pid and signo in (SIGKILL, 15):
-            # Nothing runs yet that could catch it.
-            self.code = 128 + signo
-            self.kernel.stopping = True
-            return
-        errno = self.container.kill(signo, pid or None, everyone)
-        if errno:
-            raise ControlError(f"signal {signo}: {os.strerror(-errno)}")
-        if signo == SIGKILL:
-            freeze.thaw(self.kernel)  # what is paused must die as well
-
-    def pause(self):
-        if not self.started:
-            raise ControlError("it has not been started")
-        freeze.freeze(self.kernel)
-
-    def resume(self):
-        freeze.thaw(self.kernel)
-
-    def ps(self):
-        return {"processes": self.container.processes() if self.started else []}
-
-    def state(self):
-        if not self.started:
-            return {"status": "created"}
-        return {"status": "running" if self.container.exit_status is None else "stopped"}
-
-    def stats(self, profile):
-        if profile is not None:
-            statistics.set_profiling(self.kernel, profile)
-        return {"stats": stats.collect()}
-
-    def wait(self, pid, callback):
-        if not pid:
-            pid = self.process.pid
-        elif pid in self.ended:
-            callback(self.ended.pop(pid))
-            return
-        if all(group.pid != pid for group in self.container.members):
-            raise ControlError(f"no process {pid}")
-        self.container.watch(pid, lambda _, status: self.tell(pid, callback, status))
-
-    def tell(self, pid, callback, status) -> None:
-        self.when_drained(pid, lambda: callback(status), monotonic_ns() + DRAIN_TIME)
-
-    def close_terminal(self, pid) -> None:
-        bridge = self.terminals.pop(pid, None)
-        if bridge is not None:
-            bridge.close()
-
-    def resize(self, pid, rows, columns):
-        bridge = self.terminals.get(pid or self.process.pid)
-        if bridge is None:
-            raise ControlError("it has no terminal")
-        bridge.resize(rows, columns)
-
-    def resources(self, resources, names, fds):
-        """New limits (an OCI resources object), files of the cgroup that tell what is used, or both."""
-        view = self.container.machine
-        try:
-            view.limit(resources)
-        finally:
-            for name, fd in zip(names, fds, strict=True):
-                if name in view.files:
-                    os.close(view.files[name])
-                view.files[name] = fd
-
-    def connect(self, port, fd, callback):
-        outer = forward.wrap(fd)
-        if outer is None:
-            raise ControlError("connect: the descriptor is no stream socket")
-        self.forwarder.connect(port, outer, lambda error: callback(forward.refusal(-error) if error else None))
-
-    def listeners(self, callback):
-        """Returns a function that ends it."""
-        self.forwarder.watch(callback)
-        return lambda: self.forwarder.unwatch(callback)
+def joined_config(request, fds) -> Config:
+    """The Config of a container that joins, from its request; takes its descriptors out of `fds`. ControlError."""
+    config = Config(field(request, "id", str), field(request, "spec", dict), "")
+    config.mounts = field(request, "mounts", list)
+    config.overlay = field(request, "overlay", bool)
+    config.terminal = field(request, "terminal", bool, False)
+    config.size = field(request, "size", list, [0, 0])
+    config.follow = field(request, "follow", bool, False)
+    config.id_maps = field(request, "id_maps", dict, {})
+    numbers = field(request, "stdio", list, [])
+    if len(fds) != 3 + len(numbers) or not all(isinstance(n, int) and 0 <= n < 1024 for n in numbers):
+        raise ControlError("join: the descriptors do not fit the request")
+    config.gofer, config.control, config.exit, *stdio = fds
+    config.stdio = dict(zip(numbers, stdio))
+    fds.clear()
+    return config

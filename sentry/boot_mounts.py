@@ -68,13 +68,14 @@ def failed(what, errno) -> MountError:
 class Builder(Actor):
     """Acts for the container before it has a task."""
 
-    __slots__ = ("tg", "container", "uts")
+    __slots__ = ("tg", "container", "pids", "uts")
     pid = tid = 0  # /proc/self leads nowhere
 
     def __init__(self, ns, kernel, container):
         Actor.__init__(self, ns, kernel)
         self.tg = self  # file systems ask for tg.container
         self.container = container
+        self.pids = container.pids
         self.uts = container.uts
 
 

@@ -20,12 +20,24 @@ descriptors by SCM_RIGHTS where the request needs some:
     {"op": "resize", "pid": N, "rows": N, "columns": N}
     {"op": "stats", "profile": bool}                     {"stats": {section: …}} (core/stats.py); profile: first begin
                                                          a profile of the dispatcher anew, or end it
+    {"op": "stacks"}                                     {"stacks": {"threads": […], "more": N}} (kernel/stacks.py)
+    {"op": "log", "level": "debug", "strace": bool}      both may be missing; a descriptor: the log goes there from now on
     {"op": "resources", "resources": {…}}                what the container sees of its limits; "files": names in its cgroup,
                                                          with as many descriptors, that tell what it uses
     {"op": "connect", "port": N}                         one descriptor, a connected stream socket that becomes a guest's
                                                          connection to that TCP port of the sandbox's localhost
     {"op": "listeners"}                                  {"ports": [...]} that guests listen on there; a further answer
                                                          follows whenever they have changed
+
+and for the containers of a pod, which each have such a socket,
+
+    {"op": "seed"}                                       answered with a pidfd: of the process from which all of the next
+                                                         `join` on this connection will descend
+    {"op": "join", "id": …, "spec": {…}, "mounts": […],  a further container, which is then as a command's `create` leaves
+         "overlay": bool, "terminal", "size", "follow",  it; descriptors: gofer, listening control socket, file for the exit
+         "stdio": [0, 1, 2], "shared": ["pid", "uts"],   code, those of "stdio". shared: namespaces that are the first
+         "pids_of": ID}                                  container's; pids_of: another one whose PID namespace it has
+    {"op": "destroy"}                                    end one that joined; answered when it is over
 
 A request too long for a packet is sent as {"op": …, "body": LENGTH} with a memory file as first descriptor, whose
 JSON object is merged in. Answers are {"ok": true, …} or {"error": TEXT, "code": exit code}. Everything runs
@@ -43,6 +55,7 @@ REQUEST_MAX = 65536
 BODY_MAX = 4 << 20
 FDS_MAX = 64
 CONNECTIONS_MAX = 256
+LEVELS = {"debug": log.DEBUG, "info": log.INFO, "warning": log.WARNING, "error": log.ERROR}
 FILES_MAX = 16  # of a cgroup
 
 
@@ -55,13 +68,14 @@ class ControlError(Exception):
 
 
 class Connection:
-    __slots__ = ("server", "sock", "waiting", "on_close")
+    __slots__ = ("server", "sock", "waiting", "on_close", "nursery")
 
     def __init__(self, server, sock):
         self.server = server
         self.sock = sock
         self.waiting = False  # an answer is still to come, from `reply`
         self.on_close = None  # function without arguments
+        self.nursery = None  # for a container that will join
 
     def ready(self, fd, events):
         """Platform callback: a request has arrived, or the peer has gone."""
@@ -102,12 +116,14 @@ class Connection:
             raise ControlError(f"unknown control request {str(request.get('op'))[:40]!r}")
         return operation(self, request, fds)
 
-    def reply(self, answer) -> None:
+    def reply(self, answer, fd=-1) -> None:
+        """Answer, with a descriptor if one is given, which stays the caller's."""
         self.waiting = False
         if self.sock is None:
             return
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))] if fd >= 0 else []
         try:
-            self.sock.send(jsonlite.dumps(answer).encode("utf-8", "backslashreplace"))
+            self.sock.sendmsg([jsonlite.dumps(answer).encode("utf-8", "backslashreplace")], rights)
         except OSError:
             self.close()  # the command did not wait for its answer
 
@@ -119,26 +135,30 @@ class Connection:
             self.server.connections.discard(self)
             if self.on_close is not None:
                 self.on_close()
+            if self.nursery is not None:
+                self.nursery.close()
+                self.nursery = None
 
 
 class Server:
     """Accepts connections on `listener` (descriptor) and serves them from `platform.wait`.
 
-    target: has methods named as the operations (start, exec, kill, pause, resume, ps, state, stats, wait, resize, resources,
-    connect, listeners), each called with keyword arguments; they return a dict (or None for {"ok": true}) and raise ControlError. The last
-    of them and `wait` get a callback.
+    target: has methods named as the operations, each called with keyword arguments; they return a dict (or None for
+    {"ok": true}) and raise ControlError. `wait`, `seed`, `destroy`, `connect` and `listeners` get a callback.
     """
 
     def __init__(self, platform, listener, target):
         self.platform = platform
         self.target = target
         self.connections = set()
+        self.listening = listener
         self.listener = _socket.socket(fileno=listener)
         self.listener.setblocking(False)
         self.operations = {
             "start": self.start, "exec": self.exec, "kill": self.kill, "pause": self.pause, "resume": self.resume,
             "ps": self.ps, "state": self.state, "stats": self.stats, "wait": self.wait, "resize": self.resize,
-            "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
+            "stacks": self.stacks, "log": self.log, "resources": self.resources, "connect": self.connect, "listeners": self.listeners,
+            "seed": self.seed, "join": self.join, "destroy": self.destroy,
         }  # fmt: skip
         platform.watch(listener, EPOLLIN, self.incoming)
 
@@ -155,6 +175,11 @@ class Server:
         connection = Connection(self, sock)
         self.connections.add(connection)
         self.platform.watch(number, EPOLLIN, connection.ready)
+
+    def close(self) -> None:
+        """Nobody can connect any more; those who have may still read their answers."""
+        self.platform.unwatch(self.listening)
+        self.listener.close()
 
     def abandon(self, message, code) -> None:
         """The sandbox ends before its programs do: tell those who wait for them."""
@@ -216,11 +241,58 @@ class Server:
             raise
         return None
 
+    def seed(self, connection, request, fds):
+        if connection.nursery is not None:
+            raise ControlError("seed: there is one already")
+        connection.waiting = True
+
+        def made(nursery, errno):
+            if nursery is None:
+                connection.reply({"error": f"no process for a further container: {os.strerror(errno)}", "code": 1})
+            elif connection.sock is None:
+                nursery.close()
+            else:
+                connection.nursery = nursery
+                pidfd = os.pidfd_open(nursery.pid)
+                connection.reply({"ok": True}, pidfd)
+                os.close(pidfd)
+
+        self.target.seed(made)
+
+    def join(self, connection, request, fds):
+        nursery, connection.nursery = connection.nursery, None
+        if nursery is None:
+            raise ControlError("join: there is no seed")
+        try:
+            return done(self.target.join(nursery, request, fds))
+        except BaseException:
+            nursery.close()
+            raise
+
+    def destroy(self, connection, request, fds):
+        connection.waiting = True
+        try:
+            self.target.destroy(callback=lambda: connection.reply({"ok": True}))
+        except BaseException:
+            connection.waiting = False
+            raise
+
     def resize(self, connection, request, fds):
         rows, columns = field(request, "rows", int), field(request, "columns", int)
         if not (0 <= rows < 65536 and 0 <= columns < 65536):
             raise ControlError("resize: out of range")
         return done(self.target.resize(pid=field(request, "pid", int, 0), rows=rows, columns=columns))
+
+    def stacks(self, connection, request, fds):
+        return done(self.target.stacks())
+
+    def log(self, connection, request, fds):
+        level = field(request, "level", str, "")
+        if level and level not in LEVELS or len(fds) > 1:
+            raise ControlError("log: a level and at most one descriptor are needed")
+        strace = field(request, "strace", bool) if "strace" in request else None
+        fd = fds.pop() if fds else -1
+        return done(self.target.log(level=LEVELS.get(level), strace=strace, fd=fd))
 
     def resources(self, connection, request, fds):
         resources, names = field(request, "resources", dict, {}), field(request, "files", list, [])

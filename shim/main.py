@@ -62,7 +62,7 @@ def run(argv) -> int:
 
 def load_messages() -> None:
     """Make protobuf and the project's messages importable; they cost 20 ms."""
-    sys.path += [os.path.join(PROJECT, "build", "protos"), "/usr/lib/python3/dist-packages"]
+    sys.path += [os.path.join(PROJECT, "build", "protos"), f"{sys.prefix}/lib/python3/dist-packages"]
 
 
 def group_of(directory, cid) -> str:
@@ -124,6 +124,9 @@ def start(values) -> int:
     address = f"unix://{path}"
     with open("address", "w", encoding="ascii") as file:
         file.write(address)
+    version = os.environ.get("MAX_SHIM_VERSION", "")
+    if version.isdigit() and int(version) >= 3:  # containerd's bootstrap parameters; older ones want the bare address
+        address = jsonlite.dumps({"version": 3, "address": address, "protocol": "ttrpc"})
     sys.stdout.write(address)
     return 0
 
@@ -143,10 +146,11 @@ def serve(values, listener, path) -> None:
 
     _host.set_name("stockade-shim")
     _host.use_huge_pages()
-    bundle.preload("launch")
+    for group in ("launch", "gofer", "sentry"):  # here, so that gofers and Sentries share them with us
+        bundle.preload(group)
     from shim.loop import Loop
     from shim.publish import Publisher
-    from shim.service import NAME, Service
+    from shim.service import NAMES, Service
     from shim.ttrpc import Server
 
     def write(text) -> None:
@@ -163,7 +167,7 @@ def serve(values, listener, path) -> None:
         loop.running = False
 
     service = Service(loop, publisher, values.namespace, stop, write)
-    Server(loop, listener, {NAME: service.methods()}, write)
+    Server(loop, listener, dict.fromkeys(NAMES, service.methods()), write)
     loop.run()
     os.unlink(path)
     os._exit(0)

@@ -6,26 +6,38 @@ from sandbox import cgroup_stats
 from shim import loop as events
 
 
-def watch(loop, leaves, notify) -> "list[int]":
-    """Call notify() when a process of the cgroups [[controller or "", directory]] has been killed for want of memory.
-    Returns the descriptors to unwatch and close."""
-    leaves = dict(leaves)
-    directory = leaves.get("") or leaves.get("memory")
-    if not directory:
-        return []
-    seen = kills(directory)
+class Watch:
+    """Calls notify() when a process of the cgroups [[controller or "", directory]] has been killed for want of memory."""
 
-    def look() -> None:
-        nonlocal seen
-        now = kills(directory)
-        if now > seen:
-            seen = now
-            notify()
+    def __init__(self, loop, leaves, notify):
+        self.loop = loop
+        self.notify = notify
+        self.descriptors = []
+        leaves = dict(leaves)
+        self.directory = leaves.get("") or leaves.get("memory")
+        if not self.directory:
+            return
+        self.seen = kills(self.directory)
+        try:
+            watch = watch_unified if leaves.get("") else watch_v1
+            self.descriptors = watch(loop, self.directory, self.look)
+        except OSError:  # the cgroup is gone, or this kernel does not tell
+            pass
 
-    try:
-        return watch_unified(loop, directory, look) if leaves.get("") else watch_v1(loop, directory, look)
-    except OSError:  # the cgroup is gone, or this kernel does not tell
-        return []
+    def look(self) -> None:
+        """Is there one that we have not told of?"""
+        if self.directory:
+            now = kills(self.directory)
+            if now > self.seen:
+                self.seen = now
+                self.notify()
+
+    def close(self) -> None:
+        for fd in self.descriptors:
+            self.loop.unwatch(fd)
+            os.close(fd)
+        self.descriptors = []
+        self.directory = None
 
 
 def kills(directory) -> int:

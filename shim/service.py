@@ -1,4 +1,4 @@
-"""containerd's task service (version 2): the methods, each a request message to an answer."""
+"""containerd's task service (versions 2 and 3, which differ in the name): the methods, each a request message to an answer."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from shim.publish import timestamp
 from shim.task import Task
 from shim.ttrpc import ALREADY_EXISTS, INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, RpcError
 
-NAME = "containerd.task.v2.Task"
+NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 EMPTY = task_pb2.Empty()
 
 
@@ -29,7 +29,7 @@ class Service:
         self.stop = stop
         self.log = log
         self.tasks = {}
-        self.oom_fds = {}  # container id -> descriptors of oom.watch
+        self.ooms = {}  # container id -> oom.Watch
 
     def methods(self) -> dict:
         """{method: function(call, payload)} for ttrpc.Server."""
@@ -88,17 +88,13 @@ class Service:
     def exited(self, process) -> None:
         """A container or a program of Exec has ended."""
         task = process.task
-        if not process.exec_id:
-            self.unwatch_oom(task.id)
+        if not process.exec_id and task.id in self.ooms:
+            self.ooms[task.id].look()  # why it ended must be known before its end
+            self.ooms.pop(task.id).close()
         self.publisher.send(events_pb2.TaskExit(
             container_id=task.id, id=process.exec_id or task.id, pid=process.pid, exit_status=process.exit_status,
             exited_at=timestamp(process.exited_at),
         ))  # fmt: skip
-
-    def unwatch_oom(self, cid) -> None:
-        for fd in self.oom_fds.pop(cid, ()):
-            self.loop.unwatch(fd)
-            os.close(fd)
 
     # -- methods
     def create(self, request, call):
@@ -123,7 +119,7 @@ class Service:
         if process.exec_id:
             self.publisher.send(events_pb2.TaskExecStarted(container_id=cid, exec_id=process.exec_id, pid=process.pid))
         else:
-            self.oom_fds[cid] = oom.watch(self.loop, process.leaves, lambda: self.publisher.send(events_pb2.TaskOOM(container_id=cid)))
+            self.ooms[cid] = oom.Watch(self.loop, process.leaves, lambda: self.publisher.send(events_pb2.TaskOOM(container_id=cid)))
             self.publisher.send(events_pb2.TaskStart(container_id=cid, pid=process.pid))
         return task_pb2.StartResponse(pid=process.pid)
 
@@ -133,7 +129,6 @@ class Service:
         task = process.task
         if not process.exec_id:
             del self.tasks[task.id]
-            self.unwatch_oom(task.id)
             self.publisher.send(events_pb2.TaskDelete(
                 container_id=task.id, pid=process.pid, exit_status=process.exit_status, exited_at=timestamp(process.exited_at)
             ))  # fmt: skip

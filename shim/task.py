@@ -10,7 +10,7 @@ from sandbox.commands import common
 from sandbox.errors import CliError
 from sentry.core import jsonlite
 from shim import loop as events
-from shim import main, rootfs
+from shim import forward, main, rootfs
 from shim.stdio import Stdio
 from shim.ttrpc import ALREADY_EXISTS, FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, RpcError
 
@@ -57,8 +57,8 @@ class Task(Process):
         self.bundle = request.bundle
         self.execs = {}
         self.sandbox = None
-        self.oom = None  # descriptor that tells of the host's OOM killer
-        self.oom_seen = 0
+        self.netns = ""  # of the pod that begins with this container
+        self.mirror = None
         Process.__init__(self, self, "", request)
         self.rootfs = os.path.join(self.bundle, "rootfs")
 
@@ -73,7 +73,7 @@ class Task(Process):
                 raise RpcError("process.terminal and the request do not agree", INVALID_ARGUMENT)
             pairs = [] if terminal else self.stdio.plain()
             self.sandbox = launch.create(self.settings, self.id, self.bundle, spec, attached=True, pass_fds=pairs)
-            self.pid = self.sandbox.sentry.pid
+            self.pid = self.sandbox.keeper.pid
             if terminal:
                 self.stdio.attach(self.sandbox.terminal)
             self.stdio.started()
@@ -81,10 +81,12 @@ class Task(Process):
             self.stdio.close()
             self.discard()
             raise
+        self.netns = pod_network(spec)
         self.leaves = self.sandbox.container.own["leaves"]
         self.sandbox.container.close()
-        self.service.loop.watch(self.sandbox.sentry.pidfd, events.IN, self.sentry_ended)
-        self.service.loop.watch(self.sandbox.gofer.pidfd, events.IN, self.gofer_ended)
+        self.service.loop.watch(self.sandbox.keeper.pidfd, events.IN, self.keeper_ended)
+        if self.sandbox.gofer is not self.sandbox.keeper:
+            self.service.loop.watch(self.sandbox.gofer.pidfd, events.IN, self.gofer_ended)
 
     def discard(self) -> None:
         """Undo `create`."""
@@ -118,6 +120,24 @@ class Task(Process):
         finally:
             container.close()
         self.status = task_pb2.RUNNING
+        if self.netns:
+            try:
+                self.mirror = forward.Mirror(self.service.loop, self.connect, self.netns, self.service.log)
+            except (CliError, OSError) as error:
+                self.service.log(f"port-forward: {error}")
+
+    def connect(self):
+        """A connection to the Sentry that stays."""
+        container = self.container()
+        try:
+            return control.Client(container)
+        finally:
+            container.close()
+
+    def close_mirror(self) -> None:
+        if self.mirror is not None:
+            self.mirror.close()
+            self.mirror = None
 
     def change(self, operation, before, after) -> None:
         """Pause and resume."""
@@ -131,11 +151,12 @@ class Task(Process):
             container.close()
         self.status = after
 
-    def sentry_ended(self, mask) -> None:
-        sentry = self.sandbox.sentry
-        self.service.loop.unwatch(sentry.pidfd)
-        status = sentry.wait()
-        sentry.release()
+    def keeper_ended(self, mask) -> None:
+        keeper = self.sandbox.keeper
+        self.service.loop.unwatch(keeper.pidfd)
+        status = keeper.wait()
+        keeper.release()
+        self.close_mirror()
         for process in tuple(self.execs.values()):
             if process.status == task_pb2.RUNNING:
                 process.lost()
@@ -164,14 +185,15 @@ class Task(Process):
     def delete(self) -> None:
         if self.status not in (task_pb2.STOPPED, task_pb2.CREATED):
             self.require(task_pb2.STOPPED)
+        self.close_mirror()
         container = self.container()
         try:
             launch.destroy(container)
         finally:
             container.close()
         if self.status != task_pb2.STOPPED:
-            self.service.loop.unwatch(self.sandbox.sentry.pidfd)
-            self.sandbox.sentry.kill()
+            self.service.loop.unwatch(self.sandbox.keeper.pidfd)
+            self.sandbox.keeper.kill()
             self.ended(128 + SIGKILL)
         if self.sandbox.gofer.pid > 0:
             self.service.loop.unwatch(self.sandbox.gofer.pidfd)
@@ -205,6 +227,14 @@ class Task(Process):
         if exec_id not in self.execs:
             raise RpcError(f"exec {exec_id!r} of container {self.id!r} does not exist", NOT_FOUND)
         return self.execs[exec_id]
+
+
+def pod_network(spec) -> str:
+    """The path of the network namespace of the pod that begins with this container, or ""."""
+    if (spec.get("annotations") or {}).get("io.kubernetes.cri.container-type") != "sandbox":
+        return ""
+    namespaces = (spec.get("linux") or {}).get("namespaces") or ()
+    return next((entry.get("path") or "" for entry in namespaces if entry["type"] == "network"), "")
 
 
 class Exec(Process):

@@ -26,3 +26,13 @@ await() {
     echo "$1 does not appear" >&2
     exit 1
 }
+
+# Waits until somebody listens on that port of loopback.
+await_port() {
+    for _ in $(seq 200); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
+        sleep 0.05
+    done
+    echo "nobody listens on port $1" >&2
+    exit 1
+}

@@ -33,7 +33,8 @@
 
 #define LINKS 16
 #define ROUTES 256
-#define FRAME_MAX (65535 + 64)
+#define FRAME_MAX 65535
+#define SMALL_FRAME 16384       /* these are copied, others keep the memory that they came into */
 #define BURST_MSS 64000         /* a segment of several packets is not longer */
 #define PENDING_MAX (256L << 20) /* bytes that guests have not read: then data is dropped, and sent again later */
 #define HALF_OPEN 512            /* connections that wait for the last part of the handshake; beyond that there are cookies */
@@ -60,7 +61,7 @@ static struct route routes[ROUTES];
 static int route_count;
 static const struct wire_calls *calls;
 static long pending_bytes;
-static char frame[FRAME_MAX];
+static struct pbuf *spare; /* where the next frame goes */
 static int mute;                 /* what lwIP sends is not to leave */
 static uint32_t forced_sequence; /* of the next connection, unless 0 */
 static uint64_t secret[2];       /* of the cookies */
@@ -508,16 +509,34 @@ static int acceptable(struct link *link, const struct virtio_net_hdr *head, cons
     return 1;
 }
 
+/* The frame of `n` bytes that lies in `spare`; NULL: no memory. */
+static struct pbuf *take_frame(u16_t n)
+{
+    struct pbuf *p = spare;
+    if (n > SMALL_FRAME) {
+        spare = NULL;
+        p->len = p->tot_len = n;
+        return p;
+    }
+    p = pbuf_alloc(PBUF_RAW, n, PBUF_RAM);
+    if (p)
+        memcpy(p->payload, spare->payload, n);
+    return p;
+}
+
 int wire_poll(int index, int frames)
 {
     struct link *link = find_link(index);
     struct virtio_net_hdr head;
-    struct iovec iov[2] = {{&head, sizeof head}, {frame, sizeof frame}};
     int count = 0;
     if (!link)
         return -EBADF;
     while (count < frames) {
-        long n = readv(link->fd, iov, 2);
+        if (!spare && !(spare = pbuf_alloc(PBUF_RAW, FRAME_MAX, PBUF_RAM)))
+            return count;
+        char behind[64];
+        struct iovec iov[3] = {{&head, sizeof head}, {spare->payload, FRAME_MAX}, {behind, sizeof behind}};
+        long n = readv(link->fd, iov, 3);
         if (n < 0) {
             if (errno == EINTR)
                 continue;
@@ -525,12 +544,11 @@ int wire_poll(int index, int frames)
         }
         n -= sizeof head;
         count++;
-        if (n < SIZEOF_ETH_HDR || n > 65535 || !acceptable(link, &head, (uint8_t *)frame, n))
+        if (n < SIZEOF_ETH_HDR || n > FRAME_MAX || !acceptable(link, &head, spare->payload, n))
             continue;
-        struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)n, PBUF_RAM);
+        struct pbuf *p = take_frame((u16_t)n);
         if (!p)
             continue;
-        memcpy(p->payload, frame, n);
         if (link->netif.input(p, &link->netif) != ERR_OK)
             pbuf_free(p);
     }

@@ -114,7 +114,7 @@ def run_attached(settings, sandbox, keep=False) -> int:
         container.close()  # others may use it while it runs
         status = attach.wait(commands, waiter, 0, signals, sandbox.terminal)
         if os.environ.get("STOCKADE_DEBUG"):
-            sandbox.sentry.wait()  # debug runs end by themselves and log what is left of the kernel's objects
+            sandbox.keeper.wait()  # debug runs end by themselves and log what is left of the kernel's objects
     finally:
         how = sandbox.sentry.reap() if keep and status is not None else remove(settings, sandbox)
     if status is None:
@@ -131,8 +131,8 @@ def remove(settings, sandbox) -> str:
         launch.destroy(container)
     except CliError as error:
         log.debug(str(error))  # somebody deleted it before us
-    how = sandbox.sentry.reap()
-    sandbox.sentry.release()
+    how = sandbox.keeper.reap()
+    sandbox.keeper.release()
     sandbox.gofer.kill()
     return how
 

@@ -28,7 +28,7 @@ def run(settings, values, arguments) -> int:
     container = state.Container.peek(settings.root, cid)
     try:
         container.require(state.CREATED, state.RUNNING, state.PAUSED)
-        sentry = container.process("sentry").pidfd()
+        sentry = container.keeper.pidfd()
     finally:
         container.close()
     poll = select.poll()

@@ -54,6 +54,8 @@ cdef class GuestThread:
     cdef bint enters_signals(self) noexcept
     cdef int enter_signal(self, int signo, int code, tuple action, uint64_t mask, int pid, uint32_t uid, tuple trap) except -1
     cdef readonly int entered_signal
+    # Whether a sleeping thread can be given its answer by `answer`, and memory of its call by the methods above.
+    cdef bint waits_plainly(self) noexcept
     cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001

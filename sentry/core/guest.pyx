@@ -74,6 +74,9 @@ cdef class GuestThread:
     cdef int operate(self, int op, uint64_t addr, uint64_t length, uint64_t a, bint noreserve, long value) except -1:
         raise NotImplementedError
 
+    cdef bint waits_plainly(self) noexcept:
+        return False
+
     cdef void sleeps(self) noexcept:
         pass
 

@@ -24,6 +24,17 @@ def setup(fd: int, level: int, as_json: bool = False) -> None:
     _fd, _level, _json = fd, level, as_json
 
 
+def change(level: "int | None", fd: int) -> int:
+    """Another level (None: the same) and another descriptor (-1: the same). Returns the old descriptor if it is replaced, else -1."""
+    global _fd, _level
+    old = -1
+    if level is not None:
+        _level = level
+    if fd >= 0:
+        old, _fd = _fd, fd
+    return old
+
+
 def enabled(level: int) -> bool:
     return level >= _level
 

@@ -10,9 +10,18 @@ from sentry.abi.errno import ERESTARTSYS
 ALL = 0xFFFFFFFF
 
 
+class Waiter:
+    """Who may stand in a queue."""
+
+    __slots__ = ()
+
+    def woken(self, entry, mask):
+        """The queue of this WaitEntry (None: there is another reason to look) has woken; the entry stays queued."""
+        raise NotImplementedError
+
+
 class WaitEntry:
-    """One place in one queue. `owner.woken(entry, mask)` is called when the queue wakes; the entry stays
-    queued until its owner removes it."""
+    """One place of a Waiter in one queue, until its owner removes it."""
 
     __slots__ = ("queue", "owner", "mask", "exclusive", "data")
 
@@ -44,10 +53,16 @@ class WaitQueue:
     def wake(self, mask=ALL, exclusive=1):
         """Wake every non-exclusive entry whose mask meets `mask` (poll bits, or any bits the queue's
         users agree on) and at most `exclusive` exclusive ones, in order of arrival."""
-        if not self.entries:
+        entries = self.entries
+        if not entries:
             return
         left = exclusive
-        for entry in tuple(self.entries):
+        if len(entries) == 1:
+            entry = entries[0]
+            if entry.mask & mask and (left > 0 or not entry.exclusive):
+                entry.owner.woken(entry, mask)
+            return
+        for entry in tuple(entries):
             if entry.mask & mask and entry.queue is self:
                 if entry.exclusive:
                     if left <= 0:

@@ -77,12 +77,12 @@ def refuse(t, data):
 
 
 def processes(fs, m):
-    groups = fs.container.members if fs.container is not None else fs.kernel.groups.values()
+    groups = fs.container.members if fs.container is not None else fs.kernel.pids.groups.values()
     return b"".join(b"%d\n" % pid for pid in sorted(tg.pid for tg in groups if not tg.zombie))
 
 
 def threads(fs, m):
-    groups = fs.container.members if fs.container is not None else fs.kernel.groups.values()
+    groups = fs.container.members if fs.container is not None else fs.kernel.pids.groups.values()
     return b"".join(b"%d\n" % tid for tid in sorted(task.tid for tg in groups for task in tg.tasks))
 
 
@@ -133,7 +133,7 @@ def pids_peak(fs, m):
 
 FILES = {
     "cgroup.controllers": lambda fs, m: CONTROLLERS,
-    "cgroup.events": lambda fs, m: b"populated 1\nfrozen %d\n" % (fs.kernel.frozen is not None),
+    "cgroup.events": lambda fs, m: b"populated 1\nfrozen %d\n" % (fs.container in fs.kernel.frozen),
     "cgroup.max.depth": lambda fs, m: b"max\n",
     "cgroup.max.descendants": lambda fs, m: b"max\n",
     "cgroup.stat": lambda fs, m: b"nr_descendants 0\nnr_dying_descendants 0\n",

@@ -1,14 +1,11 @@
 """Types of epoll.py."""
 
-cimport cython
-
-from sentry.core.waitq cimport WaitEntry
+from sentry.core.waitq cimport WaitEntry, Waiter
 from sentry.fs.anon cimport AnonFile
 from sentry.vfs.file cimport File
 
 
-@cython.final
-cdef class Item:
+cdef class Item(Waiter):
     cdef public EpollFile epoll
     cdef public File file
     cdef public int fd
@@ -16,10 +13,11 @@ cdef class Item:
     cdef public unsigned long long data
     cdef public WaitEntry entry
 
-    cpdef woken(self, object entry, object mask)
+    cpdef woken(self, WaitEntry entry, unsigned long long mask)
     cpdef long current(self) except? -1
 
 
-@cython.final
 cdef class EpollFile(AnonFile):
     cdef public dict items, ready
+
+    cpdef long poll(self) except? -1

@@ -5,7 +5,7 @@ ready list; epoll_wait asks only the files in that list. Level-triggered items s
 """
 
 from sentry.abi.errno import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
-from sentry.core.waitq import WaitEntry, WaitQueue
+from sentry.core.waitq import WaitEntry, Waiter, WaitQueue
 from sentry.fs.anon import ANON_INODE, AnonFile
 from sentry.vfs.file import O_RDWR, POLL_READABLE, POLLERR, POLLHUP
 
@@ -16,8 +16,8 @@ ALWAYS = POLLERR | POLLHUP
 MAX_NESTING = 4  # instances below the outermost
 
 
-class Item:
-    """One registration. Owner of its entry in the file's queue (WaitEntry protocol)."""
+class Item(Waiter):
+    """One registration. Owner of its entry in the file's queue."""
 
     __slots__ = ("epoll", "file", "fd", "events", "data", "entry")
 

@@ -39,6 +39,7 @@ LOOKUPS = 16  # immutable mode: so many names looked up in one directory, then i
 LISTING_MAX = 2000  # but only if it has no more entries than this, about
 FRESH = 1000000  # ns for which attributes that a walk brought count as up to date
 WALK_MAX = 64
+OFTEN = 8  # immutable mode: mappings, some two programs', after which new processes have a descriptor of the file
 
 
 class Binding:
@@ -86,6 +87,8 @@ class GoferFS(FileSystem):
     def unmounted(self):
         FileSystem.unmounted(self)
         self.root = None
+        self.handles.clear()
+        self.listings.clear()
 
     def node(self, attr, handle: int, parent, name: bytes) -> "GoferInode":
         """The inode with these attributes; `handle` (0: none yet) is ours now."""
@@ -165,7 +168,7 @@ class GoferFS(FileSystem):
 class GoferInode(Inode):
     """A file of the gofer. `handle` 0: not held; immutable mode takes it again by `name` below `parent`."""
 
-    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs")  # fmt: skip
+    __slots__ = ("dev", "handle", "parent", "name", "block_count", "fd", "writable", "shared", "cache", "lookups", "fresh", "xattrs", "kept", "mapped", "image")  # fmt: skip
 
     def __init__(self, fs, attr, handle, parent, name):
         Inode.__init__(self, fs, fs.number(attr.dev, attr.ino), attr.mode, attr.uid, attr.gid)
@@ -179,6 +182,9 @@ class GoferInode(Inode):
         self.cache = None  # immutable: target of a link, listing of a directory
         self.lookups = 0  # immutable: names asked for so far in a directory without listing; -1: it is too long
         self.xattrs = None  # immutable: values asked for so far
+        self.kept = None  # immutable: platform.base.Kept, if it is often mapped
+        self.image = None  # see Inode.constant
+        self.mapped = 0  # how often it has been, about
         self.rdev = attr.rdev
         self.apply(attr)
 
@@ -192,6 +198,9 @@ class GoferInode(Inode):
             self.handle = 0
             if not self.nlink:  # the host frees a removed file's blocks when the last handle goes
                 client.flush()
+
+    def identity(self):
+        return (self.dev, self.ino ^ self.fs.devices[self.dev] << 48) if self.shared else id(self)
 
     def give_back(self) -> None:
         """Immutable mode: do without the handle."""
@@ -348,10 +357,24 @@ class GoferInode(Inode):
     def truncate(self, size):
         return self.setattr(size=size)
 
+    def constant(self):
+        return None if self.shared else self
+
     def map_fd(self, shared, writable):
         fd = self.descriptor(writable)
         if fd < 0:
             return fd
+        if not self.shared:
+            kept = self.kept
+            if kept is not None:
+                if not kept.lost:
+                    return kept, False
+                self.kept = None
+            self.mapped += 1
+            if self.mapped >= OFTEN:
+                self.mapped = 0
+                if self.mode & 0o004:
+                    self.kept = self.fs.client.keep(fd)
         self.fs.keep_descriptor(self)
         return fd, writable
 

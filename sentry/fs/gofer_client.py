@@ -112,9 +112,10 @@ class GoferClient:
 
     mounts: how many mounts it serves.  dead: None, or the reason why it was given up.  on_dead: called without
     arguments when that happens; the socket stays open until shutdown, so that who watches it sees a gofer that died.
+    keep: Platform.keep.
     """
 
-    def __init__(self, sock, timeout=10):
+    def __init__(self, sock, timeout=10, keep=lambda fd: None):
         """sock: our end of the SOCK_SEQPACKET pair, a descriptor number or a socket (the client owns it from now on).
         timeout: seconds to wait for one answer.  Raises GoferDead."""
         fd = sock if isinstance(sock, int) else sock.detach()
@@ -126,6 +127,7 @@ class GoferClient:
         self._released = []
         self.dead = None
         self.on_dead = None
+        self.keep = keep
         self.mounts = 0
         # the kernel's own timeouts: Python's would add a poll(2) to each call
         seconds = int(timeout)
@@ -393,6 +395,14 @@ class GoferClient:
         return self._call_status(p.Removexattr, (handle, name))
 
     # ---- the conversation
+
+    def farewell(self, code):
+        """The container has ended with that exit code, and so shall the gofer."""
+        if self.dead is None:
+            try:
+                self._send(p.Farewell.request.encode(p.Farewell.number, 0, (code,)))
+            except OSError as e:
+                self._give_up(f"send: {e.strerror}")
 
     def shutdown(self):
         """End the conversation; the gofer process ends by itself."""

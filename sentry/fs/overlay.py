@@ -262,6 +262,9 @@ class OverlayRegular(Lowered, TmpfsRegular):
                 return error
         return TmpfsRegular.allocate(self, mode, offset, length)
 
+    def constant(self):
+        return self.origin.constant() if self.below is not None else None
+
     def map_fd(self, shared, writable):
         if self.below is not None:
             if not writable:

@@ -32,8 +32,10 @@ cdef class Pipe:
     cpdef write(self, object data, bint packet)
 
 
-@cython.final
 cdef class PipeFile(File):
     cdef public Pipe pipe
     cdef public object partner
     cdef public long no_writer_yet
+
+    @cython.locals(pipe=Pipe, mode=cython.uint, bits=cython.long)
+    cpdef long poll(self) except? -1

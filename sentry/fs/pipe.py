@@ -240,18 +240,19 @@ def new_pipe(t, flags: int) -> "tuple[PipeFile, PipeFile]":
     return PipeFile(pipe, O_RDONLY | flags & O_NONBLOCK), PipeFile(pipe, O_WRONLY | flags)
 
 
-# id of the inode -> Pipe, for those with an open end (the Pipe keeps the inode, so the id stays its own)
-FIFOS: "dict[int, Pipe]" = {}
+# identity of the inode -> Pipe, for those with an open end (the Pipe keeps the inode, so that stays its own)
+FIFOS: "dict[int | tuple, Pipe]" = {}
 
 
 def open_fifo(t, inode, path, flags: int):
     """Open a named FIFO; the File's `opening` says whether open(2) must wait for the other side."""
     mode = flags & O_ACCMODE
-    pipe = FIFOS.get(id(inode))
+    key = inode.identity()
+    pipe = FIFOS.get(key)
     if mode == O_WRONLY and flags & O_NONBLOCK and (pipe is None or not pipe.readers):
         return -ENXIO
     if pipe is None:
-        pipe = FIFOS[id(inode)] = Pipe(inode, id(inode))
+        pipe = FIFOS[key] = Pipe(inode, key)
     file = PipeFile(pipe, flags, path)
     if mode == O_RDONLY and not pipe.writers:
         file.partner = file.no_writer_yet = pipe.writer_opens

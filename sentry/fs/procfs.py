@@ -27,16 +27,16 @@ POLL_CHANGED = 2 | 8  # POLLPRI | POLLERR
 
 
 class ProcFS(FileSystem):
-    """One for each container: its processes, and the rest of the system as they see it. `container` None: all."""
+    """One shows the processes of a PID namespace (kernel.pidns.PidNamespace), and the rest of the system as they see it."""
 
     type_name = "proc"
     magic = PROC_SUPER_MAGIC
     revalidate = True
 
-    def __init__(self, kernel, container=None):
+    def __init__(self, kernel, pids):
         FileSystem.__init__(self)
         self.kernel = kernel
-        self.container = container
+        self.pids = pids
         self.last_ino = 0
         self.source = b"proc"
         self.root = RootDir(self)
@@ -44,9 +44,6 @@ class ProcFS(FileSystem):
     def new_ino(self) -> int:
         self.last_ino += 1
         return self.last_ino
-
-    def shows(self, tg) -> bool:
-        return self.container is None or tg.container is self.container
 
 
 class RootDir(PseudoDir):
@@ -72,13 +69,12 @@ class RootDir(PseudoDir):
     def entries(self):
         out = PseudoDir.entries(self)
         fs = self.fs
-        for pid in sorted(fs.kernel.groups):
-            if fs.shows(fs.kernel.groups[pid]):
-                out.append((b"%d" % pid, task_ino(pid, 0), S_IFDIR))
+        for pid in sorted(fs.pids.groups):
+            out.append((b"%d" % pid, task_ino(pid, 0), S_IFDIR))
         return out
 
     def getattr(self):
-        self.nlink = 2 + len(self.fs.kernel.groups)
+        self.nlink = 2 + len(self.fs.pids.groups)
         return 0
 
 
@@ -86,8 +82,7 @@ def task_named(fs, name: bytes):
     """The task that a directory name means, or None."""
     if not name.isdigit() or (len(name) > 1 and name[:1] == b"0") or len(name) > 7:
         return None
-    task = fs.kernel.tasks.get(int(name))
-    return task if task is not None and fs.shows(task.tg) else None
+    return fs.pids.tasks.get(int(name))
 
 
 def task_ino(tid: int, index: int) -> int:
@@ -105,7 +100,7 @@ class SelfLink(PseudoInode):
 
     def readlink(self, t):
         tg = getattr(t, "tg", None)
-        if tg is None or not self.fs.shows(tg):
+        if tg is None or tg.pids is not self.fs.pids:
             return -ENOENT
         return b"%d/task/%d" % (tg.pid, t.tid) if self.of_thread else b"%d" % tg.pid
 
@@ -601,8 +596,7 @@ def new_proc(t, source: bytes, data: bytes):
         key = option.partition(b"=")[0]
         if key and key not in (b"hidepid", b"gid", b"subset"):
             return -EINVAL
-    tg = getattr(t, "tg", None)
-    fs = ProcFS(t.kernel, tg.container if tg is not None else None)
+    fs = ProcFS(t.kernel, t.tg.pids)
     fs.options = data
     if source:
         fs.source = source

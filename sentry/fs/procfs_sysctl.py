@@ -7,7 +7,7 @@ from sentry.abi.errno import EACCES, EINVAL
 from sentry.core.creds import ALL_CAPS, CAP_LAST_CAP, CAP_NET_ADMIN, CAP_SYS_ADMIN
 from sentry.fs.procfs_system import uuid
 from sentry.fs.pseudo import TextFile, TextInode, fixed
-from sentry.kernel.kernel import PID_MAX
+from sentry.kernel.pidns import PID_MAX
 from sentry.kernel.uts import RELEASE, SYSNAME, VERSION
 from sentry.mm.manager import MAX_MAP_COUNT, MMAP_MIN_ADDR
 from sentry.vfs.file import O_ACCMODE, O_RDONLY
@@ -326,7 +326,7 @@ def show_uuid(t):
 
 
 def show_last_pid(t):
-    return b"%d\n" % t.kernel.last_pid
+    return b"%d\n" % t.tg.pids.last_pid
 
 
 def fill(root) -> None:

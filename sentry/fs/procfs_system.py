@@ -21,7 +21,7 @@ NS = 1_000_000_000
 def used_time(kernel) -> "tuple[int, int]":
     """User and system time of everything that runs or has been waited for, in ns."""
     user = system = 0
-    for tg in tuple(kernel.groups.values()):
+    for tg in [tg for pids in kernel.pid_namespaces for tg in pids.groups.values()]:
         more_user, more_system = cputime.process(tg)
         user += more_user + tg.utime_children
         system += more_system + tg.stime_children
@@ -43,7 +43,7 @@ def load(t):
     kernel = t.kernel
     averages = loadavg.load_averages(kernel)
     running = loadavg.running(kernel)
-    return b"%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(kernel.tasks), kernel.last_pid)
+    return b"%.2f %.2f %.2f %d/%d %d\n" % (*averages, max(1, running), len(t.tg.pids.tasks), t.tg.pids.last_pid)
 
 
 def stat(t):
@@ -81,11 +81,11 @@ MEMINFO = (
 )  # fmt: skip
 
 
-def memory_of(t) -> "dict[str, int]":
-    """Rows of meminfo in KiB. With a limit, what is free is what of that is left, and the rest the container's own."""
+def memory_of(t, recent=False) -> "dict[str, int]":
+    """Rows of meminfo in KiB (`recent`: of a moment ago will do). With a limit, what is free is what of that is left, and the rest the container's own."""
     m = machine.of(t)
     total = m.view["mem_total"] >> 10
-    values = hostinfo.read_meminfo(m.host)
+    values = hostinfo.recent_meminfo(m.host) if recent else hostinfo.read_meminfo(m.host)
     if not values:
         values = {"MemFree": total // 2, "MemAvailable": total // 2}
     if m.limited():

@@ -387,7 +387,7 @@ def job_control(t, terminal, cmd: int, arg: int, master: bool) -> int:
         (number,) = INT.unpack(t.read(arg, 4))
         if number < 0:
             return -EINVAL
-        group = t.kernel.pgrps.get(number)
+        group = t.tg.pids.pgrps.get(number)
         if group is None:
             return -ESRCH
         if group.session is not session:

@@ -14,7 +14,7 @@ from struct import unpack
 from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.fs.devpts import DevptsFS
 from sentry.fs.tty import TtyFile
 from sentry.vfs import walk
@@ -26,7 +26,7 @@ TIOCGWINSZ = 0x5413
 LOOK_EVERY = 500000000  # ns
 
 
-class HostTerminal:
+class HostTerminal(Waiter):
     """Moves bytes between `fd`, which it owns, and `terminal`."""
 
     __slots__ = ("platform", "fd", "node", "terminal", "entry", "closed", "full", "timers", "host_size")

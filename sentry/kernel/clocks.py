@@ -70,11 +70,11 @@ def find(t, clock: int) -> "int | CpuClock":
     if which == 3:
         return -EINVAL
     if clock & 4:
-        task = t if pid == 0 else t.kernel.tasks.get(pid)
+        task = t if pid == 0 else t.tg.pids.tasks.get(pid)
         if task is None or task.tg is not t.tg or task.dead:
             return -EINVAL
         return CpuClock(task, which, True)
-    tg = t.tg if pid == 0 else t.kernel.groups.get(pid)
+    tg = t.tg if pid == 0 else t.tg.pids.groups.get(pid)
     if tg is None:
         return -EINVAL
     return CpuClock(tg, which, False)

@@ -5,12 +5,13 @@ from time import monotonic_ns
 from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, EOPNOTSUPP, EPERM
 from sentry.abi.signal import SS_DISABLE
 from sentry.core import creds as caps
-from sentry.core import log
+from sentry.core import leaks, log
 from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.waitq import Wait
 from sentry.kernel import cpulimit, cputime, seccomp_filter, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
+from sentry.mm.vma import PROT_WRITE
 from sentry.net import netns
 from sentry.platform.base import MemFault
 
@@ -90,8 +91,7 @@ def check_namespaces(task, flags) -> int:
 
 def first_process(task):
     """The ThreadGroup that is `init` to this task."""
-    container = task.tg.container
-    return container.init if container is not None else task.kernel.init
+    return task.tg.pids.init
 
 
 def too_many_processes(task) -> bool:
@@ -110,7 +110,7 @@ def too_many_processes(task) -> bool:
 
 
 def user_tasks(kernel, uid: int) -> int:
-    return sum(1 for other in kernel.tasks.values() if other.creds.uid == uid)
+    return sum(1 for other in kernel.all_tasks() if other.creds.uid == uid)
 
 
 def do_clone(task, args) -> int:
@@ -126,9 +126,7 @@ def do_clone(task, args) -> int:
     if flags & CLONE_INTO_CGROUP:
         return -EBADF if task.files.get(args.cgroup) is None else -EOPNOTSUPP
     if args.set_tid:
-        kernel = task.kernel
-        wanted = args.set_tid
-        if wanted in kernel.tasks or wanted in kernel.groups or wanted in kernel.pgrps or wanted in kernel.sessions:
+        if task.tg.pids.taken(args.set_tid):
             return -EEXIST
     cloning = Cloning(task, args)
     if flags & CLONE_VM:
@@ -143,12 +141,12 @@ def do_clone(task, args) -> int:
 class Cloning:
     """A clone on its way: the platform makes the host thread meanwhile."""
 
-    __slots__ = ("task", "args", "child")
+    __slots__ = ("task", "args", "child", "mm")
 
     def __init__(self, task, args):
         self.task = task
         self.args = args
-        self.child = None
+        self.child = self.mm = None
 
     def fork(self) -> None:
         """No call site is being rewritten, nor will one be until the copy is made."""
@@ -157,7 +155,23 @@ class Cloning:
             return
         if task.mm.patches is not None:
             task.mm.patches.forks += 1
-        task.thread.fork(self.done)
+        task.thread.fork(self.done, self.prepare)
+
+    def prepare(self) -> None:
+        """The host is making its copy: meanwhile ours is made, unless other threads or processes could still change it."""
+        task, args = self.task, self.args
+        if task.dead or task.dying or task.mm.users > 1 or args.flags & (CLONE_VM | CLONE_PARENT):
+            return
+        self.child = new_task(task, args, args.set_tid or task.tg.pids.new_pid())
+        self.mm = task.mm.fork(None)
+
+    def discard(self) -> None:
+        """There is no use for what has been prepared."""
+        if self.mm is not None:
+            self.mm.drop()
+            leaks.drop("task")
+            leaks.drop("process")
+            self.child = self.mm = None
 
     def done(self, thread, errno) -> None:
         """The platform's answer; both threads are parked."""
@@ -166,29 +180,36 @@ class Cloning:
             task.mm.patches.forks -= 1
         if thread is None:
             log.warning(f"task {task.tid}: the host refused a new thread: errno {errno}")
+            self.discard()
             task.kernel.back_to_guest(task, -errno)
             return
         if task.dead or task.dying:
             self.undo(thread)
+            self.discard()
             if not task.dead:
                 task.kernel.back_to_guest(task, -EINTR)
             return
         pidfd = -1
         kernel = task.kernel
-        tid = args.set_tid or kernel.new_pid()
-        child = new_task(task, args, tid, thread)
+        child = self.child
+        if child is None:
+            child = new_task(task, args, args.set_tid or task.tg.pids.new_pid())
+        tid = child.tid
+        child.give_thread(thread)
+        signals.announce(child)
         if args.flags & CLONE_PIDFD:
             pidfd = self.install_pidfd(child)
             if pidfd < 0:
                 self.undo(thread)
+                self.discard()
                 kernel.back_to_guest(task, pidfd)
                 return
         self.child = child
-        enter_tables(task, child, args)
+        enter_tables(task, child, args, self.mm)
         if args.flags & CLONE_PARENT_SETTID:
             put_tid(task, args.parent_tid, tid)
         if args.flags & CLONE_CHILD_SETTID:
-            put_tid(child, args.child_tid, tid)
+            put_child_tid(child, args.child_tid, tid)
         if args.flags & CLONE_VFORK:
             wait = VforkWait(task, tid)
             child.vfork_done = wait
@@ -255,14 +276,23 @@ def put_tid(task, addr, tid) -> None:
         pass
 
 
-def new_task(parent, args, tid, thread) -> Task:
-    """The child's Task, with everything it shares or copies, in no table yet."""
+def put_child_tid(child, addr, tid) -> None:
+    """In the child's memory, on its way to guest code where that is sure to work."""
+    area = child.mm.find(addr)
+    if area is not None and area.prot & PROT_WRITE and area.end >= addr + 4 and area.backing is None:
+        child.thread.write_later(addr, tid.to_bytes(4, "little"))
+    else:
+        put_tid(child, addr, tid)
+
+
+def new_task(parent, args, tid) -> Task:
+    """The child's Task, with everything it shares or copies but memory and files, in no table yet, without a thread."""
     kernel, flags = parent.kernel, args.flags
     if flags & CLONE_THREAD:
         tg = parent.tg
     else:
         tg = new_process(parent, args, tid)
-    child = Task(kernel, tid, tg, thread)
+    child = Task(kernel, tid, tg, None)
     child.start_time = monotonic_ns()
     child.creds = parent.creds
     child.comm = parent.comm
@@ -288,7 +318,6 @@ def new_task(parent, args, tid, thread) -> Task:
     if not flags & CLONE_THREAD:
         signals.init_group(tg, child_actions(parent, flags))
     seccomp_filter.attach(child, parent.seccomp)
-    signals.announce(child)
     return child
 
 
@@ -320,16 +349,17 @@ def new_process(parent, args, pid) -> ThreadGroup:
     return tg
 
 
-def enter_tables(parent, child, args) -> None:
-    """From here on the child exists: it shares or copies the rest, and others can find it."""
+def enter_tables(parent, child, args, mm) -> None:
+    """From here on the child exists: it shares or copies the rest (`mm`: a copy of the memory, if there is one already), and
+    others can find it."""
     flags, kernel, tg, thread = args.flags, child.kernel, child.tg, child.thread
-    thread.task = child
     if flags & CLONE_VM:
         child.mm = parent.mm.get()
         if not flags & CLONE_THREAD:
             cputime.share(tg, thread.aspace)
     else:
-        child.mm = parent.mm.fork(thread.aspace)
+        child.mm = mm if mm is not None else parent.mm.fork(None)
+        child.mm.aspace = thread.aspace
     if flags & CLONE_FILES:
         parent.files.users += 1
         child.files = parent.files
@@ -343,11 +373,11 @@ def enter_tables(parent, child, args) -> None:
         if flags & CLONE_NEWNS:
             child.fs.unshare_mounts()
     kernel.forks += 1
-    kernel.tasks[child.tid] = child
+    tg.pids.tasks[child.tid] = child
     tg.tasks.append(child)
     if not flags & CLONE_THREAD:
         tg.leader = child
-        kernel.groups[tg.pid] = tg
+        tg.pids.groups[tg.pid] = tg
         if tg.parent is not None:
             tg.parent.children.append(tg)
         if tg.container is not None:

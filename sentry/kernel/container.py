@@ -112,13 +112,17 @@ class Process:
 
 
 class Container:
-    def __init__(self, kernel, cid: str, ns, spec: dict):
-        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration."""
+    def __init__(self, kernel, cid: str, ns, spec: dict, pids=None, uts=None, nursery=None):
+        """`ns`: its vfs MountNamespace, one use of which becomes the container's. `spec`: the OCI configuration. `pids`,
+        `uts`: namespaces that it joins (None: of its own). `nursery`: where its address spaces come from
+        (platform/base.py; None: the first)."""
         self.kernel = kernel
         self.id = cid
         self.ns = ns
         self.spec = spec
-        self.uts = UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
+        self.pids = kernel.pids if pids is None else pids
+        self.nursery = nursery
+        self.uts = uts if uts is not None else UTS(str(spec.get("hostname") or "localhost").encode(), str(spec.get("domainname") or "(none)").encode())
         self.machine = machine.Machine(kernel.host, machine.resources_of(spec))  # what it sees of the hardware
         self.seccomp = seccomp.profile((spec.get("linux") or {}).get("seccomp"))
         self.init = None  # ThreadGroup
@@ -145,8 +149,10 @@ class Container:
         if not args or not all(isinstance(a, str) for a in args):
             raise StartError("process.args: at least the program's name is needed")
         kernel = self.kernel
-        pid = kernel.new_pid()
+        pids = self.pids
+        pid = pids.new_pid()
         tg = ThreadGroup(kernel, pid, None)
+        tg.pids = pids
         task = Task(kernel, pid, tg, None)
         tg.leader = task
         tg.tasks.append(task)
@@ -170,13 +176,13 @@ class Container:
         cpulimit.watch(tg)
         signals.init_group(tg)
         signals.init_task(task)
-        kernel.tasks[pid] = task
-        kernel.groups[pid] = tg
+        pids.tasks[pid] = task
+        pids.groups[pid] = tg
         session.new_session(tg)
         if self.init is None:
             self.init = tg
-            if kernel.init is None:
-                kernel.init = tg
+            if pids.init is None:
+                pids.init = tg
         self.members.add(tg)
         try:
             self.enter_cwd(task, process.get("cwd") or "/")
@@ -276,7 +282,7 @@ class Container:
         if everyone:
             targets = tuple(self.members)
         else:
-            tg = self.init if pid is None else self.kernel.groups.get(pid)
+            tg = self.init if pid is None else self.pids.groups.get(pid)
             targets = (tg,) if tg is not None and tg in self.members else ()
         if not targets:
             return -ESRCH

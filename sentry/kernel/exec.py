@@ -46,6 +46,16 @@ def load(t, dirfd, path, argv, at_flags) -> "Program | int":
         if isinstance(file, int):
             return file
         program.file = file
+        constant = file.inode.constant()
+        if constant is not None and constant.image is not None:
+            program.image = constant.image
+            error = load_interpreter(t, program, program.image.interp) if program.image.interp is not None else 0
+            if error:
+                program.close()
+                return error
+            program.argv = argv
+            program.path = path
+            return program
         header = elf.read_at(t, file, 0, 256)
         error = header if isinstance(header, int) else elf.check_executable(file)
         if not error and header[:2] == b"#!":
@@ -68,6 +78,8 @@ def load(t, dirfd, path, argv, at_flags) -> "Program | int":
                 error = image
             else:
                 program.image = image
+                if constant is not None:
+                    constant.image = image
                 if image.interp is not None:
                     error = load_interpreter(t, program, image.interp)
         if error:
@@ -83,6 +95,10 @@ def load_interpreter(t, program, name) -> int:
     if isinstance(file, int):
         return file
     program.interp_file = file
+    constant = file.inode.constant()
+    if constant is not None and constant.image is not None:
+        program.interp = constant.image
+        return 0
     header = elf.read_at(t, file, 0, 256)
     if isinstance(header, int):
         return header
@@ -90,6 +106,8 @@ def load_interpreter(t, program, name) -> int:
     if isinstance(image, int):
         return -ELIBBAD if image == -ENOEXEC else image
     program.interp = image
+    if constant is not None:
+        constant.image = image
     return 0
 
 
@@ -156,7 +174,8 @@ class Exec:
             self.program.close()
             task.kernel.back_to_guest(task, errno)
             return
-        task.kernel.platform.new_aspace(self.got_aspace)
+        container = task.tg.container
+        task.kernel.platform.new_aspace(self.got_aspace, container.nursery if container is not None else None)
 
     def got_aspace(self, thread, errno):
         task = self.task
@@ -179,6 +198,7 @@ class Exec:
         task, layout = self.task, self.layout
         mm = layout.mm
         mm.aspace = thread.aspace
+        mm.lay_out(task, thread, layout.ops, self.mapped)  # carried out while we leave the old program
         exit.leave_memory(task)
         task.give_thread(thread)
         task.mm = mm
@@ -201,7 +221,6 @@ class Exec:
         task.robust_list = (0, 0)
         task.clear_child_tid = 0
         task.tg.did_exec = True
-        mm.submit(task, 0, 1 << 63, layout.ops, then=self.mapped)
 
     def mapped(self, errno):
         task, thread, layout = self.task, self.task.thread, self.layout

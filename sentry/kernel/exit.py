@@ -80,10 +80,10 @@ def become_leader(task) -> None:
     tg.exit_signal = SIGCHLD
     if task is tg.leader:
         return
-    kernel = task.kernel
-    kernel.tasks.pop(task.tid, None)
+    tasks = tg.pids.tasks
+    tasks.pop(task.tid, None)
     task.tid = tg.pid
-    kernel.tasks[tg.pid] = task
+    tasks[tg.pid] = task
     task.start_time = tg.leader.start_time
     tg.leader = task
 
@@ -107,7 +107,6 @@ def exit_task(task, status: "int | None" = None) -> None:
     if task.dead:
         return
     tg = task.tg
-    kernel = task.kernel
     task.dying = True
     if status is None:
         status = tg.exit_status if tg.group_exiting else SIGKILL
@@ -135,7 +134,7 @@ def exit_task(task, status: "int | None" = None) -> None:
         fs.release()
     pass_on_children(task)
     if task is not tg.leader:
-        kernel.tasks.pop(task.tid, None)
+        tg.pids.tasks.pop(task.tid, None)
     if last:
         end_group(tg)
     else:
@@ -209,13 +208,13 @@ def pass_on_children(task) -> None:
 
 
 def find_reaper(tg):
-    """The nearest living ancestor that asked to be a subreaper, else the container's first process, or None."""
+    """The nearest living ancestor that asked to be a subreaper, else the first process of the PID namespace, or None."""
     ancestor = tg.parent
     while ancestor is not None:
         if ancestor.subreaper and ancestor.tasks:
             return ancestor
         ancestor = ancestor.parent
-    init = tg.container.init if tg.container is not None else tg.kernel.init
+    init = tg.pids.init
     return init if init is not None and init is not tg and init.tasks else None
 
 
@@ -241,7 +240,6 @@ def reparent(child, reaper) -> None:
 
 def end_group(tg) -> None:
     """The last thread has gone: the process is a zombie, or vanishes at once."""
-    kernel = tg.kernel
     tg.zombie = True
     sess = tg.session
     if sess is not None and sess.leader is tg:
@@ -252,8 +250,8 @@ def end_group(tg) -> None:
     container = tg.container
     if container is not None:
         container.process_exited(tg)
-    elif tg is kernel.init:
-        kernel.stopping = True
+    elif tg is tg.pids.init:
+        tg.kernel.stopping = True
     if tg.exit_queue is not None:
         tg.exit_queue.wake()
     notify_parent(tg)
@@ -305,10 +303,10 @@ def reap(tg) -> None:
     if parent is not None:
         parent.children.remove(tg)
     session.leave_group(tg)
-    kernel = tg.kernel
-    kernel.groups.pop(tg.pid, None)
-    if kernel.tasks.get(tg.pid) is tg.leader:
-        kernel.tasks.pop(tg.pid, None)
+    pids = tg.pids
+    pids.groups.pop(tg.pid, None)
+    if pids.tasks.get(tg.pid) is tg.leader:
+        pids.tasks.pop(tg.pid, None)
     tg.parent = tg.parent_task = None
     if tg.exit_queue is not None:
         tg.exit_queue.wake()

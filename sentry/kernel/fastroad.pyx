@@ -11,6 +11,7 @@ from cpython.ref cimport Py_DECREF, PyObject
 from sentry.core.counters cimport Profile, answered_fast, called, waited
 from sentry.core.guest cimport NR_FAST, RAISED, SENT, SLEEPS, SLOW, GuestThread, dispatcher, fast_t, fast_table
 from sentry.core.syscall cimport Row
+from sentry.core.waitq cimport Wait, WaitEntry
 from sentry.kernel.kernel cimport Kernel
 from sentry.kernel.task cimport Task
 
@@ -26,6 +27,7 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(PyObject *callable, PyObject **args, size_t n, PyObject *names)
 
 ctypedef long (*raw_t)(object task, GuestThread thread) noexcept
+ctypedef long (*raw_resume_t)(Wait wait, object task, GuestThread thread) noexcept
 
 cdef Kernel KERNEL = None
 cdef list ROWS = TABLE
@@ -33,16 +35,74 @@ cdef object READY = None  # Kernel.ready
 cdef long long TIMERS = 0  # Timers.seq, as seen last
 cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
 cdef Profile PROFILE = None
+cdef bint SHUT = False  # see `close`
 
 
 cdef bint more() except -1:
-    """Whether the kernel's own loop has something to do: tasks have been woken, a timer has been set (the platform sleeps
-    until the first of those that it knows of), or it shall end."""
+    """Whether the kernel's own loop has something to do: tasks have been woken that only it can go on with, a timer has been
+    set (the platform sleeps until the first of those that it knows of), or it shall end."""
     global TIMERS
+    if READY:
+        go_on()
     if KERNEL.timers.seq != TIMERS:
         TIMERS = KERNEL.timers.seq
         return True
     return KERNEL.stopping or bool(READY)
+
+
+def go_on_all():
+    """Kernel.go_on: see there."""
+    go_on()
+
+
+cdef int go_on() except -1:
+    """Finish the calls of tasks that have been woken, up to the first that takes the kernel's loop."""
+    cdef Task task
+    cdef Wait wait
+    cdef GuestThread thread
+    cdef long result
+    while READY:
+        task = <Task?>READY[0]
+        wait = task.wait
+        if wait is None:
+            READY.popleft()
+            task.queued = False
+            continue
+        if wait.resume == NULL or task.work or SHUT or KERNEL.held or KERNEL.frozen is not None:
+            return 0
+        thread = <GuestThread?>task.thread
+        if not thread.waits_plainly():
+            return 0
+        READY.popleft()
+        task.queued = False
+        result = (<raw_resume_t>wait.resume)(wait, task, thread)
+        if result == SLEEPS:
+            continue
+        if result == SLOW:
+            KERNEL.poll_wait(task)
+            continue
+        if result == RAISED and PyErr_Occurred() != NULL:
+            result = failed(task, thread.nr)
+        over(task, wait)
+        if task.work:
+            KERNEL.back_to_guest(task, result)
+        else:
+            task.in_call = -1
+            thread.answer(result)
+    return 0
+
+
+cdef int over(Task task, Wait wait) except -1:
+    """Kernel.end_wait, but for the answer."""
+    cdef WaitEntry entry
+    task.wait = None
+    for item in wait.entries:
+        entry = <WaitEntry?>item
+        entry.remove()
+    if wait.timer is not None:
+        wait.timer.cancel()
+    wait.release(task)
+    return 0
 
 
 cdef inline bint barred(Task task, long nr) noexcept:
@@ -114,7 +174,7 @@ cdef int plain(Task task, GuestThread thread) except -1:
         if overflow:  # BLOCKED or NO_RETURN
             if result == BLOCKED:
                 waited(row.nr)
-        elif task.work or KERNEL.held or KERNEL.frozen is not None:
+        elif task.work or KERNEL.held or KERNEL.frozen:
             KERNEL.back_to_guest(task, result)
         else:
             task.in_call = -1
@@ -182,10 +242,13 @@ def install(kernel):
     COUNT_TRAPS = kernel.patcher is not None
     if kernel.trace is None:
         dispatcher()[0] = serve
+        kernel.go_on = go_on_all
 
 
 def close(bint shut):
     """Whether every call goes to the plain handlers for the time being (a paused sandbox)."""
+    global SHUT
+    SHUT = shut
     if KERNEL.trace is None:
         dispatcher()[0] = serve_plainly if shut else serve
 

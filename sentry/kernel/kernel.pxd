@@ -11,12 +11,13 @@ cdef class Kernel:
     cdef public object platform
     cdef public Timers timers
     cdef public object ready
-    cdef public dict tasks, groups, pgrps, sessions, futexes, sig_queued, held
-    cdef public object host, init
-    cdef public object last_pid, boot_time, load, boot_id, forks
+    cdef public dict futexes, sig_queued, held
+    cdef public object host, pids
+    cdef public list pid_namespaces
+    cdef public object boot_time, load, boot_id, forks
     cdef public bint stopping
-    cdef public list frozen
-    cdef public object signalfds, core_dump, patcher, trace, profile
+    cdef public dict frozen
+    cdef public object go_on, signalfds, core_dump, patcher, trace, profile
 
     cpdef loop(self)
     cpdef dispatch(self, thread)

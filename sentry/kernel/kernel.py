@@ -10,6 +10,7 @@ from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
 from sentry.core.waitq import WaitQueue
 from sentry.kernel import fastroad, patching, seccomp, signals
+from sentry.kernel.pidns import PidNamespace
 from sentry.platform.base import (
     EV_DEAD,
     EV_FAULT,
@@ -20,21 +21,15 @@ from sentry.platform.base import (
     MemFault,
 )
 
-PID_MAX = 4194304
-
 
 class Kernel:
     def __init__(self, platform):
         self.platform = platform
         self.timers = Timers()
         self.ready = deque()  # tasks whose wait should be polled
-        self.tasks = {}  # tid -> Task, live threads (and zombie leaders)
-        self.groups = {}  # pid -> ThreadGroup, zombies too
-        self.pgrps = {}  # pgid -> ProcessGroup, kernel/session.py
-        self.sessions = {}
+        self.pids = PidNamespace()  # the first one
+        self.pid_namespaces = [self.pids]
         self.host = hostinfo.MINIMAL  # hardware facts; the real ones come from hostinfo.capture()
-        self.init = None  # ThreadGroup of pid 1
-        self.last_pid = 0
         self.boot_time = monotonic_ns()
         self.load = None  # kernel/loadavg.py
         self.boot_id = None  # /proc/sys/kernel/random/boot_id
@@ -46,19 +41,14 @@ class Kernel:
         self.core_dump = None  # function(task, signo) -> bool: writes a core file; None: dumps are never made
         self.patcher = None  # kernel/patching.py, where the platform has a second way in
         self.held = {}  # MM -> [(task, result)]: would go back to guest code, but a rewriting wants them to wait
-        self.frozen = None  # [(task, result)]: the same while the sandbox is paused, kernel/freeze.py
+        self.frozen = {}  # Container -> [(task, result)]: the same while a container is paused, kernel/freeze.py
         self.trace = None  # strace-like tracer: called with (task, row, args, result)
+        self.go_on = None  # finishes calls of woken tasks that need no Python frame, kernel/fastroad.pyx
         self.profile = None  # counters.Profile while profiling is switched on, kernel/statistics.py
 
-    # -- pids
-    def new_pid(self) -> int:
-        """The next free number (kernel/pid.c: cyclic)."""
-        pid = self.last_pid
-        while True:
-            pid = pid + 1 if pid < PID_MAX else 300
-            if pid not in self.tasks and pid not in self.groups and pid not in self.pgrps and pid not in self.sessions:
-                self.last_pid = pid
-                return pid
+    def all_tasks(self) -> list:
+        """Every Task of every PID namespace."""
+        return [task for pids in self.pid_namespaces for task in pids.tasks.values()]
 
     def send_signal(self, task, signo: int) -> None:
         signals.send(task, signo)
@@ -83,6 +73,8 @@ class Kernel:
             for thread in threads:
                 self.dispatch(thread)
             timers.expire()
+            if ready and self.go_on is not None:
+                self.go_on()
             while ready:
                 task = ready.popleft()
                 task.queued = False
@@ -197,8 +189,8 @@ class Kernel:
 
     def back_to_guest(self, task, result: "int | None") -> None:
         """Return to guest code: from a system call with `result`, or from an interrupt or fault (None)."""
-        if self.frozen is not None:
-            self.frozen.append((task, result))
+        if self.frozen and task.tg.container in self.frozen:
+            self.frozen[task.tg.container].append((task, result))
         elif self.held and task.mm in self.held:
             self.held[task.mm].append((task, result))
         elif task.work:

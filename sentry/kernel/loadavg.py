@@ -20,7 +20,7 @@ class Load:
 
 def running(kernel) -> int:
     """Tasks that run or could run."""
-    return sum(1 for task in kernel.tasks.values() if not task.dead and task.wait is None)
+    return sum(1 for task in kernel.all_tasks() if not task.dead and task.wait is None)
 
 
 def load_averages(kernel) -> "list[float]":

@@ -14,10 +14,12 @@ class Sizes:
     def __init__(self, mm):
         self.total = self.resident = self.data = self.stack = self.library = self.shared = self.locked = 0
         self.text = 0
-        if mm is None:
-            return
+        if mm is not None:
+            self.count(mm)
+
+    def count(self, mm) -> None:
         self.text = max(0, mm.end_code - mm.start_code)
-        for area in mm.vmas:
+        for area in mm.vmas.areas:
             size = area.end - area.start
             self.total += size
             if area.flags & VMA.LOCKED:

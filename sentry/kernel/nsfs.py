@@ -31,6 +31,8 @@ def namespace_of(task, kind: bytes):
         return kind, task.uts, task.uts.ino
     if kind == b"net":
         return kind, task.net, task.net.ino
+    if kind == b"pid":
+        return kind, None, task.tg.pids.ino
     return kind, None, SHARED[kind]
 
 

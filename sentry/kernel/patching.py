@@ -32,7 +32,7 @@ class Patcher:
         self.kernel = kernel
         self.entry = kernel.platform.entry
         self.library = Library()
-        self.images = Images(self.library, self.entry)
+        self.images = Images(self.library, self.entry, kernel.platform.keep)
         self.trapped_calls = 0
         self.seen = 0
         self.rewritten = 0

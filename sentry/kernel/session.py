@@ -44,32 +44,31 @@ def leave_group(tg) -> None:
     group = tg.pgrp
     if group is None:
         return
-    kernel = tg.kernel
+    pids = tg.pids
     tg.pgrp = tg.session = None
     group.members.remove(tg)
     if not group.members:
-        kernel.pgrps.pop(group.pgid, None)
+        pids.pgrps.pop(group.pgid, None)
         session = group.session
         session.groups.remove(group)
         if not session.groups:
-            kernel.sessions.pop(session.sid, None)
+            pids.sessions.pop(session.sid, None)
 
 
-def new_group(kernel, pgid, session) -> ProcessGroup:
-    group = kernel.pgrps[pgid] = ProcessGroup(pgid, session)
+def new_group(pids, pgid, session) -> ProcessGroup:
+    group = pids.pgrps[pgid] = ProcessGroup(pgid, session)
     return group
 
 
 def new_session(tg) -> Session:
     """The process becomes leader of a new session and a new group, without a terminal."""
-    kernel = tg.kernel
     session = Session(tg.pid)
     session.leader = tg
     group = ProcessGroup(tg.pid, session)
     enter_group(tg, group)
     # Registered last: leaving the old group must not take the new numbers away.
-    kernel.sessions[tg.pid] = session
-    kernel.pgrps[tg.pid] = group
+    tg.pids.sessions[tg.pid] = session
+    tg.pids.pgrps[tg.pid] = group
     return session
 
 

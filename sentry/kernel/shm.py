@@ -37,7 +37,7 @@ class Segment(Object):
 
     def attached(self, kernel) -> int:
         """Number of areas in all address spaces; Linux counts those, too."""
-        spaces = {id(task.mm): task.mm for task in kernel.tasks.values() if task.mm is not None}
+        spaces = {id(task.mm): task.mm for task in kernel.all_tasks() if task.mm is not None}
         return sum(area.backing is self.memory for mm in spaces.values() for area in mm.vmas.areas)
 
     def remove(self) -> None:

@@ -239,10 +239,8 @@ def send_from_outside(tg, signo: int) -> None:
 
 
 def is_init(tg) -> bool:
-    """The first process of a container: signals without a handler do not touch it (SIGNAL_UNKILLABLE)."""
-    container = tg.container
-    init = container.init if container is not None else tg.kernel.init
-    return tg is init and "killable" not in tg.data
+    """The first process of a PID namespace: signals without a handler do not touch it (SIGNAL_UNKILLABLE)."""
+    return tg is tg.pids.init and "killable" not in tg.data
 
 
 def default_ignored(signo: int) -> bool:

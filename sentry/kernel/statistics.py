@@ -35,8 +35,8 @@ def of_kernel(kernel) -> dict:
     return {
         "platform": kernel.platform.name,
         "uptime_ns": monotonic_ns() - kernel.boot_time,
-        "processes": len(kernel.groups),
-        "threads": len(kernel.tasks),
+        "processes": sum(len(pids.groups) for pids in kernel.pid_namespaces),
+        "threads": sum(len(pids.tasks) for pids in kernel.pid_namespaces),
         "forks": kernel.forks,
         "timers": len(kernel.timers.heap),
         "futexes": len(kernel.futexes),

@@ -3,7 +3,7 @@
 cimport cython
 
 from sentry.core.creds cimport Creds
-from sentry.core.waitq cimport Wait, WaitQueue
+from sentry.core.waitq cimport Wait, WaitEntry, Waiter, WaitQueue
 from sentry.vfs.context cimport FsContext
 from sentry.vfs.file cimport FdTable
 
@@ -28,7 +28,7 @@ cdef class ThreadGroup:
     cdef public long long start_time
     cdef public int oom_score_adj
     cdef public bint subreaper, did_exec
-    cdef public object container, data
+    cdef public object container, pids, data
     cdef public Task parent_task, exec_task
     cdef public object exec_done
     cdef public int unreported_stop
@@ -40,8 +40,7 @@ cdef class ThreadGroup:
     cdef object __weakref__
 
 
-@cython.final
-cdef class Task:
+cdef class Task(Waiter):
     cdef public object kernel
     cdef public int tid
     cdef public ThreadGroup tg
@@ -75,6 +74,6 @@ cdef class Task:
     cdef const unsigned char *barred  # seccomp_filter.Filter.barred of `seccomp`, or NULL
     cdef object __weakref__
 
-    cpdef woken(self, object entry, object mask)
+    cpdef woken(self, WaitEntry entry, unsigned long long mask)
     cpdef kick(self)
     cpdef bint signal_pending(self) except? -1

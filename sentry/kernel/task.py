@@ -3,7 +3,7 @@
 from sentry.abi.signal import UNBLOCKABLE
 from sentry.core import leaks
 from sentry.core.result import BLOCKED
-from sentry.core.waitq import WaitEntry, WaitQueue
+from sentry.core.waitq import WaitEntry, Waiter, WaitQueue
 from sentry.net import netns
 
 RLIM_INFINITY = (1 << 64) - 1
@@ -30,7 +30,7 @@ class ThreadGroup:
         "kernel", "pid", "leader", "tasks", "parent", "children", "pgrp", "session", "exit_signal",
         "sighand", "shared_pending", "rlimits", "child_queue", "exit_status", "group_exiting", "zombie",
         "stop_state", "itimers", "posix_timers", "utime_children", "stime_children", "start_time",
-        "oom_score_adj", "subreaper", "did_exec", "container", "data", "parent_task", "exec_task", "exec_done",
+        "oom_score_adj", "subreaper", "did_exec", "container", "pids", "data", "parent_task", "exec_task", "exec_done",
         "unreported_stop", "unreported_continue", "cpu_before", "maxrss", "maxrss_children", "exit_queue", "reaped", "__weakref__",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class ThreadGroup:
         self.subreaper = False
         self.did_exec = False
         self.container = None  # kernel/container.py
+        self.pids = kernel.pids if parent is None else parent.pids  # kernel/pidns.py
         self.parent_task = None  # the thread of `parent` that made this process (PR_SET_PDEATHSIG, __WNOTHREAD)
         self.exec_task = None  # the thread whose exec is ending the others; kernel/exit.py
         self.exec_done = None
@@ -77,7 +78,7 @@ class ThreadGroup:
         return self.parent.pid if self.parent is not None else 0
 
 
-class Task:
+class Task(Waiter):
     """A guest thread."""
 
     __slots__ = (
@@ -227,7 +228,7 @@ class Task:
         return BLOCKED
 
     def woken(self, entry, mask):
-        """A queue that this task waits on has woken (WaitEntry owner protocol)."""
+        """A queue that this task waits on has woken."""
         if not self.queued:
             self.queued = True
             self.kernel.ready.append(self)

@@ -8,6 +8,7 @@ from errno import errorcode
 
 from sentry.core import log
 from sentry.core.result import BLOCKED, NO_RETURN
+from sentry.kernel import fastroad
 from sentry.platform.base import MemFault
 
 LIMIT = 64
@@ -68,3 +69,19 @@ def trace(t, nr, row, thread, result) -> None:
     raw = thread.args
     args = ", ".join(show(t, arg, raw[i], raw) for i, arg in enumerate(row.args))
     log.trace(f"[{t.tid}] {t.comm.decode('latin-1')} {row.name}({args}) = {outcome(result)}")
+
+
+def switch(kernel, on: bool) -> None:
+    """Begin or end the log of calls while programs run. What their stubs have been told to answer on their own (getpid and the
+    like) is forgotten first, so that all calls come."""
+    if on == (kernel.trace is not None):
+        return
+    if on:
+        fastroad.close(True)
+        kernel.trace = trace
+        for task in kernel.tasks.values():
+            if task.thread is not None and not task.dead:
+                task.thread.forget_answers()
+    else:
+        kernel.trace = None
+        fastroad.close(kernel.frozen is not None)

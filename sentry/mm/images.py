@@ -49,11 +49,12 @@ class Image:
     the order of the slots, `starts` sorted positions of the jumps, `olds` the bytes they replaced; `inside`
     {displaced instruction but the first: its place in the trampoline, relative to the trampolines}."""
 
-    __slots__ = ("fd", "file", "offset", "length", "lead", "room", "code", "sites", "starts", "olds", "slots", "inside")
+    __slots__ = ("fd", "file", "offset", "length", "lead", "room", "code", "sites", "starts", "olds", "slots", "inside", "kept")
 
     def __init__(self, fd: int, offset: int, length: int, lead: int, shapes: dict, entry: int):
         """shapes: {file offset of a `syscall`: Shape}. May raise OSError."""
         self.fd = self.file = -1
+        self.kept = None
         self.offset, self.length, self.lead = offset, length, lead
         self.sites, self.starts, self.olds, self.slots, self.inside = [], [], [], {}, {}
         memory = bytearray(read(fd, offset, length, COPY_LIMIT))
@@ -135,7 +136,7 @@ class Attached:
             (OP_MMAP_ANON, self.low, image.room, 3, False),
             (OP_WRITE, self.low, image.code),
             (OP_MPROTECT, self.low, image.room, READ_EXEC),
-            (OP_MMAP_FD, self.start, image.length, READ_EXEC, False, image.fd, 0),
+            (OP_MMAP_FD, self.start, image.length, READ_EXEC, False, image.fd if image.kept is None else image.kept, 0),
         ]
 
     def guest_rip(self, rip: int) -> int:
@@ -160,8 +161,10 @@ class Attached:
 class Images:
     """The copies of a sandbox. `entry`: the platform's."""
 
-    def __init__(self, library: Library, entry: int):
+    def __init__(self, library: Library, entry: int, keep):
+        """keep: Platform.keep."""
         self.library = library
+        self.keep = keep
         self.entry = entry
         self.current = {}  # Known -> None, the one used last at the end
         self.never = set()  # (device, inode) of files that were mapped to be written
@@ -270,6 +273,8 @@ class Images:
         new = Attached(image, start)
         if new.low < LOWEST or mm.vmas.within(new.low, new.high) or patches.in_hidden(new.low, new.high):
             return []
+        if (image.kept is None or image.kept.lost) and os.fstat(image.file).st_mode & 0o004:
+            image.kept = self.keep(image.fd)
         patches.attach(new)
         self.used += 1
         return new.ops()

@@ -8,9 +8,9 @@ from struct import pack
 
 from sentry.abi.errno import E2BIG, ENOMEM
 from sentry.mm.elf import ET_DYN
-from sentry.mm.manager import MM, STACK_GAP, page_up
+from sentry.mm.manager import COPY_MOST, MM, STACK_GAP, copied, page_up
 from sentry.mm.vma import VMA
-from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT
+from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT, Kept
 
 PIE_BASE = 0x555555554000
 STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
@@ -20,9 +20,22 @@ AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13,
 AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 23, 25, 26, 31, 33, 51
 
 
+class Entropy:
+    """Random bytes of the host, fetched in advance; each is used once."""
+
+    left = b""
+
+
+def random_bytes(count: int) -> bytes:
+    if len(Entropy.left) < count:
+        Entropy.left = os.urandom(1024)
+    taken, Entropy.left = Entropy.left[:count], Entropy.left[count:]
+    return taken
+
+
 def random_pages(bits: int) -> int:
     """A page-aligned random offset below 2**(bits + 12)."""
-    return (int.from_bytes(os.urandom(5), "little") & ((1 << bits) - 1)) << 12
+    return (int.from_bytes(random_bytes(5), "little") & ((1 << bits) - 1)) << 12
 
 
 class Layout:
@@ -52,8 +65,16 @@ class Layout:
             if seg.filesz:
                 mapped = page_up(file_end)
                 offset = seg.offset - (seg.vaddr & (PAGE - 1))
-                self.map_file(start, mapped - start, seg.prot, fd, offset)
-                self.mm.map(VMA(start, mapped, seg.prot, False, file, offset))
+                flags = 0
+                copy = None
+                if type(fd) is not Kept and seg.prot & 6 == 2 and mapped - start <= COPY_MOST:
+                    copy = copied(t, start, mapped - start, seg.prot, file, offset, True)
+                if copy:
+                    self.ops += copy
+                    flags = VMA.COPIED
+                else:
+                    self.map_file(start, mapped - start, seg.prot, fd, offset)
+                self.mm.map(VMA(start, mapped, seg.prot, False, file, offset, flags=flags))
                 if seg.memsz > seg.filesz and seg.prot & 2 and mapped > file_end:
                     self.ops.append((OP_ZERO, file_end, mapped - file_end))
             if end > mapped:
@@ -140,40 +161,36 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
             layout.patched(t, interp_file, interp, base)
 
     # The strings at the top, then the vectors (System V ABI, "Initial Process Stack").
-    at = stack_top - 8
-    strings = []
-
-    def push(data):
-        nonlocal at
-        at -= len(data)
-        strings.append(data)
-        return at
-
-    fn = push(execfn + b"\0")
-    env_end = at
-    envs = [push(s + b"\0") for s in reversed(envp)][::-1]
-    mm.env_start, mm.env_end = at, env_end
-    args = [push(s + b"\0") for s in reversed(argv)][::-1]
-    mm.arg_start, mm.arg_end = at, mm.env_start
-    platform = push(b"x86_64\0")
-    random = push(os.urandom(16))
-    push(bytes(at & 15))
-    aux = [
-        (AT_MINSIGSTKSZ, host["minsigstksz"]), (AT_HWCAP, host["hwcap"]), (AT_PAGESZ, PAGE), (AT_CLKTCK, 100),
-        (AT_PHDR, image.phdr_vaddr + bias), (AT_PHENT, 56), (AT_PHNUM, image.phnum), (AT_BASE, base), (AT_FLAGS, 0),
-        (AT_ENTRY, image.entry + bias), (AT_UID, creds.uid), (AT_EUID, creds.euid), (AT_GID, creds.gid),
-        (AT_EGID, creds.egid), (AT_SECURE, int(secure)), (AT_RANDOM, random), (AT_HWCAP2, host["hwcap2"]),
-        (AT_EXECFN, fn), (AT_PLATFORM, platform), (0, 0),
-    ]  # fmt: skip
-    if host.get("vdso"):  # the host's, which the platform keeps above the guest's addresses: time without a call
-        aux.insert(0, (AT_SYSINFO_EHDR, host["vdso"]))
-    mm.auxv = b"".join(pack("<QQ", key, value) for key, value in aux)
-    vectors = pack(f"<Q{len(args)}QQ{len(envs)}QQ", len(args), *args, 0, *envs, 0) + mm.auxv
+    strings = b"\0".join((*argv, *envp, execfn, b""))
+    at = mm.arg_start = stack_top - 8 - len(strings)
+    args, envs = [], []
+    for text in argv:
+        args.append(at)
+        at += len(text) + 1
+    mm.arg_end = mm.env_start = at
+    for text in envp:
+        envs.append(at)
+        at += len(text) + 1
+    mm.env_end = fn = at
+    platform = mm.arg_start - 7
+    random = platform - 16
+    at = random & -16
+    strings = bytes(random - at) + random_bytes(16) + b"x86_64\0" + strings
+    # The vDSO is the host's, which the platform keeps above the guest's addresses: time without a call.
+    vdso = (AT_SYSINFO_EHDR, host["vdso"]) if host.get("vdso") else ()
+    aux = (
+        *vdso, AT_MINSIGSTKSZ, host["minsigstksz"], AT_HWCAP, host["hwcap"], AT_PAGESZ, PAGE, AT_CLKTCK, 100,
+        AT_PHDR, image.phdr_vaddr + bias, AT_PHENT, 56, AT_PHNUM, image.phnum, AT_BASE, base, AT_FLAGS, 0,
+        AT_ENTRY, image.entry + bias, AT_UID, creds.uid, AT_EUID, creds.euid, AT_GID, creds.gid, AT_EGID, creds.egid,
+        AT_SECURE, int(secure), AT_RANDOM, random, AT_HWCAP2, host["hwcap2"], AT_EXECFN, fn, AT_PLATFORM, platform, 0, 0,
+    )  # fmt: skip
+    mm.auxv = pack(f"<{len(aux)}Q", *aux)
+    vectors = pack(f"<{len(args) + len(envs) + 3}Q", len(args), *args, 0, *envs, 0) + mm.auxv
     sp = (at - len(vectors)) & -16
     if stack_top - sp > stack_size - (1 << 16):
         layout.abandon()
         return -E2BIG
-    data = vectors + bytes(at - sp - len(vectors)) + b"".join(reversed(strings))
+    data = vectors + bytes(at - sp - len(vectors)) + strings
     layout.ops.append((OP_WRITE, sp, data))
     layout.sp = mm.start_stack = sp
     return layout

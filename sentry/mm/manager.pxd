@@ -2,7 +2,7 @@
 
 cimport cython
 
-from sentry.mm.vma cimport VMAList
+from sentry.mm.vma cimport VMA, VMAList
 
 
 @cython.final
@@ -27,5 +27,10 @@ cdef class MM:
     cdef public object patches
     cdef object __weakref__
 
+    @cython.locals(new=MM, area=VMA, twin=VMA, vmas=VMAList)
+    cpdef MM fork(self, aspace)
+
     cpdef map(self, area)
+
+    @cython.locals(area=VMA)
     cpdef unmap(self, start, end)

@@ -16,6 +16,7 @@ from sentry.platform.base import (
     OP_WRITE,
     PAGE,
     TASK_LIMIT,
+    Kept,
     MemFault,
 )
 
@@ -23,12 +24,36 @@ MMAP_MIN_ADDR = 65536
 STACK_GAP = 1 << 20  # kept free below an area that grows down (mm/mmap.c:stack_guard_gap)
 STACK_SLACK = 1 << 14  # below the stack pointer: red zone, a signal frame
 MAX_MAP_COUNT = 65530
+# Bytes of a private mapping of a file that are rather copied: a mapping of a file costs an approval (some 60 us), and those
+# that are writable are mostly written at once.
+COPY_MOST = 32768
 RLIMIT_DATA, RLIMIT_STACK, RLIMIT_AS = 2, 3, 9
 MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, MAP_TYPE = 1, 2, 3, 15
 
 
 def page_up(n: int) -> int:
     return (n + PAGE - 1) & -PAGE
+
+
+def copied(task, addr, length, prot, file, offset, steady) -> list:
+    """Operations that make anonymous memory with the file's bytes at addr, in place of a private mapping of COPY_MOST
+    bytes at most; [] where that could show: the file may change (`steady`: as nobody expects to see), or is too short.
+    The area is to be flagged COPIED."""
+    inode = file.inode
+    if not (inode.constant() is not None or steady and prot & PROT_WRITE) or inode.size <= offset + length - PAGE:
+        return []
+    data = b""
+    while len(data) < length:
+        part = inode.read_at(offset + len(data), length - len(data))
+        if isinstance(part, int):
+            return []
+        if not part:
+            break
+        data += part
+    ops = [(OP_MMAP_ANON, addr, length, prot | PROT_WRITE, False), (OP_WRITE, addr, data)]
+    if not prot & PROT_WRITE:
+        ops.append((OP_MPROTECT, addr, length, prot))
+    return ops
 
 
 class Pending:
@@ -93,19 +118,22 @@ class MM:
     def fork(self, aspace) -> "MM":
         """The child's copy after the platform has forked the host process."""
         new = MM(aspace)
-        areas = [a.part(a.start, a.end) for a in self.vmas if not a.flags & VMA.DONTFORK]
-        for area in areas:
-            area.flags &= ~VMA.LOCKED
-        new.vmas.areas = areas
-        new.vmas.starts = [a.start for a in areas]
-        for name in ("brk_start", "brk", "mmap_top", "total", "start_stack", "arg_start", "arg_end", "env_start",
-                     "env_end", "start_code", "end_code", "start_data", "end_data", "auxv", "peak_total"):  # fmt: skip
-            setattr(new, name, getattr(self, name))
+        vmas = new.vmas
+        for area in self.vmas.areas:
+            if not area.flags & VMA.DONTFORK:
+                twin = area.part(area.start, area.end)
+                twin.flags &= ~VMA.LOCKED
+                vmas.areas.append(twin)
+                vmas.starts.append(twin.start)
+        new.brk_start, new.brk, new.mmap_top = self.brk_start, self.brk, self.mmap_top
+        new.total, new.peak_total, new.auxv, new.start_stack = self.total, self.peak_total, self.auxv, self.start_stack
+        new.arg_start, new.arg_end, new.env_start, new.env_end = self.arg_start, self.arg_end, self.env_start, self.env_end
+        new.start_code, new.end_code, new.start_data, new.end_data = self.start_code, self.end_code, self.start_data, self.end_data
         if self.exe is not None:
             new.exe = self.exe.incref()
         if self.patches is not None:
             new.patches = self.patches.copy()
-            for area in self.vmas:
+            for area in self.vmas.areas:
                 if area.flags & VMA.DONTFORK:
                     new.patches.forget(area.start, area.end)
         return new
@@ -149,6 +177,11 @@ class MM:
                 return NO_RETURN
         self.begin(item)
         return NO_RETURN
+
+    def lay_out(self, task, thread, ops, then) -> None:
+        """The first operations of a fresh address space, in `thread`, which will be the task's: `then` as in submit."""
+        self.pending.append(Pending(task, 0, 1 << 63, ops, None, None, then))
+        thread.run_ops(ops)
 
     def begin(self, item) -> None:
         task = item.task
@@ -276,6 +309,7 @@ class MM:
         except MemFault:
             return -EIO
         start, end = addr & -PAGE, page_up(addr + len(data))
+        area.flags |= VMA.ACCOUNT if area.backing is not None else 0
         if self.patches is not None and area.prot & PROT_EXEC:
             self.first += self.patches.reprotect(start, end, self.users > 1)
         ops = [
@@ -321,6 +355,7 @@ class MM:
         if flags & 0x2000 or self.locked_future:
             bits |= VMA.LOCKED
         backing, may_write, fd = file, True, -1
+        same = fixed == 0x10 and not shared and file is not None and self.untouched(addr, length, file, offset, bits)
         if file is not None:
             mapping = file.host_mapping(task, shared, bool(prot & PROT_WRITE))
             if isinstance(mapping, int):
@@ -340,8 +375,16 @@ class MM:
             backing = SharedAnon(fd, os.close)
         if backing is None:
             ops = [(OP_MMAP_ANON, addr, length, prot, bool(bits & VMA.NORESERVE))]
+        elif same:
+            ops = [(OP_MPROTECT, addr, length, prot)]
         else:
             ops = [(OP_MMAP_FD, addr, length, prot, shared and may_write, fd, offset)]
+            if not shared and not prot & PROT_EXEC and length <= COPY_MOST and type(fd) is not Kept:
+                # MAP_DENYWRITE as below: what the dynamic linker maps to be written is not to change with the file.
+                copy = copied(task, addr, length, prot, file, offset, flags & 0x800)
+                if copy:
+                    ops = copy
+                    bits |= VMA.COPIED
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
         low = addr
@@ -351,6 +394,20 @@ class MM:
                 ops = patched
                 low = ops[0][1]
         return self.submit(task, low, addr + length, ops, addr, (addr, addr + length))
+
+    def untouched(self, addr, length, file, offset, flags) -> bool:
+        """Is [addr, addr + length) a private mapping of just this part of the file, never writable? Then a change of its
+        protection makes of it what a new mapping would, and needs no approval."""
+        area = self.vmas.find(addr)
+        return (
+            area is not None
+            and area.end >= addr + length
+            and area.backing is file
+            and not area.shared
+            and area.offset + addr - area.start == offset
+            and area.flags == flags
+            and not area.prot & PROT_EXEC
+        )
 
     def attach(self, task, addr, length, prot, memory, may_write, name):
         """Map a SharedAnon of somebody else's whole, at `addr` or, if that is 0, where there is room (shmat(2))."""
@@ -402,7 +459,7 @@ class MM:
             for area in vmas.within(addr, at):
                 if area.prot != prot:
                     code |= area.prot | prot
-                area.prot = prot
+                area.protect(prot)
             vmas.join(addr, at)
             if code & PROT_EXEC and self.patches is not None:
                 self.first += self.patches.reprotect(addr, at, self.users > 1)

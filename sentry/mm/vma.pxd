@@ -21,7 +21,11 @@ cdef class VMA:
     cdef public bint may_write
     cdef public int flags
 
+    cpdef protect(self, int prot)
+
+    @cython.locals(new=VMA)
     cpdef VMA part(self, long long start, long long end)
+
     cpdef bint joins(self, VMA other) except? -1
 
 
@@ -34,6 +38,12 @@ cdef class VMAList:
 
     @cython.locals(area=VMA, i=cython.Py_ssize_t, j=cython.Py_ssize_t, n=cython.Py_ssize_t)
     cpdef tuple overlapping(self, object start, object end)
+
+    @cython.locals(first=VMA, last=VMA, area=VMA)
+    cpdef cut(self, object start, object end)
+
+    @cython.locals(area=VMA, previous=VMA, following=VMA, i=cython.Py_ssize_t)
+    cpdef insert(self, VMA area)
 
     @cython.locals(area=VMA, floor=cython.longlong, size=cython.longlong, last=cython.longlong, i=cython.Py_ssize_t)
     cpdef gap_below(self, object top, object bottom, object length)

@@ -27,11 +27,14 @@ class SharedAnon:
 
 class VMA:
     """[start, end) with one protection and one backing. `backing`: None (private anonymous), a vfs File, or
-    a SharedAnon; `offset` in bytes into it. `may_write`: mprotect may add PROT_WRITE (shared files)."""
+    a SharedAnon; `offset` in bytes into it. `may_write`: mprotect may add PROT_WRITE (shared files).
+
+    Flags of private mappings of files: ACCOUNT: it is or was writable; COPIED: its memory is anonymous and has got the
+    file's bytes (manager.COPY_MOST)."""
 
     __slots__ = ("start", "end", "prot", "shared", "backing", "offset", "name", "may_write", "flags")
 
-    GROWSDOWN, LOCKED, NORESERVE, DONTFORK, WIPEONFORK, DONTDUMP = 1, 2, 4, 8, 16, 32
+    GROWSDOWN, LOCKED, NORESERVE, DONTFORK, WIPEONFORK, DONTDUMP, ACCOUNT, COPIED = 1, 2, 4, 8, 16, 32, 64, 128
 
     def __init__(self, start, end, prot, shared=False, backing=None, offset=0, name=b"", may_write=True, flags=0):
         self.start = start
@@ -43,11 +46,24 @@ class VMA:
         self.name = name
         self.may_write = may_write
         self.flags = flags
+        if prot & PROT_WRITE and backing is not None and not shared:
+            self.flags |= VMA.ACCOUNT
+
+    def protect(self, prot) -> None:
+        self.prot = prot
+        if prot & PROT_WRITE and self.backing is not None and not self.shared:
+            self.flags |= VMA.ACCOUNT
 
     def part(self, start, end) -> "VMA":
         """A new area for [start, end) of this one."""
-        offset = self.offset + (start - self.start) if self.backing is not None else 0
-        return VMA(start, end, self.prot, self.shared, self.backing, offset, self.name, self.may_write, self.flags)
+        new = VMA.__new__(VMA)
+        new.start, new.end, new.prot, new.shared = start, end, self.prot, self.shared
+        new.name, new.may_write, new.flags = self.name, self.may_write, self.flags
+        new.backing, new.offset = None, 0
+        if self.backing is not None:
+            new.backing = self.backing.incref()
+            new.offset = self.offset + (start - self.start)
+        return new
 
     def drop(self):
         if self.backing is not None:

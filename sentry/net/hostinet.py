@@ -2,9 +2,13 @@
 
 Each guest socket is one host socket, which never blocks: -EAGAIN makes the calls wait on the queue, which the host's
 epoll wakes (`Platform.watch`, edge-triggered). What kinds and options there are is in abi/hostnet.py.
+
+Two ends of one TCP connection that are both here (`twin`) keep the host's connection for all but data, which goes
+straight into the other end's queue (`rx`) while the host has none under way in that direction: so the order is kept.
 """
 
 import os
+from _collections import deque
 
 from sentry.abi import hostnet
 from sentry.abi.errno import (
@@ -39,6 +43,7 @@ from sentry.net.socket import (
     MSG_PEEK,
     MSG_TRUNC,
     SHUT_RD,
+    SHUT_WR,
     SO_LINGER,
     SO_MARK,
     SO_RCVBUFFORCE,
@@ -52,9 +57,10 @@ from sentry.net.socket import (
     Socket,
     drop,
 )
-from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLIN, POLLOUT
+from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLIN, POLLOUT
 
 SO_TIMEOUTS = (SO_RCVTIMEO, SO_SNDTIMEO, 66, 67)  # the last: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
+IN_BITS, OUT_BITS = POLL_READABLE, POLL_WRITABLE
 WATCHED = 0x80002007  # EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLET
 MSG_DONTROUTE, MSG_CONFIRM, MSG_FASTOPEN = 0x4, 0x800, 0x20000000
 SEND_FLAGS = MSG_OOB | MSG_DONTROUTE | MSG_EOR | MSG_CONFIRM | MSG_MORE | MSG_FASTOPEN
@@ -77,13 +83,34 @@ SENT_CONTROL = frozenset((
     (hostnet.SOL_UDP, 103),  # UDP_SEGMENT
 ))  # fmt: skip
 FIRST_FREE_PORT = 1024
+IPPROTO_TCP = hostnet.IPPROTO_TCP
+UNSPEC = b"\0\0"
+MAPPED = bytes(10) + b"\xff\xff"
 UNPRIVILEGED = "net/ipv4/ip_unprivileged_port_start"
+
+
+# With these a receiver is told of more than data, or not of all: (level, option).
+ALOOF = frozenset((
+    (SOL_SOCKET, 18),  # SO_RCVLOWAT
+    (SOL_SOCKET, 29),  # SO_TIMESTAMP
+    (SOL_SOCKET, 35),  # SO_TIMESTAMPNS
+    (SOL_SOCKET, 37),  # SO_TIMESTAMPING
+    (SOL_SOCKET, 42),  # SO_PEEK_OFF
+    (SOL_SOCKET, 63),  # SO_TIMESTAMP_NEW
+    (SOL_SOCKET, 64),  # SO_TIMESTAMPNS_NEW
+    (SOL_SOCKET, 65),  # SO_TIMESTAMPING_NEW
+    (hostnet.SOL_TCP, 36),  # TCP_INQ
+))  # fmt: skip
+SO_SNDBUF, SO_RCVBUF = 7, 8
+CONNECTING = {}  # (own end, the other): of connections made here to an address of this namespace, until they are accepted
 
 
 class HostSocket(Socket):
     """`fd`: the host's descriptor, which this object owns."""
 
-    __slots__ = ("fd", "platform", "watched", "shut")
+    __slots__ = (
+        "fd", "platform", "watched", "shut", "known", "alone", "key", "twin", "rx", "rx_offset", "rx_bytes", "room", "sent", "received",
+    )  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags, fd):
         Socket.__init__(self, t, family, type_, protocol, flags)
@@ -91,9 +118,22 @@ class HostSocket(Socket):
         self.platform = t.kernel.platform
         self.watched = False
         self.shut = 0  # SHUT_* bits
+        self.known = -1  # the host's poll bits; -1: it is to be asked
+        self.alone = False  # it has an option that no twin may have
+        self.key = None  # in CONNECTING
+        self.twin = None  # no reference is held
+        self.rx = deque()  # what a twin has sent
+        self.rx_offset = 0  # read of rx[0]
+        self.rx_bytes = 0
+        self.room = 0  # of the twin's rx_bytes: how far this end may send
+        self.sent = self.received = 0  # bytes of a stream by way of the host
         self.inode.ino = os.fstat(fd).st_ino  # what /proc/net and sock_diag(7) tell of it
 
     def release(self):
+        self.part()
+        if self.rx_bytes:  # closed with unread data: a reset
+            hostcalls.set_option(self.fd, SOL_SOCKET, SO_LINGER, LINGER.pack(1, 0))
+            self.rx.clear()
         if self.watched:
             self.platform.unwatch(self.fd)
         os.close(self.fd)
@@ -104,23 +144,135 @@ class HostSocket(Socket):
         self.watched = True
         self.platform.watch(self.fd, WATCHED, self.changed)
 
-    def changed(self, _fd, events):
+    def changed(self, fd, events):
         bits = events & 0xFFFF
         if bits & POLLIN:
             bits |= POLL_READABLE
         if bits & POLLOUT:
             bits |= POLL_WRITABLE
+        if bits & (POLLERR | POLLHUP) and self.twin is not None:
+            self.part()
+        self.known = -1
         self.queue.wake(bits)
 
     def poll(self):
         if not self.watched:
             self.watch()
-        bits = hostcalls.ready(self.fd)
-        if bits & POLLIN:
-            bits |= POLL_READABLE
-        if bits & POLLOUT:
-            bits |= POLL_WRITABLE
+        bits = self.known
+        if bits < 0:
+            bits = hostcalls.ready(self.fd)
+            if bits & POLLIN:
+                bits |= IN_BITS
+            if bits & POLLOUT:
+                bits |= OUT_BITS
+        if self.rx_bytes:
+            bits |= IN_BITS
+        twin = self.twin
+        if twin is not None:
+            if self.known < 0 and not self.rx_bytes:
+                self.known = bits
+            if twin.rx_bytes * 3 > self.room * 2:
+                bits &= ~OUT_BITS
         return bits
+
+    def unknown(self):
+        """The host's state of this connection changes."""
+        self.known = -1
+        twin = self.twin
+        if twin is not None:
+            twin.known = -1
+
+    # -- twins
+    def near(self) -> bool:
+        """Whether data goes straight to the twin now, which there is."""
+        twin = self.twin
+        return self.sent == twin.received and not self.shut & SHUT_WR and not twin.shut & SHUT_RD
+
+    def part(self):
+        """From now on all goes by way of the host, but what is in the queues."""
+        if self.key is not None:
+            if CONNECTING.get(self.key) is self:
+                del CONNECTING[self.key]
+            self.key = None
+        twin, self.twin = self.twin, None
+        if twin is not None:
+            twin.twin = None
+            twin.known = self.known = -1
+            twin.queue.wake(POLL_WRITABLE)
+
+    def announce(self, addr):
+        """connect(2) has begun: whoever accepts it in this sandbox will find this end."""
+        ends = endpoint(hostcalls.name(self.fd, False)), endpoint(addr)
+        if None not in ends and is_near(ends[0][0], ends[1][0]):
+            self.key = ends
+            CONNECTING[ends] = self
+
+    def meet(self):
+        """This connection has been accepted: from whom?"""
+        ends = endpoint(hostcalls.name(self.fd, True)), endpoint(hostcalls.name(self.fd, False))
+        twin = CONNECTING.pop(ends, None)
+        if twin is None or twin.alone or self.alone:
+            return
+        twin.key = None
+        twin.twin, self.twin = self, twin
+        twin.measure()
+        twin.unknown()
+
+    def measure(self):
+        """How much both ends' buffers hold."""
+        twin = self.twin
+        for end, other in ((self, twin), (twin, self)):
+            sizes = hostcalls.get_option(end.fd, SOL_SOCKET, SO_SNDBUF, 4), hostcalls.get_option(other.fd, SOL_SOCKET, SO_RCVBUF, 4)
+            end.room = sum(int.from_bytes(size, "little") for size in sizes if type(size) is bytes)
+
+    def took(self, n):
+        """`n` bytes of what the twin sent have been read."""
+        before = self.rx_bytes
+        self.rx_bytes = before - n
+        twin = self.twin
+        if twin is not None and before * 3 > twin.room * 2 >= self.rx_bytes * 3 and twin.queue.entries:
+            twin.queue.wake(OUT_BITS)
+
+    def send_near(self, data):
+        """To the twin; bytes, or -EAGAIN."""
+        twin = self.twin
+        data = bytes(data[: max(0, self.room - twin.rx_bytes)])
+        if not data:
+            return self.blocked()
+        twin.rx.append(data)
+        twin.rx_bytes += len(data)
+        if twin.queue.entries:
+            twin.queue.wake(IN_BITS)
+        return len(data)
+
+    def receive_near(self, count, flags):
+        """Some of what the twin sent."""
+        parts, left = [], count
+        while self.rx and left:
+            part = self.rx.popleft()
+            rest = part[self.rx_offset :]
+            parts.append(rest[:left])
+            if len(rest) > left:
+                self.rx.appendleft(part)
+                self.rx_offset += left
+                break
+            self.rx_offset = 0
+            left -= len(rest)
+        data = b"".join(parts)
+        self.took(len(data))
+        if flags & MSG_PEEK:
+            self.unread(data)
+        return data
+
+    def unread(self, data):
+        """What could not be delivered; of a datagram the rest is lost, as on Linux."""
+        if not data or self.type != SOCK_STREAM:
+            return
+        if self.rx_offset:
+            self.rx.appendleft(self.rx.popleft()[self.rx_offset :])
+            self.rx_offset = 0
+        self.rx.appendleft(bytes(data))
+        self.rx_bytes += len(data)
 
     def blocked(self) -> int:
         if not self.watched:
@@ -136,7 +288,11 @@ class HostSocket(Socket):
         return hostcalls.bind(self.fd, addr)
 
     def connect(self, t, addr):
+        if addr[:2] == UNSPEC:
+            self.part()
         result = hostcalls.connect(self.fd, addr)
+        if result in (0, -EINPROGRESS) and self.protocol == IPPROTO_TCP and self.key is None and self.twin is None:
+            self.announce(addr)
         if result in (-EINPROGRESS, -EALREADY) and not self.flags & O_NONBLOCK:
             return self.blocked()  # the same call again tells how it went
         return -EADDRINUSE if result == -EAGAIN else result  # no free port; else it would be taken for a wait
@@ -154,11 +310,15 @@ class HostSocket(Socket):
             return self.blocked() if fd == -EAGAIN else fd
         new = HostSocket(t, self.family, self.type, self.protocol, flags, fd)
         new.rcvtimeo, new.sndtimeo, new.linger = self.rcvtimeo, self.sndtimeo, self.linger
+        new.alone = self.alone
+        if CONNECTING:
+            new.meet()
         return new
 
     def shutdown(self, t, how):
         result = hostcalls.shutdown(self.fd, how - 1)
         self.shut |= how  # even if it says that there is no connection
+        self.unknown()
         if self.queue.entries:
             self.queue.wake()
         return result
@@ -181,19 +341,30 @@ class HostSocket(Socket):
             control = sendable(control)
             if type(control) is int:
                 return control
+        if self.twin is not None and data and addr is None and control is None and not flags & (MSG_OOB | MSG_FASTOPEN) and self.near():
+            return self.send_near(data)
+        self.unknown()
         n = hostcalls.send(self.fd, data, addr, control, flags & SEND_FLAGS)
+        if n > 0:
+            self.sent += n
         return self.blocked() if n == -EAGAIN else n
 
     def receive(self, t, count, flags):
         stream = self.type == SOCK_STREAM
         if stream:
             count = min(count, STREAM_MOST)
+            if self.rx_bytes and count and not flags & (MSG_OOB | MSG_ERRQUEUE):
+                data = self.receive_near(count, flags)
+                return Received(b"" if flags & MSG_TRUNC else data, None, None, None, 0, len(data))
+            self.unknown()
         got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
         if type(got) is int:
             if got == -EAGAIN and self.shut & SHUT_RD and not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK):
                 return Received(b"")  # a call that never blocks is told otherwise, and the host's never do
             return self.blocked() if got == -EAGAIN else got
         data, length, addr, control, told = got
+        if not flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE):
+            self.received += length
         if stream and flags & MSG_TRUNC:
             data = b""  # thrown away by the host: tcp(7)
         received = Received(data, addr, None, None, told & TOLD_FLAGS, length)
@@ -203,12 +374,14 @@ class HostSocket(Socket):
 
     # -- state
     def readable_bytes(self):
-        return hostcalls.number(self.fd, FIONREAD)
+        value = hostcalls.number(self.fd, FIONREAD)
+        return value + self.rx_bytes if value >= 0 else value
 
     def unsent_bytes(self):
         return hostcalls.number(self.fd, TIOCOUTQ)
 
     def take_error(self):
+        self.unknown()
         value = hostcalls.get_option(self.fd, SOL_SOCKET, 4, 4)  # SO_ERROR
         return -int.from_bytes(value, "little") if type(value) is bytes else value
 
@@ -238,7 +411,13 @@ class HostSocket(Socket):
                 return -EPERM  # we have no capabilities over the namespace
         if (level, option) not in hostnet.SETTABLE:
             return -ENOPROTOOPT
-        return hostcalls.set_option(self.fd, level, option, data)
+        error = hostcalls.set_option(self.fd, level, option, data)
+        if not error and (level, option) in ALOOF:
+            self.alone = True
+            self.part()
+        elif self.twin is not None and level == SOL_SOCKET and option in (SO_SNDBUF, SO_RCVBUF):
+            self.measure()
+        return error
 
     def set_linger(self, t, data):
         """The host learns of it only if a close is then a reset: in a close that waits the Sentry would hang."""
@@ -273,6 +452,20 @@ def parse_control(data: bytes) -> "list[tuple[int, int, bytes]]":
         found.append((level, kind, data[at + 16 : at + size]))
         at += (size + 7) & ~7
     return found
+
+
+def endpoint(addr: "bytes | int") -> "tuple[bytes, int] | None":
+    """(address, port) of a struct sockaddr, addresses of IPv4 in the form of IPv6; None for others."""
+    if type(addr) is bytes and len(addr) >= 8 and int.from_bytes(addr[:2], "little") == AF_INET:
+        return MAPPED + addr[4:8], int.from_bytes(addr[2:4], "big")
+    if type(addr) is bytes and len(addr) >= 24 and int.from_bytes(addr[:2], "little") == AF_INET6:
+        return addr[8:24], int.from_bytes(addr[2:4], "big")
+    return None
+
+
+def is_near(a: bytes, b: bytes) -> bool:
+    """Whether packets between these addresses never leave the namespace."""
+    return a == b or (a[:13] == b[:13] == MAPPED + b"\x7f")
 
 
 KINDS = {}  # (family, type) -> protocols, the default first

@@ -11,7 +11,7 @@ ESTABLISHED, CLOSE, LISTEN = 1, 7, 10
 def of(kernel, net) -> "list[Socket]":
     """Every socket of the namespace that some descriptor leads to, or that waits to be accepted."""
     found = {}
-    tables = {id(task.files): task.files for task in tuple(kernel.tasks.values()) if task.files is not None}
+    tables = {id(task.files): task.files for task in kernel.all_tasks() if task.files is not None}
     for table in tables.values():
         for _, file in table.items():
             if isinstance(file, Socket) and file.net is net and id(file) not in found:

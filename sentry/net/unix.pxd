@@ -18,7 +18,6 @@ cdef class Message:
     cdef public long long time
 
 
-@cython.final
 cdef class UnixSocket(Socket):
     cdef public bytes address, bound_name, peer_address
     cdef public Path bound_path
@@ -34,6 +33,9 @@ cdef class UnixSocket(Socket):
 
     @cython.locals(sender=UnixSocket, before=cython.long)
     cpdef uncharge(self, Message message)
+
+    @cython.locals(bits=cython.long, peer=UnixSocket)
+    cpdef long poll(self) except? -1
 
 
 @cython.locals(head=cython.long, pages=cython.long, size=cython.long)

@@ -12,9 +12,9 @@ PATH_MAX = 108
 # find, mknod, bound of unix_host.py, where --host-uds allows sockets of the host.
 HOST: list = []
 
-# Sockets by the id of the inode they are bound to (they hold its path, so the id stays its own); all of them, by the number
+# Sockets by the identity of the inode they are bound to (they hold its path, so that stays its own); all of them, by the number
 # of their own inode. (Abstract names belong to a network namespace.)
-BY_INODE: "dict[int, Socket]" = {}
+BY_INODE: "dict[int | tuple, Socket]" = {}
 ALL: "dict[int, Socket]" = {}
 
 
@@ -57,7 +57,7 @@ def bind(t, sock, addr: bytes) -> int:
         if isinstance(path, int):
             return path
         sock.bound_path = path.incref()
-        BY_INODE[id(path.inode)] = sock
+        BY_INODE[path.inode.identity()] = sock
         if HOST:
             HOST[0][2](sock, path.inode)
     sock.address = make(name)
@@ -81,7 +81,9 @@ def autobind(sock) -> int:
 def unbind(sock) -> None:
     """The socket has ended."""
     if sock.bound_path is not None:
-        BY_INODE.pop(id(sock.bound_path.inode), None)
+        key = sock.bound_path.inode.identity()
+        if BY_INODE.get(key) is sock:
+            del BY_INODE[key]
         sock.bound_path.decref()
     elif sock.bound_name is not None:
         sock.net.abstract.pop(sock.bound_name, None)
@@ -103,7 +105,7 @@ def find(t, sock, addr: bytes) -> "Socket | int":
         return error
     if inode.mode & S_IFMT != S_IFSOCK:
         return -ECONNREFUSED
-    found = BY_INODE.get(id(inode))
+    found = BY_INODE.get(inode.identity())
     if found is not None:
         return found
     return HOST[0][0](t, sock, inode) if HOST else -ECONNREFUSED

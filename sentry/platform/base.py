@@ -13,6 +13,8 @@ This file is the contract, in plain Python, for readers and for type checks. The
 implementations are `systrap.pyx` and `ptrace.pyx`; `tests/platform` runs the same tests on both.
 """
 
+import os
+
 # --- events (Thread.event) -----------------------------------------------------------------
 EV_SYSCALL = 1  # the guest made a system call: `nr`, `args`
 EV_FAULT = 2  # SEGV BUS FPE ILL TRAP in guest code: `fault`
@@ -34,6 +36,19 @@ OP_POKE = 9  # (addr, value)  store 8 bytes at once, addr a multiple of 8; only 
 
 TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
 PAGE = 4096
+
+
+class Kept(int):
+    """A descriptor of the Sentry, to a file that processes made from now on can map privately without approval: what
+    Platform.keep gives, to be used as host_fd in OP_MMAP_FD. place, since: where they have it, and the number of this
+    change of what is kept. used: mapped lately. lost: it has given way to another."""
+
+    def __init__(self, fd: int):
+        self.place, self.since = -1, 1 << 62
+        self.used, self.lost = False, False
+
+    def __del__(self, close=os.close):
+        close(self)
 
 
 class MemFault(Exception):
@@ -81,6 +96,10 @@ class Thread:
     def write_upto(self, addr: int, data) -> int:
         """As `write`, but a fault after some bytes returns their number."""
 
+    def write_later(self, addr: int, data: bytes) -> None:
+        """As `write`, of a few bytes, but may happen on the way back to guest code. They must be writable: a fault would become
+        the result of the call."""
+
     # -- answers that the platform may give on its own
     def remember(self, nr: int, value: int) -> None:
         """Call `nr` of this thread has this result (unsigned 32 bits) until `forget_answers`. A hint."""
@@ -118,10 +137,10 @@ class Thread:
         otherwise EV_OPS."""
 
     # -- others, parked threads ------------------------------------------------------------------
-    def fork(self, done) -> None:
+    def fork(self, done, meanwhile=None) -> None:
         """Copy the address space (private memory copy-on-write). done(child, errno): `child` is a parked
         Thread in a new AddressSpace with this thread's registers and FP state, or None. This thread
-        stays parked and must not be resumed before `done`."""
+        stays parked and must not be resumed before `done`. meanwhile(): may be called before, while the host is at work."""
 
     def spawn(self, done) -> None:
         """A new thread in the same address space, else as `fork`."""
@@ -150,6 +169,16 @@ class AddressSpace:
         """End the host process and forget its threads; no further events. Idempotent."""
 
 
+class Nursery:
+    """Where address spaces of a container come from."""
+
+    pid: int  # host process id of its seed in the Sentry's pid namespace
+    ready: bool  # set by who has it: processes may be made in advance
+
+    def close(self) -> None:
+        """End the seed and what it has made ready; no further address spaces."""
+
+
 class Platform:
     name: str
     fp_size: int  # bytes of the FP part of a signal frame (xsave area with its trailing magic)
@@ -166,8 +195,17 @@ class Platform:
     def start(self) -> None:
         """Start the seed process, from which all guest processes descend. Before the seccomp filter closes."""
 
-    def new_aspace(self, done) -> None:
-        """done(thread, errno): a parked thread (zero registers) in a fresh, empty address space."""
+    def new_aspace(self, done, nursery=None) -> None:
+        """done(thread, errno): a parked thread (zero registers) in a fresh, empty address space, whose host process is a child
+        of that Nursery's seed (None: the first one's)."""
+
+    def new_nursery(self, done) -> None:
+        """done(Nursery or None, errno): a further seed. What is done to its host process from outside before it is used (cgroups)
+        holds for all that descend from it."""
+
+    def keep(self, fd: int) -> "Kept | None":
+        """Have new processes carry this file, which is often mapped: the descriptor is for reading only, of a regular file
+        that every user may read and that never changes, or a sealed memory file with such content. None: not here."""
 
     def watch(self, fd: int, events: int, callback) -> None:
         """Call callback(fd, events) from `wait` when the host descriptor is ready (select.EPOLL*;

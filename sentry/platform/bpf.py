@@ -91,6 +91,14 @@ class Program:
         self.load(lo(arg))
         self.jump(JGT, value, yes=bad)
 
+    def check_from(self, arg: int, first: int, end: int, bad: str) -> None:
+        """first <= arg < end; both of 32 bits."""
+        self.load(hi(arg))
+        self.jump(JEQ, 0, no=bad)
+        self.load(lo(arg))
+        self.jump(JGE, first, no=bad)
+        self.jump(JGE, end, yes=bad)
+
     def check_end(self, addr: int, length: int, limit_hi: int, bad: str) -> None:
         """addr + length <= limit_hi << 32, with the carry of the low halves and without overflow."""
         carry, done, good = self.fresh(), self.fresh(), self.fresh()

@@ -35,6 +35,7 @@ TEXT_LO = 0x00010000  # the stub's code: ST_TEXT, and room for 64 KiB; nothing e
 TEXT_END = 0x00020000
 
 FD_BELL, FD_SLOT = 3, 4
+FD_KEPT, KEPT_END = 8, 56  # ST_FD_KEPT, and ST_MOST_KEPT further
 MINUS_ONE = 0xFFFFFFFFFFFFFFFF
 
 PRIVATE, SHARED, FIXED, ANON, NORESERVE = 0x02, 0x01, 0x10, 0x20, 0x4000
@@ -48,6 +49,7 @@ IN = "in"  # values
 MAX = "max"  # value
 END = "end"  # length argument: addr + length <= LIMIT
 LOW = "low"  # value of the low half; the kernel ignores the upper one
+FROM = "from"  # first and end of a range
 
 DIRECT, NOTIFY = "direct", "notify"
 
@@ -92,6 +94,13 @@ ROWS = (
         ((END, 0, 1), (MAX, 2, 7), (IN, 3, (SHARED | FIXED, PRIVATE | FIXED)), (EQ, 4, FD_SLOT)),
         (0x10000, 4096, 1, SHARED | FIXED, FD_SLOT, 0),
         "a file from the descriptor slot, which the Sentry fills for this one call; it compares range, protection, flags and offset",
+    ),
+    Row(
+        "mmap", 9, DIRECT,
+        ((END, 0, 1), (MAX, 2, 7), (EQ, 3, PRIVATE | FIXED), (FROM, 4, FD_KEPT, KEPT_END)),
+        (0x10000, 4096, 1, PRIVATE | FIXED, FD_KEPT, 0),
+        "private memory with the content of a file that programs often map (Platform.keep): a descriptor for reading, of a file "
+        "that every user may read and nobody changes, or a sealed copy of one. Any part of it, as any part may be read",
     ),
     Row(
         "mmap", 9, NOTIFY,
@@ -147,6 +156,8 @@ def _check(program, check, bad):
     elif kind == LOW:
         program.load(lo(arg))
         program.jump(JEQ, check[2], no=bad)
+    elif kind == FROM:
+        program.check_from(arg, check[2], check[3], bad)
     elif kind == END:
         program.check_end(arg, check[2], LIMIT_HI, bad)
     else:

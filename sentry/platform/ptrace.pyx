@@ -166,6 +166,8 @@ cdef class Thread(GuestThread):
         """As AddressSpace.write."""
         write_guest(self.aspace.live(), addr, data, False)
 
+    write_later = write
+
     def write_upto(self, addr, data):
         """As AddressSpace.write_upto."""
         return write_guest(self.aspace.live(), addr, data, True)
@@ -243,9 +245,11 @@ cdef class Thread(GuestThread):
         self.next_op()
 
     # -- others
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         """A copy of the address space: done(thread, errno)."""
         self.clone(done, True)
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         """A thread in this address space: done(thread, errno)."""
@@ -636,6 +640,31 @@ cdef bint below_limit(uint64_t addr, uint64_t length):
     return addr <= TR_LIMIT and length <= TR_LIMIT - addr
 
 
+cdef class Nursery:
+    """See base.py."""
+    cdef Platform platform
+    cdef Thread seed  # None: closed, or it has died
+    cdef object queue  # callbacks of new_aspace that wait for the seed
+    cdef readonly int pid
+    cdef public bint ready
+
+    def __init__(self, Platform platform, Thread seed):
+        self.platform, self.seed, self.pid, self.queue = platform, seed, seed.tid, deque()
+        platform.nurseries.append(self)
+
+    cdef void feed(self):
+        if self.queue and self.seed is not None and self.seed.state == PARKED:
+            self.seed.clone(self.queue.popleft(), True)
+
+    def close(self):
+        if self.seed is not None:
+            self.seed.aspace.kill()
+            self.seed = None
+            self.platform.nurseries.remove(self)
+            while self.queue:
+                self.platform.calls.append((self.queue.popleft(), None, ECHILD))
+
+
 cdef class Platform:
     """See base.py. One a process: it waits for all of the process's children."""
 
@@ -653,7 +682,8 @@ cdef class Platform:
     cdef list calls  # (done, thread, errno) to be called
     cdef dict watched  # fd -> callback
     cdef Thread seed
-    cdef object seed_queue  # callbacks of new_aspace that wait for the seed
+    cdef Nursery first  # of the sandbox's own container
+    cdef list nurseries
     cdef Thread carrier  # the thread whose turn it is to receive a descriptor
     cdef object carry_queue
     cdef uint64_t region  # the pages above the guest's addresses
@@ -682,7 +712,7 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.watched = {}
-        self.seed_queue = deque()
+        self.nurseries = []
         self.carry_queue = deque()
 
     def __dealloc__(self):
@@ -709,6 +739,7 @@ cdef class Platform:
         if not self.filtered:
             log.warning("ptrace platform: the host has no seccomp filters; PTRACE_SYSEMU stands alone")
         self.seed = self.adopt(seed, None)
+        self.first = Nursery(self, self.seed)
         memset(&self.seed.regs.u[0], 0, sizeof(self.seed.regs.u))
         self.seed.regs.u[EFLAGS] = 0x202
         self.seed.regs.u[CS] = USER_CS
@@ -786,7 +817,8 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.seed = self.carrier = None
-        self.seed_queue.clear()
+        self.first = None
+        self.nurseries = []
         self.carry_queue.clear()
         for fd in (self.epoll, self.signals, self.control, self.receiver):
             if fd >= 0:
@@ -816,17 +848,22 @@ cdef class Platform:
         self.threads[tid] = thread
         return thread
 
-    def new_aspace(self, done):
+    def new_nursery(self, done):
+        """See base.py."""
+
+        def made(thread, error):
+            done(Nursery(self, thread) if thread is not None else None, error)
+
+        self.new_aspace(made)
+
+    def new_aspace(self, done, Nursery nursery=None):
         """An empty address space: done(thread, errno) from within `wait`."""
-        if self.seed is None or self.seed.state == GONE:
+        nursery = nursery or self.first
+        if nursery is None or nursery.seed is None or nursery.seed.state == GONE:
             self.calls.append((done, None, ECHILD))
             return
-        self.seed_queue.append(done)
-        self.feed_seed()
-
-    cdef void feed_seed(self):
-        if self.seed.state == PARKED and self.seed_queue:
-            self.seed.clone(self.seed_queue.popleft(), True)
+        nursery.queue.append(done)
+        nursery.feed()
 
     # -- descriptors on their way into a guest process
     cdef void carry(self, Thread thread):
@@ -860,6 +897,9 @@ cdef class Platform:
             return errno
         return 0
 
+    def keep(self, fd):
+        """See base.py."""
+
     def watch(self, fd, events, callback):
         """Calls callback(fd, events) from `wait` when the descriptor is ready. OSError if it cannot be watched."""
         error = self.epoll_control(EPOLL_CTL_MOD, fd, events)
@@ -878,6 +918,7 @@ cdef class Platform:
         """Takes everything that waitpid has to say."""
         cdef int status = 0, tid
         cdef Thread thread
+        cdef Nursery nursery
         while True:
             tid = waitpid(-1, &status, WNOHANG | __WALL)
             if tid <= 0:
@@ -889,8 +930,7 @@ cdef class Platform:
                     continue
                 del self.threads[tid]
                 thread.died()
-                if thread is self.seed:
-                    self.seed_died()
+                self.seed_died(thread)
             elif thread is not None:
                 thread.stopped(status)
             else:
@@ -900,8 +940,8 @@ cdef class Platform:
                 if alive:  # the parent died before it could tell
                     kill(tid, SIGKILL)
             self.newborn.clear()
-        if self.seed_queue:
-            self.feed_seed()
+        for nursery in self.nurseries:
+            nursery.feed()
 
     cdef void born(self, int tid, bint alive):
         """A new thread or process has stopped, or died already; its parent's stop came before or comes later."""
@@ -912,12 +952,12 @@ cdef class Platform:
                 parent.try_end_clone()
                 return
 
-    cdef void seed_died(self):
-        """No more address spaces; the guests that there are go on."""
-        log.error("ptrace platform: the seed process has died")
-        self.ready = [thread for thread in self.ready if thread is not self.seed]
-        while self.seed_queue:
-            self.calls.append((self.seed_queue.popleft(), None, ECHILD))
+    cdef void seed_died(self, Thread thread):
+        """If that was one: no more address spaces for its container; the guests that there are go on."""
+        for nursery in [each for each in self.nurseries if (<Nursery?>each).seed is thread]:
+            log.error("ptrace platform: a seed process has died")
+            self.ready = [other for other in self.ready if other is not thread]
+            nursery.close()
 
     cdef object sleep(self, int64_t timeout):
         """Waits for SIGCHLD or a watched descriptor, at most `timeout` ns (negative: for ever); callbacks run."""

@@ -5,6 +5,18 @@ from sentry.platform.systrap_host cimport cpu_set_t
 from sentry.platform.systrap_thread cimport Registry, Thread
 
 
+cdef class Nursery:
+    cdef Platform host
+    cdef Thread seed  # None: closed, or the seed has died
+    cdef bint busy  # the seed makes a copy of itself
+    cdef public bint ready
+    cdef list pool, waiters  # fresh address spaces; callbacks that wait for one
+    cdef uint64_t took  # TSC when the last one was taken
+    cdef readonly int pid
+
+    cdef int breed(self) except -1
+
+
 cdef class Platform(Registry):
     cdef readonly str name
     cdef public bint apart
@@ -13,9 +25,8 @@ cdef class Platform(Registry):
     cdef readonly uint64_t vdso
     cdef int bell
     cdef list handed
-    cdef Thread seed
-    cdef bint seed_busy
-    cdef list pool, waiters
+    cdef Nursery first  # of the sandbox's own container
+    cdef list nurseries
     cdef int pool_target
     cdef int shared_fd
     cdef int cpus
@@ -23,7 +34,7 @@ cdef class Platform(Registry):
     cdef double wake_cost  # ticks from a doorbell to the dispatcher on another CPU, on average
     cdef double spin_below  # an average gap longer than this many ticks is slept through
     cdef uint64_t spin_for  # ticks
-    cdef uint64_t breed_after, took  # ticks from the taking of a fresh address space to the making of the next; when that was
+    cdef uint64_t breed_after  # ticks from the taking of a fresh address space to the making of the next
     cdef bint spinning
     cdef double pause  # about how many ticks one look takes
     cdef uint64_t last_poll, poll_every
@@ -42,6 +53,11 @@ cdef class Platform(Registry):
 
     cdef dispatch_t *dispatch
 
+    cdef Nursery _new_nursery(self, Thread seed)
+    cdef int _empty(self, Nursery nursery) except -1
+    cdef bint _was_fresh(self, Thread thread) except -1
+    cdef Nursery _hungry(self)
+    cdef bint _hungry_later(self) except -1
     cdef bint _find_clocks(self, uint64_t host) except -1
     cdef int _crowd(self, bint crowd) except -1
     cdef int _take(self, int index) except -1

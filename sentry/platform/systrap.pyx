@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_GATHER, ST_M_LEN_ARG, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
+    ST_M_GATHER, ST_M_LEN_ARG, ST_MOST_KEPT, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_batch, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, sh_ordinary, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
@@ -30,6 +30,7 @@ import errno
 import fcntl
 
 from sentry.core import log
+from sentry.platform.base import Kept
 from sentry.platform.seed import PlatformError, set_up, spawn
 
 cdef extern from "sys/mman.h" nogil:
@@ -67,6 +68,49 @@ ADD_SEALS, SEALS = 1033, 0x01 | 0x02 | 0x04 | 0x10  # F_ADD_SEALS; SEAL SHRINK G
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "native", "stub")
 
 
+cdef class Nursery:
+    """See base.py."""
+
+    def __init__(self):
+        self.pool = []
+        self.waiters = []
+
+    cdef int breed(self) except -1:
+        """Have the seed make one more copy of itself."""
+        if self.seed is not None and not self.busy:
+            self.busy = True
+            self.seed.fork(self.bred)
+        return 0
+
+    def bred(self, Thread child, int error):
+        cdef int i
+        self.busy = False
+        if child is not None:
+            for i in range(NREGS):
+                (&child._regs.r15)[i] = 0
+            child._regs.eflags = 0x202
+            if self.waiters:
+                self.waiters.pop(0)(child, 0)
+            elif self.seed is not None:
+                self.pool.append(child)
+            else:
+                child.aspace.kill()
+        elif self.waiters:
+            self.waiters.pop(0)(None, error)
+        if self.waiters:
+            self.breed()
+
+    def close(self):
+        cdef Thread thread, seed = self.seed
+        if seed is None:
+            return
+        self.host._empty(self)
+        for thread in self.pool:
+            thread.aspace.kill()
+        self.pool = []
+        seed.aspace.kill()
+
+
 cdef class Platform(Registry):
     """`stub`: path of the stub executable. `pool`: how many fresh address spaces are kept ready. `spin`: whether
     either side may wait busily where that pays. `sites`: whether call sites may be rewritten."""
@@ -79,8 +123,7 @@ cdef class Platform(Registry):
         self.pool_target = pool
         self.bell = -1
         self.handed = []
-        self.pool = []
-        self.waiters = []
+        self.nurseries = []
         self.cpus = sh_cpus()
         self.spin = spin
         self.seed_tsc = sh_tsc()
@@ -151,6 +194,7 @@ cdef class Platform(Registry):
         cdef AddressSpace space
         cdef Clone clone
         cdef Thread seed
+        cdef Nursery nursery
         cdef int error
         cdef char byte
         if not sh_has_fsgsbase():
@@ -171,8 +215,8 @@ cdef class Platform(Registry):
         seed.state = RUNNING
         seed.expect = 1 << ST_EV_SYSCALL
         self.running += 1
-        self.seed = seed
-        self.seed_busy = True
+        self.first = nursery = self._new_nursery(seed)
+        nursery.busy = nursery.ready = True
         self.listener, host = set_up(pid, sock)
         self.vdso = ST_TEXT + ST_VDSO_OFF if self._find_clocks(host) else 0
         sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN)
@@ -244,13 +288,14 @@ cdef class Platform(Registry):
             except ChildProcessError:
                 pass
             self._closed(space)
-        self.seed = None
+        self.first = None
+        self.nurseries = []
         for context in self.spare:
             sh_unmap_context(<void *><uintptr_t>context[0])
             os.close(context[1])
         self.spare = []
-        self._unmap_unused()
-        self.pool = []
+        while self.unused:
+            self._unmap_unused()
         for fd in (self.listener, self.bell, self.epoll, self.shared_fd):
             if fd >= 0:
                 os.close(fd)
@@ -277,15 +322,10 @@ cdef class Platform(Registry):
             space.dead = True
             space._detach()
             for thread in dead:
-                if thread is self.seed:
-                    log.error("the seed process died: no further guest processes can be made")
-                    self.seed = None
-                    for done in self.waiters:
-                        self.later.append((done, (None, errno.EAGAIN)))
-                    self.waiters = []
-                elif thread in self.pool:
-                    self.pool.remove(thread)
-                else:
+                if thread.nursery is not None:
+                    log.error("a seed process died: its container can have no further guest processes")
+                    self._empty(<Nursery?>thread.nursery)
+                elif not self._was_fresh(thread):
                     thread.event = EV_DEAD
                     if thread not in self.ready:  # it may have had another event to report
                         self.ready.append(thread)
@@ -306,40 +346,94 @@ cdef class Platform(Registry):
             space.pidfd = -1
 
     # -- new address spaces -----------------------------------------------------------------------------
-    def new_aspace(self, done):
+    cdef Nursery _new_nursery(self, Thread seed):
+        cdef Nursery nursery = Nursery()
+        nursery.host = self
+        nursery.seed = seed
+        nursery.pid = seed.aspace.pid
+        seed.nursery = nursery
+        self.nurseries.append(nursery)
+        return nursery
+
+    def new_nursery(self, done):
+        """See base.py."""
+
+        def made(thread, error):
+            done(self._new_nursery(thread) if thread is not None else None, error)
+
+        self.new_aspace(made)
+
+    def new_aspace(self, done, Nursery nursery=None):
         cdef Thread thread
-        if self.pool:
-            thread = self.pool.pop(0)
-            self.took = sh_tsc()
-            self.later.append((done, (thread, 0)))
-            return
-        if self.seed is None:
+        if nursery is None:
+            nursery = self.first
+        if nursery is None or nursery.seed is None:
             self.later.append((done, (None, errno.EAGAIN)))
-            return
-        self.waiters.append(done)
-        self._breed()
+        elif nursery.pool:
+            thread = nursery.pool.pop(0)
+            nursery.took = sh_tsc()
+            self.later.append((done, (thread, 0)))
+        else:
+            nursery.waiters.append(done)
+            nursery.breed()
 
-    def _breed(self):
-        """Have the seed make one more copy of itself."""
-        if self.seed is not None and not self.seed_busy:
-            self.seed_busy = True
-            self.seed.fork(self._bred)
+    cdef int _empty(self, Nursery nursery) except -1:
+        """Its seed is gone, or will be."""
+        nursery.seed.nursery = None
+        nursery.seed = None
+        self.nurseries.remove(nursery)
+        for done in nursery.waiters:
+            self.later.append((done, (None, errno.EAGAIN)))
+        nursery.waiters = []
+        return 0
 
-    def _bred(self, Thread child, int error):
-        cdef int i
-        self.seed_busy = False
-        if child is not None:
-            for i in range(NREGS):
-                (&child._regs.r15)[i] = 0
-            child._regs.eflags = 0x202
-            if self.waiters:
-                self.waiters.pop(0)(child, 0)
-            else:
-                self.pool.append(child)
-        elif self.waiters:
-            self.waiters.pop(0)(None, error)
-        if self.waiters:
-            self._breed()
+    cdef bint _was_fresh(self, Thread thread) except -1:
+        """A process has died that nobody had taken yet."""
+        cdef Nursery nursery
+        for nursery in self.nurseries:
+            if thread in nursery.pool:
+                nursery.pool.remove(thread)
+                return True
+        return False
+
+    cdef Nursery _hungry(self):
+        """One that shall make a fresh address space for later. Not at once: whoever took the last one has more to do with us
+        now, and wants the CPUs."""
+        cdef Nursery nursery
+        for nursery in self.nurseries:
+            if nursery.ready and not nursery.busy and <int>len(nursery.pool) < self.pool_target:
+                if not nursery.pool or sh_tsc() - nursery.took > self.breed_after:
+                    return nursery
+        return None
+
+    cdef bint _hungry_later(self) except -1:
+        cdef Nursery nursery
+        for nursery in self.nurseries:
+            if nursery.ready and not nursery.busy and <int>len(nursery.pool) < self.pool_target:
+                return True
+        return False
+
+    def keep(self, int fd):
+        """See base.py. The place of one that nobody has mapped for a while is taken when there is none left."""
+        cdef int place = len(self.kept)
+        try:
+            kept = Kept(os.dup(fd))
+        except OSError:  # no descriptor left
+            return None
+        if place == ST_MOST_KEPT:
+            for _ in range(2 * ST_MOST_KEPT):
+                place = self.kept_hand
+                self.kept_hand = (place + 1) % ST_MOST_KEPT
+                if not self.kept[place].used:
+                    break
+                self.kept[place].used = False
+            self.kept[place].lost = True
+        else:
+            self.kept.append(None)
+        self.kept_changes += 1
+        kept.place, kept.since = place, self.kept_changes
+        self.kept[place] = kept
+        return kept
 
     # -- the loop --------------------------------------------------------------------------------------
     def watch(self, int fd, uint32_t events, callback):
@@ -360,8 +454,8 @@ cdef class Platform(Registry):
         """An event of `thread`, if there is one: served at once, or put among those to hand out."""
         cdef int served = 0
         if thread._event():
-            if thread is self.seed:
-                self.seed_busy = False
+            if thread.nursery is not None:
+                (<Nursery?>thread.nursery).busy = False
                 return 0
             if thread.event == ST_EV_SYSCALL and self.dispatch[0] != NULL:
                 served = self.dispatch[0](thread)
@@ -390,7 +484,7 @@ cdef class Platform(Registry):
                         found = space.slots[at]
                         if type(found) is Thread:
                             thread = found
-                            if self.spinning and thread.hot < 0 and thread.state == RUNNING and thread is not self.seed:
+                            if self.spinning and thread.hot < 0 and thread.state == RUNNING and thread.nursery is None:
                                 self._heat(thread)
                             self._handle(thread)
             if space.position < 0:
@@ -575,6 +669,7 @@ cdef class Platform(Registry):
             self.later.append((clone.done, (None, errno.EAGAIN)))
 
     def wait(self, deadline):
+        cdef Nursery nursery
         cdef Thread thread
         cdef int64_t limit = -1 if deadline is None else deadline, now
         cdef uint64_t idle_since = 0, ticks
@@ -650,13 +745,12 @@ cdef class Platform(Registry):
             if self.doomed:
                 end_doomed(self)
                 continue
-            if self.seed is not None and not self.seed_busy:
-                # Not at once: whoever took the last one has more to do with us now, and wants the CPUs.
-                if <int>len(self.pool) < self.pool_target and (not self.pool or sh_tsc() - self.took > self.breed_after):
-                    self._breed()
-                    continue
-                if len(self.spare) < 2:
-                    self._spare_context()
+            nursery = self._hungry()
+            if nursery is not None:
+                nursery.breed()
+                continue
+            if len(self.spare) < 2 and self.first is not None and not self.first.busy:
+                self._spare_context()
             if self.unused:
                 self._unmap_unused()
                 continue
@@ -696,7 +790,7 @@ cdef class Platform(Registry):
             timeout = max(0, limit - sh_now())
         if self.interrupting or self.clones:
             timeout = CHECK_EVERY if timeout < 0 else min(timeout, CHECK_EVERY)
-        if self.slot_waits or self.seed is not None and not self.seed_busy and <int>len(self.pool) < self.pool_target:
+        if self.slot_waits or self._hungry_later():
             timeout = MS if timeout < 0 else min(timeout, MS)
         self._settle()
         for i in range(SH_HOT):

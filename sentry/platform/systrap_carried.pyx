@@ -8,12 +8,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.platform.systrap_host cimport (
-    ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
+    ST_BUF_SIZE, ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
     ST_WHAT_PART, sh_part, sh_vector, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport vm_cstr, vm_read, vm_write
 
 from sentry.platform.base import MemFault
+
+
+cdef enum:
+    LATER = 16  # bytes that write_later keeps
 
 
 cdef class Carrier(GuestThread):
@@ -224,6 +228,18 @@ cdef class Carrier(GuestThread):
 
     def write(self, uint64_t addr, data):
         self._write(addr, data, True)
+
+    def write_later(self, uint64_t addr, bytes data):
+        cdef size_t n = <size_t>len(data)
+        cdef st_seg *o
+        if n > LATER or addr > ST_LIMIT - n or self.nouts == ST_OUTS or self.mask:
+            self._write(addr, data, True)
+            return
+        o = &self.outs[self.nouts]
+        o.addr, o.len, o.kind = addr, <uint32_t>n, 0
+        o.off = <uint16_t>(ST_BUF_SIZE - <uint32_t>(self.nouts + 1) * LATER)
+        memcpy(self.buf + o.off, PyBytes_AS_STRING(data), n)
+        self.nouts += 1
 
     def write_upto(self, uint64_t addr, data):
         return self._write(addr, data, False)

@@ -22,6 +22,8 @@ cdef extern from "systrap.h":
         ST_BUF_SIZE
         ST_FD_BELL
         ST_FD_SLOT
+        ST_FD_KEPT
+        ST_MOST_KEPT
         ST_INTR_SIGNAL
         ST_NR_HELLO
         ST_TURN_STUB
@@ -38,6 +40,7 @@ cdef extern from "systrap.h":
         ST_STR_MAX
         ST_LENT_OFF
         ST_OP_LEND_FP
+        ST_OP_MMAP_KEPT
         ST_EV_SYSCALL
         ST_EV_FAULT
         ST_EV_INTERRUPT
@@ -219,7 +222,7 @@ cdef extern from "systrap_host.h":
     int sh_notif_recv(int fd, sh_notif *out) nogil
     int sh_notif_continue(int fd, uint64_t id) nogil
     int sh_notif_answer(int fd, uint64_t id, int64_t value, int error) nogil
-    int sh_notif_addfd(int fd, uint64_t id, int src) nogil
+    int sh_notif_addfd(int fd, uint64_t id, int src, int to) nogil
     int sh_notif_valid(int fd, uint64_t id) nogil
     int sh_epoll_ctl(int ep, int op, int fd, uint32_t events) nogil
     int sh_epoll_wait(int ep, epoll_event *events, int max, int64_t timeout) nogil

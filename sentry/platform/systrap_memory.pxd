@@ -21,4 +21,4 @@ cdef class HostFd:
 cdef bytes vm_read(int pid, uint64_t addr, uint64_t length, bint whole)
 cdef bytes vm_cstr(int pid, uint64_t addr, uint64_t limit)
 cdef long vm_write(int pid, uint64_t addr, data, bint whole) except -1
-cdef list translate(list ops, bint *uses_slot)
+cdef list translate(list ops, long long kept, bint *uses_slot)

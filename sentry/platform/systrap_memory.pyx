@@ -7,9 +7,9 @@ from posix.unistd cimport close
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
-from sentry.platform.systrap_host cimport ST_LIMIT, sh_vm_read, sh_vm_write
+from sentry.platform.systrap_host cimport ST_FD_KEPT, ST_LIMIT, ST_OP_MMAP_KEPT, sh_vm_read, sh_vm_write
 
-from sentry.platform.base import MemFault
+from sentry.platform.base import Kept, MemFault
 
 cdef enum:
     WRITE_PIECE = 32768
@@ -70,9 +70,9 @@ cdef class HostFd:
             close(self.fd)
 
 
-cdef list translate(list ops, bint *uses_slot):
+cdef list translate(list ops, long long kept, bint *uses_slot):
     """The operations of base.Thread.run_ops, checked and cut to the stub's size, as tuples (op, flags, addr, len, a, b,
-    data, HostFd or errno, number of the caller's operation). uses_slot: set if one needs the descriptor slot."""
+    data, HostFd or errno, number of the caller's operation). kept: AddressSpace.kept. uses_slot: set if one needs the descriptor slot."""
     cdef uint64_t at
     cdef int index = 0
     cdef bytes data
@@ -87,6 +87,11 @@ cdef list translate(list ops, bint *uses_slot):
         elif op == OP_MMAP_FD:
             _, addr, length, prot, shared, fd, offset = entry
             flags = MAP_SHARED_FIXED if shared else MAP_PRIVATE_FIXED
+            if type(fd) is Kept and not shared and fd.since <= kept and not fd.lost:
+                fd.used = True
+                todo.append((ST_OP_MMAP_KEPT, flags, addr, length, prot | (ST_FD_KEPT + fd.place) << 32, offset, None, fd, index))
+                index += 1
+                continue
             if fd not in files:
                 try:
                     files[fd] = HostFd(fd)

@@ -7,7 +7,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
-    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_NR_HELLO, ST_STACK,
+    CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue,
     sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
 )
@@ -15,8 +15,11 @@ from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
+from operator import attrgetter
 
 from sentry.core import log
+
+SINCE = attrgetter("since")
 
 
 cdef int notified(Registry host) except -1:
@@ -59,10 +62,15 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 sh_notif_answer(host.listener, n.id, 0, errno.EINTR)
             else:
                 clone.granted = True
+                if host.kept_changes > thread.aspace.kept and thread.nursery is not None:
+                    hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
                 # The host's fork takes a while, which this can be done in.
                 if host.doomed:
                     end_doomed(host)
+                if clone.meanwhile is not None:
+                    meanwhile, clone.meanwhile = clone.meanwhile, None
+                    meanwhile()
                 if clone.process and not host.spare:
                     host._spare_context()
             return 0
@@ -86,7 +94,7 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                     if type(fd) is int:
                         error = -<int>fd
                     elif fd is not None and (at == 0 or fd is not thread.grants[at - 1][2]):
-                        error = sh_notif_addfd(host.listener, n.id, (<HostFd?>fd).fd)
+                        error = sh_notif_addfd(host.listener, n.id, (<HostFd?>fd).fd, ST_FD_SLOT)
                     if error < 0:  # EBADF: the kernel's own mistake; ENOENT: the caller died
                         sh_notif_answer(host.listener, n.id, 0, -error)
                         return 0
@@ -96,6 +104,16 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                     return 0
     thread.aspace._violation(f"host call {n.nr}")
     sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
+    return 0
+
+
+cdef int hand_out_kept(Registry host, AddressSpace seed, sh_notif *n) except -1:
+    """A seed, which is about to be forked, gets the descriptors that it does not have yet."""
+    for kept in sorted(host.kept, key=SINCE):
+        if kept.since > seed.kept:
+            if sh_notif_addfd(host.listener, n.id, kept, ST_FD_KEPT + <int>kept.place) < 0:
+                break
+            seed.kept = kept.since
     return 0
 
 
@@ -117,7 +135,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
     if process:
         if n.pid in host.by_pid or sh_child(n.pid, 0) != 0:
             return stranger(host, n)
-        if sh_notif_addfd(host.listener, n.id, clone.memfd) < 0:
+        if sh_notif_addfd(host.listener, n.id, clone.memfd, ST_FD_SLOT) < 0:
             return 0  # killed meanwhile: _check finds out
         try:
             space = host._new_space(n.pid, clone.base)
@@ -125,6 +143,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             log.warning(f"host process {n.pid} given up: {error}")
             sh_notif_answer(host.listener, n.id, 0, errno.EPERM)
             return 0
+        space.kept = parent.aspace.kept
         os.close(clone.memfd)
         clone.memfd = -1
         sh_write32(&sh_ctx(clone.base, clone.slot).turn, ST_TURN_SENTRY)

@@ -12,6 +12,7 @@ cdef class Regs:
 cdef class Clone:
     cdef Thread parent
     cdef object done
+    cdef object meanwhile  # what to call once the host is at work, or None
     cdef bint process
     cdef uint32_t nonce
     cdef bint granted  # the clone call may have been made
@@ -52,6 +53,7 @@ cdef class Thread(Carrier):
     cdef int grant_at
     cdef bint uses_slot
     cdef uint32_t ops_seq
+    cdef object nursery  # of which it is the seed, or None
 
     cdef int _event(self) except -1
     cdef int _give(self, uint32_t cmd, uint32_t expect) except -1
@@ -77,6 +79,7 @@ cdef class AddressSpace:
     cdef bint dead
     cdef bint killed
     cdef bint leader_gone
+    cdef long long kept  # the last change of kept descriptors that it has inherited
     cdef Thread slot_owner  # has a notified mmap of the descriptor slot under way
     cdef list slot_queue
 
@@ -107,6 +110,9 @@ cdef class Registry:
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped
     cdef bytes nonces
+    cdef list kept  # base.Kept, by place
+    cdef long long kept_changes
+    cdef int kept_hand  # the place to be looked at next for one that is not used any more
     cdef uint64_t woke  # TSC when a stub that slept was woken last
     cdef uint64_t cloning  # TSC at the start of the last clone
     cdef Thread granting  # a thread that has notified mappings before it, or None

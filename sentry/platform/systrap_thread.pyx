@@ -205,6 +205,9 @@ cdef class Thread(Carrier):
         self.ctx.word = <uint64_t>value
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
+    cdef bint waits_plainly(self) noexcept:
+        return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
             sh_write32(&self.ctx.park, 1)  # its stub need not spin
@@ -321,7 +324,7 @@ cdef class Thread(Carrier):
         if not self._parked():
             return
         self._flush()
-        todo = translate(ops, &uses_slot)
+        todo = translate(ops, self.aspace.kept, &uses_slot)
         self.ops = todo
         self.ops_at = 0
         self.ops_base = <int>len(ops)
@@ -412,13 +415,13 @@ cdef class Thread(Carrier):
         return 1
 
     # -- clone --------------------------------------------------------------------------------------
-    def fork(self, done):
-        self._clone(done, True)
+    def fork(self, done, meanwhile=None):
+        self._clone(done, True, meanwhile)
 
     def spawn(self, done):
-        self._clone(done, False)
+        self._clone(done, False, None)
 
-    def _clone(self, done, bint process):
+    def _clone(self, done, bint process, meanwhile):
         cdef Clone clone
         cdef Registry platform = self.platform
         cdef int error = 0
@@ -431,6 +434,7 @@ cdef class Thread(Carrier):
         clone = Clone()
         clone.parent = self
         clone.done = done
+        clone.meanwhile = meanwhile
         clone.process = process
         clone.slot = self.slot
         clone.memfd = -1
@@ -699,6 +703,7 @@ cdef class Registry:
         self.unused = []
         self.doomed = []
         self.nonces = b""
+        self.kept = []
         self.hot = [None] * SH_HOT
         self.gap = 1e9
 
@@ -727,11 +732,9 @@ cdef class Registry:
         return 0
 
     cdef int _unmap_unused(self) except -1:
-        """Drop the context memory of address spaces that are gone: done when nobody waits for anything else."""
-        cdef list unused = self.unused
-        self.unused = []
-        for address in unused:
-            sh_unmap_context(<void *><uintptr_t>address)
+        """Drop the context memory of one address space that is gone: done when nobody waits for anything else."""
+        if self.unused:
+            sh_unmap_context(<void *><uintptr_t>self.unused.pop())
         return 0
 
     def _spare_context(self):

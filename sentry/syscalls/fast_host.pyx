@@ -4,14 +4,18 @@ carried, or a buffer of ours. `enable` puts them in front of the handlers that a
 What says more than its bytes, fails with a signal, or cannot send all at once on a blocking socket, is left to the plain ones.
 """
 
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.errno cimport errno
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from sentry.core.guest cimport SLEEPS, SLOW, GuestThread, fast_t, fast_table
+from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_MAX, GuestThread, fast_t, fast_table
+from sentry.core.waitq cimport Wait
 from sentry.kernel.task cimport Task
 from sentry.net.hostinet cimport HostSocket
 from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK
+from sentry.syscalls.fast_socket cimport Vector, expect, many_pieces, one_piece, take, take_out, wait_for
+from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
 
 from sentry.core.result import BLOCKED
@@ -31,17 +35,14 @@ cdef enum:
     STREAM = 1
     PIECE = 1 << 18
     STEP = 1 << 18
-    MOST = 16  # pieces of a vector
+    READABLE = 1 | 64  # poll bits
+    SHUT_RD = 1
     SMALL = 2048  # as much as a blocking stream takes that polls writable
 
 cdef uint64_t USER_END = <uint64_t>1 << 47
 cdef uint64_t MAX_COUNT = 0x7FFFF000
 cdef char PIECES[PIECE]
 cdef fast_t NEXT_READ, NEXT_WRITE, NEXT_WRITEV, NEXT_SENDTO, NEXT_RECVFROM
-
-cdef struct iovec:
-    uint64_t base
-    uint64_t length
 
 
 cdef inline HostSocket socket_of(Task task, int fd):
@@ -63,19 +64,52 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     if not count:
         return SLOW
     count = min(count, MAX_COUNT)
+    if sock.rx_bytes:
+        return receive_near(sock, thread, count, flags)
+    sock.unknown()
     to = thread.output(1, count)
     if to == NULL:
         return through(sock, thread, count, flags)
     n = c_recv(sock.fd, to, count, flags | MSG_DONTWAIT)
     if n < 0:
-        return nothing(sock, flags)
+        return -errno
+    if not flags & MSG_PEEK:
+        sock.received += n
     thread.wrote(1, <uint64_t>n)
     return n
 
 
-cdef long nothing(HostSocket sock, int flags) noexcept:
-    """The host has said no."""
-    return SLOW if errno == EAGAIN and not sock.flags & O_NONBLOCK and not flags & MSG_DONTWAIT else -errno
+cdef long receive_near(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
+    """From what a twin has sent."""
+    cdef Vector vector
+    cdef long n
+    if flags & MSG_PEEK or one_piece(&vector, thread, False, count):
+        return SLOW
+    expect(&vector, thread, min(count, <uint64_t>sock.rx_bytes))
+    n = take_out(sock.rx, &sock.rx_offset, &vector, thread)
+    if not n:
+        return -EFAULT
+    sock.took(n)
+    return n
+
+
+cdef long or_wait(Task task, HostSocket sock, GuestThread thread, int flags, long result) except? -9001:
+    """The result of `receive`; if nothing was there, the caller may wait."""
+    cdef Vector vector
+    if result != -EAGAIN or sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
+        return result
+    if flags & MSG_PEEK or sock.shut & SHUT_RD or one_piece(&vector, thread, False, thread.a[2]):
+        return SLOW
+    if not sock.watched:
+        sock.watch()
+    return wait_for(task, sock, &vector, flags, read_again)
+
+
+cdef long read_again(Wait wait, object task, GuestThread thread) except? -9001:
+    """What a read that waits gets when it is woken."""
+    cdef HostSocket sock = <HostSocket?>(<ReadWait?>wait).file
+    cdef long result = receive(sock, thread, 0)
+    return result if result != -EAGAIN else SLOW if sock.shut & SHUT_RD else SLEEPS
 
 
 cdef long through(HostSocket sock, GuestThread thread, uint64_t count, int flags) noexcept:
@@ -83,6 +117,7 @@ cdef long through(HostSocket sock, GuestThread thread, uint64_t count, int flags
     cdef uint64_t done = 0, part
     cdef ssize_t n
     cdef long copied
+    cdef char *to
     if sock.type != STREAM:
         if count > PIECE:
             return SLOW
@@ -92,7 +127,14 @@ cdef long through(HostSocket sock, GuestThread thread, uint64_t count, int flags
         part = min(count - done, <uint64_t>(STEP if sock.type == STREAM and not flags & MSG_PEEK else PIECE))
         n = c_recv(sock.fd, PIECES, part, flags | MSG_DONTWAIT)
         if n <= 0:
-            return <long>done if done or n == 0 else nothing(sock, flags)
+            return <long>done if done or n == 0 else -errno
+        if not flags & MSG_PEEK:
+            sock.received += n
+        to = thread.output(1, <uint64_t>n) if not done and <uint64_t>n < part else NULL
+        if to != NULL:
+            memcpy(to, PIECES, <size_t>n)
+            thread.wrote(1, <uint64_t>n)
+            return n
         copied = thread.copy_out(thread.a[1] + done, PIECES, <uint64_t>n)
         if copied != n:
             return <long>done if done else -EFAULT
@@ -108,7 +150,10 @@ cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) exc
     cdef ssize_t n
     if waits and sock.type == STREAM and count > SMALL:
         return SLOW
+    sock.unknown()
     n = c_send(sock.fd, data, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+    if n > 0:
+        sock.sent += n
     if n < 0:
         if errno == EPIPE or (errno == EAGAIN and waits):
             return SLOW
@@ -119,10 +164,13 @@ cdef long sent(HostSocket sock, const char *data, uint64_t count, int flags) exc
 cdef long send(HostSocket sock, GuestThread thread, int flags) except? -9001:
     cdef uint64_t count = thread.a[2]
     cdef const char *source
+    cdef Vector vector
     if count > USER_END or thread.a[1] > USER_END - count:
         return -EFAULT
     if not count or (count > PIECE and sock.type != STREAM):
         return SLOW
+    if sock.twin is not None and sock.near():
+        return SLOW if one_piece(&vector, thread, True, count) else send_near(sock, thread, &vector)
     source = thread.input(1, count)
     if source != NULL:
         return sent(sock, source, count, flags)
@@ -131,10 +179,27 @@ cdef long send(HostSocket sock, GuestThread thread, int flags) except? -9001:
     return pieces(sock, thread, count, flags)
 
 
+cdef long send_near(HostSocket sock, GuestThread thread, Vector *vector) except? -9001:
+    """To the twin, if it has room for all."""
+    cdef HostSocket twin = sock.twin
+    cdef bytes data
+    if not vector.total or <long>vector.total > sock.room - twin.rx_bytes:
+        return SLOW
+    data = take(vector, thread)
+    if data is None:
+        return SLOW
+    twin.rx.append(data)
+    twin.rx_bytes += PyBytes_GET_SIZE(data)
+    if twin.queue.entries:
+        twin.queue.wake(READABLE)
+    return <long>vector.total
+
+
 cdef long pieces(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
     """Send more than the stub brought, as `through`. Where a stream has no more room a blocking call goes on as a plain one."""
     cdef uint64_t done = 0, part
     cdef ssize_t n
+    sock.unknown()
     while done < count:
         part = min(count - done, <uint64_t>STEP)
         if thread.copy_in(PIECES, thread.a[1] + done, part) != <long>part:
@@ -144,6 +209,7 @@ cdef long pieces(HostSocket sock, GuestThread thread, uint64_t count, int flags)
             return <long>done if done else SLOW if errno == EPIPE else -errno
         if n > 0:
             done += <uint64_t>n
+            sock.sent += n
         if n < <ssize_t>part:
             break
     if done == count or sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
@@ -152,29 +218,27 @@ cdef long pieces(HostSocket sock, GuestThread thread, uint64_t count, int flags)
     return SLEEPS if result == BLOCKED else <long>result
 
 
-cdef long gather(GuestThread thread, iovec *pieces, uint64_t count) noexcept:
-    """Read the iovec array of the second argument and what it names into PIECES: bytes, or SLOW."""
-    cdef const char *carried
-    cdef uint64_t total = 0, i
-    if not 0 < count <= MOST:
-        return SLOW
-    carried = thread.input(1, count * sizeof(iovec))
-    if carried != NULL:
-        memcpy(pieces, carried, count * sizeof(iovec))
-    elif thread.copy_in(pieces, thread.a[1], count * sizeof(iovec)) != <long>(count * sizeof(iovec)):
-        return SLOW
-    for i in range(count):
-        if pieces[i].length > PIECE - total or pieces[i].base > USER_END - pieces[i].length:
-            return SLOW
-        if pieces[i].length and thread.copy_in(PIECES + total, pieces[i].base, pieces[i].length) != <long>pieces[i].length:
-            return SLOW
-        total += pieces[i].length
-    return <long>total
+cdef const char *gather(GuestThread thread, Vector *vector) noexcept:
+    """What the vector holds; NULL if it is more than we have room for or part of it cannot be read."""
+    cdef uint64_t total = 0
+    cdef long i
+    if vector.gathered != NULL and vector.total <= VECTOR_MAX:
+        return vector.gathered
+    if vector.total > PIECE:
+        return NULL
+    for i in range(vector.count):
+        if vector.pieces[i].length:
+            if thread.copy_in(PIECES + total, vector.pieces[i].base, vector.pieces[i].length) != <long>vector.pieces[i].length:
+                return NULL
+            total += vector.pieces[i].length
+    return PIECES
 
 
 cdef long read(object task, GuestThread thread) except? -9001:
     cdef HostSocket sock = socket_of(<Task?>task, <int>thread.a[0])
-    return other(NEXT_READ, <Task?>task, thread) if sock is None else receive(sock, thread, 0)
+    if sock is None:
+        return other(NEXT_READ, <Task?>task, thread)
+    return or_wait(<Task?>task, sock, thread, 0, receive(sock, thread, 0))
 
 
 cdef long write(object task, GuestThread thread) except? -9001:
@@ -184,12 +248,16 @@ cdef long write(object task, GuestThread thread) except? -9001:
 
 cdef long writev(object task, GuestThread thread) except? -9001:
     cdef HostSocket sock = socket_of(<Task?>task, <int>thread.a[0])
-    cdef iovec pieces[MOST]
-    cdef long n
+    cdef Vector vector
+    cdef const char *source
     if sock is None:
         return other(NEXT_WRITEV, <Task?>task, thread)
-    n = gather(thread, pieces, thread.a[2])
-    return sent(sock, PIECES, <uint64_t>n, 0) if n > 0 else SLOW
+    if many_pieces(&vector, thread, thread.a[1], thread.a[2]) or not vector.total:
+        return SLOW
+    if sock.twin is not None and sock.near():
+        return send_near(sock, thread, &vector)
+    source = gather(thread, &vector)
+    return SLOW if source == NULL else sent(sock, source, vector.total, 0)
 
 
 cdef long recvfrom(object task, GuestThread thread) except? -9001:
@@ -199,7 +267,7 @@ cdef long recvfrom(object task, GuestThread thread) except? -9001:
         return other(NEXT_RECVFROM, <Task?>task, thread)
     if flags & ~(MSG_PEEK | MSG_DONTWAIT | MSG_NOSIGNAL) or thread.a[4]:
         return SLOW
-    return receive(sock, thread, flags)
+    return or_wait(<Task?>task, sock, thread, flags, receive(sock, thread, flags))
 
 
 cdef long sendto(object task, GuestThread thread) except? -9001:

@@ -22,6 +22,7 @@ cdef enum:
     MADV_DONTNEED = 4
     LOCKED = 2  # VMA.flags
     NORESERVE = 4
+    COPIED = 128
     RLIMIT_DATA = 2
     RLIMIT_AS = 9
     MOST_AREAS = 60000  # well below manager.MAX_MAP_COUNT, which the plain handler knows
@@ -146,7 +147,7 @@ cdef long mprotect(object task_, GuestThread thread) except? -9001:
     mm.vmas.split(start)
     mm.vmas.split(end)
     area = mm.vmas.find(start)
-    area.prot = <int>prot
+    area.protect(<int>prot)
     mm.vmas.join(start, end)
     send(task, mm, thread, OP_MPROTECT, start, end, <int>prot, False, 0, False)
     return SENT
@@ -195,7 +196,7 @@ cdef long madvise(object task_, GuestThread thread) except? -9001:
     start = <long long>addr
     end = <long long>(addr + ((length + 4095) & ~<unsigned long long>4095))
     area = mm.vmas.find(start)
-    if area is None or area.end < end or area.flags & LOCKED or area.prot & PROT_EXEC:
+    if area is None or area.end < end or area.flags & (LOCKED | COPIED) or area.prot & PROT_EXEC:
         return SLOW
     send(task, mm, thread, OP_MADVISE, start, end, MADV_DONTNEED, False, 0, False)
     return SENT

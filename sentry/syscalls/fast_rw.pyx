@@ -4,7 +4,6 @@ carries goes straight to or from the caller's memory.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EFBIG, ENOMEM, errno
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
@@ -13,16 +12,17 @@ from posix.stat cimport fstat, struct_stat
 from sentry.core.guest cimport SLOW, GuestThread
 from sentry.fs.eventfd cimport EventFile
 from sentry.fs.gofer cimport GoferInode
-from sentry.fs.pipe cimport Chunk, Pipe, PipeFile
+from sentry.fs.pipe cimport PipeFile
 from sentry.fs.tmpfs cimport TmpfsRegular
 from sentry.kernel.task cimport Task
 from sentry.net.tcp cimport TcpSocket
 from sentry.net.unix cimport UnixSocket
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport (
-    EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_DIRECT, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
+    EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
     soft_limit, watched,
 )
+from sentry.syscalls.fast_pipe cimport read_pipe, write_pipe
 from sentry.syscalls.fast_socket cimport read_socket, read_tcp, write_socket, write_tcp
 from sentry.vfs.clock cimport file_ns
 from sentry.vfs.file cimport File, readable, writable
@@ -134,61 +134,6 @@ cdef long read_regular(RegularFile file, GuestThread thread, uint64_t count, lon
     return n
 
 
-cdef inline bint drainable(Chunk chunk) noexcept:
-    return not chunk.packet and (type(chunk.data) is bytes or type(chunk.data) is bytearray)
-
-
-cdef long drain(Pipe pipe, char *to, long count) except? -9001:
-    """Pipe.read into memory, of a pipe whose first chunk is drainable."""
-    cdef bint was_full = pipe.used >= pipe.slots
-    cdef long done = 0, n, before
-    cdef Chunk chunk
-    cdef const char *data
-    while done < count and pipe.chunks:
-        chunk = <Chunk?>pipe.chunks[0]
-        if not drainable(chunk):
-            break
-        before = chunk.slots()
-        n = min(<long>len(chunk.data) - chunk.offset, count - done)
-        data = PyBytes_AS_STRING(chunk.data) if type(chunk.data) is bytes else PyByteArray_AS_STRING(<bytearray?>chunk.data)
-        memcpy(to + done, data + chunk.offset, <size_t>n)
-        done += n
-        chunk.offset += n
-        if chunk.offset == <long>len(chunk.data):
-            pipe.chunks.popleft()
-            pipe.used -= before
-        else:
-            pipe.used -= before - chunk.slots()
-    pipe.packet = None
-    if was_full and pipe.used < pipe.slots and pipe.queue.entries:
-        pipe.queue.wake(WRITABLE)
-    return done
-
-
-cdef long read_pipe(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
-    cdef char *to = thread.output(1, count)
-    cdef long n, copied
-    cdef bytes data
-    if not file.pipe.chunks and file.pipe.writers:
-        return -EAGAIN if file.flags & O_NONBLOCK else SLOW
-    if to != NULL and file.pipe.chunks and drainable(<Chunk?>file.pipe.chunks[0]):
-        n = drain(file.pipe, to, <long>count)
-        thread.wrote(1, <uint64_t>n)
-        return n
-    data = file.pipe.read(<long>count)
-    n = PyBytes_GET_SIZE(data)
-    if to != NULL:
-        memcpy(to, PyBytes_AS_STRING(data), <size_t>n)
-        thread.wrote(1, <uint64_t>n)
-        return n
-    if not n:
-        return 0
-    copied = thread.copy_out(thread.a[1], PyBytes_AS_STRING(data), <uint64_t>n)
-    if copied < n:
-        file.unread(data[max(copied, 0):])
-    return copied
-
-
 cdef long read_event(EventFile file, GuestThread thread, uint64_t count) except? -9001:
     cdef char *to = thread.output(1, count)
     cdef uint64_t value
@@ -229,7 +174,7 @@ cdef long read_at(Task task, File file, GuestThread thread, long long pos) excep
         return <long>count
     if pos == AT_POSITION:
         if type(file) is PipeFile:
-            return read_pipe(<PipeFile?>file, thread, count)
+            return read_pipe(task, <PipeFile?>file, thread, count)
         if type(file) is UnixSocket:
             return read_socket(task, <UnixSocket?>file, thread, count)
         if type(file) is TcpSocket:
@@ -362,27 +307,6 @@ cdef long write_regular(Task task, RegularFile file, GuestThread thread, uint64_
     return n
 
 
-cdef long write_pipe(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
-    cdef const char *source = thread.input(1, count)
-    cdef Pipe pipe = file.pipe
-    cdef Chunk chunk
-    cdef bytes data
-    # What does not fit whole is the plain handler's, as are SIGPIPE and waiting.
-    if source == NULL or not pipe.readers or pipe.used + <long>((count + PAGE - 1) // PAGE) > pipe.slots:
-        return SLOW
-    data = PyBytes_FromStringAndSize(source, <Py_ssize_t>count)
-    if file.flags & O_DIRECT or (count % PAGE and pipe.chunks):
-        return pipe.write(data, file.flags & O_DIRECT != 0)
-    # no packet, and nothing to be merged with
-    chunk = Chunk.__new__(Chunk)
-    chunk.data = data
-    pipe.chunks.append(chunk)
-    pipe.used += chunk.slots()
-    if pipe.queue.entries:
-        pipe.queue.wake(READABLE)
-    return <long>count
-
-
 cdef long write_event(EventFile file, GuestThread thread, uint64_t count) except? -9001:
     cdef const char *source = thread.input(1, count)
     cdef uint64_t value
@@ -415,7 +339,7 @@ cdef long write_at(Task task, File file, GuestThread thread, long long pos) exce
         return <long>count if thread.input(1, count) != NULL else SLOW
     if pos == AT_POSITION:
         if type(file) is PipeFile:
-            return write_pipe(<PipeFile?>file, thread, count)
+            return write_pipe(task, <PipeFile?>file, thread, count)
         if type(file) is UnixSocket:
             return write_socket(task, <UnixSocket?>file, thread, count)
         if type(file) is TcpSocket:

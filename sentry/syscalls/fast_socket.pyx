@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from sentry.core.guest cimport SLEEPS, SLOW, VECTOR_HEAD, VECTOR_MAX, VECTOR_MOST, GuestThread
-from sentry.core.waitq cimport WaitEntry
+from sentry.core.waitq cimport Wait, WaitEntry, resume_t
 from sentry.kernel.task cimport Task
 from sentry.net.socket cimport Socket
 from sentry.net.tcp cimport TcpSocket
@@ -37,16 +37,11 @@ cdef enum:
     READ_EVENTS = READABLE | 8 | 16 | 0x2000
     PIECE = 36544  # one message of a stream (net/unix.py)
     DGRAM_QUEUE = 10
-    MOST = 16  # pieces of a vector
     GATHERED = 1 << 17
 
 cdef uint64_t USER_END = <uint64_t>1 << 47
 cdef uint64_t MAX_COUNT = 0x7FFFF000
 cdef char TOGETHER[GATHERED]
-
-cdef struct iovec:
-    uint64_t base
-    uint64_t length
 
 cdef struct msghdr:
     uint64_t name
@@ -59,15 +54,6 @@ cdef struct msghdr:
     uint32_t flags
     uint32_t pad1
 
-# Guest memory: `count` pieces, `total` bytes. `carried`: the one piece as the stub brought it along, or NULL.
-# `gathered`: what several pieces to be sent hold, likewise, if it is at most VECTOR_MAX bytes.
-cdef struct Vector:
-    iovec pieces[MOST]
-    long count
-    uint64_t total
-    char *carried
-    const char *gathered
-
 
 cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t count) noexcept:
     """The buffer at argument 1 as a vector: 0, or -EFAULT."""
@@ -78,6 +64,7 @@ cdef long one_piece(Vector *vector, GuestThread thread, bint sends, uint64_t cou
     vector.count = 1
     vector.pieces[0].base, vector.pieces[0].length = addr, vector.total
     vector.gathered = NULL
+    vector.single = not sends
     vector.carried = <char *>thread.input(1, vector.total) if sends else thread.output(1, vector.total)
     return 0
 
@@ -95,6 +82,7 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
         return SLOW
     vector.count = <long>count
     vector.total = 0
+    vector.single = False
     vector.carried = NULL
     vector.gathered = NULL
     if carried != NULL:
@@ -104,6 +92,12 @@ cdef long many_pieces(Vector *vector, GuestThread thread, uint64_t addr, uint64_
             return SLOW
         vector.total += vector.pieces[i].length
     return 0 if vector.total <= MAX_COUNT else SLOW
+
+
+cdef void expect(Vector *vector, GuestThread thread, uint64_t length) noexcept:
+    """No more than `length` bytes will come."""
+    if vector.single and vector.carried == NULL and length:
+        vector.carried = thread.output(1, length)
 
 
 cdef bytes take(Vector *vector, GuestThread thread):
@@ -207,35 +201,41 @@ cdef long send_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -
 # ---------------------------------------------------------------- receiving
 
 
-cdef long receive_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
-    """Bytes received, or -errno, SLOW; -EAGAIN: nothing is there and the caller may wait."""
+cdef long take_out(object queue, long *offset, Vector *vector, GuestThread thread) except? -9001:
+    """From a queue of bytes, of whose first `offset` have been read, into the vector; how many."""
     cdef uint64_t done = 0
     cdef long n, given
     cdef bytes first
+    while done < vector.total and queue:
+        first = <bytes?>queue[0]
+        n = min(PyBytes_GET_SIZE(first) - offset[0], <long>(vector.total - done))
+        given = give(vector, thread, done, PyBytes_AS_STRING(first) + offset[0], <uint64_t>n)
+        if offset[0] + given == PyBytes_GET_SIZE(first):
+            queue.popleft()
+            offset[0] = 0
+        else:
+            offset[0] += given
+        done += <uint64_t>given
+        if given < n:
+            break
+    return <long>done
+
+
+cdef long receive_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
+    """Bytes received, or -errno, SLOW; -EAGAIN: nothing is there and the caller may wait."""
+    cdef long done
     if not vector.total or sock.state == TCP_LISTEN:
         return SLOW
     if not sock.rx:
         if sock.done:
             return 0
         return SLOW if sock.error or sock.shut & SHUT_RD or sock.state == TCP_CLOSE else -EAGAIN
-    while done < vector.total and sock.rx:
-        if type(sock.rx[0]) is not bytes:
-            break
-        first = <bytes?>sock.rx[0]
-        n = min(PyBytes_GET_SIZE(first) - sock.rx_offset, <long>(vector.total - done))
-        given = give(vector, thread, done, PyBytes_AS_STRING(first) + sock.rx_offset, <uint64_t>n)
-        if sock.rx_offset + given == PyBytes_GET_SIZE(first):
-            sock.rx.popleft()
-            sock.rx_offset = 0
-        else:
-            sock.rx_offset += given
-        done += <uint64_t>given
-        if given < n:
-            break
+    expect(vector, thread, min(vector.total, <uint64_t>sock.rx_bytes))
+    done = take_out(sock.rx, &sock.rx_offset, vector, thread)
     if done:
-        sock.took(<long>done)
-        return <long>done
-    return -EFAULT if type(sock.rx[0]) is bytes else SLOW
+        sock.took(done)
+        return done
+    return -EFAULT
 
 
 cdef inline bint plain(Message message) noexcept:
@@ -285,10 +285,24 @@ cdef int consume(UnixSocket sock, long count) except -1:
     return 0
 
 
+cdef long held(UnixSocket sock, long most) except -1:
+    """How many bytes a stream holds, if that is less than `most`."""
+    cdef Message message
+    cdef long n = 0
+    for item in sock.messages:
+        message = <Message?>item
+        n += PyBytes_GET_SIZE(message.data) - message.offset
+        if n >= most:
+            return most
+    return n
+
+
 cdef long receive_stream(UnixSocket sock, GuestThread thread, Vector *vector) except? -9001:
     cdef Message first
     cdef uint64_t done = 0
     cdef long n, given
+    if vector.single and vector.carried == NULL:
+        expect(vector, thread, <uint64_t>held(sock, <long>vector.total))
     while done < vector.total and sock.messages:
         first = <Message?>sock.messages[0]
         if not plain(first):
@@ -329,6 +343,7 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     cut[0] = n > <long>vector.total
     eor[0] = message.eor
     n = min(n, <long>vector.total)
+    expect(vector, thread, <uint64_t>n)
     if give(vector, thread, 0, PyBytes_AS_STRING(message.data), <uint64_t>n) != n:
         return SLOW
     sock.messages.popleft()
@@ -336,8 +351,8 @@ cdef long receive(UnixSocket sock, GuestThread thread, Vector *vector, int flags
     return n
 
 
-cdef long wait_for(Task task, Socket sock, Vector *vector, int flags) except? -9001:
-    """Nothing was there: -EAGAIN, or the record of a read that waits; SLOW with a timeout."""
+cdef long wait_for(Task task, Socket sock, Vector *vector, int flags, resume_t resume) except? -9001:
+    """Nothing was there: -EAGAIN, or the record of a read that waits, which `resume` finishes; SLOW with a timeout."""
     cdef ReadWait record
     cdef WaitEntry entry
     if sock.flags & O_NONBLOCK or flags & MSG_DONTWAIT:
@@ -349,8 +364,24 @@ cdef long wait_for(Task task, Socket sock, Vector *vector, int flags) except? -9
     sock.queue.add(entry)
     record.entries = [entry]
     record.timer = None
+    if vector.single:
+        record.resume = resume
     task.wait = record
     return SLEEPS
+
+
+cdef long read_again(Wait wait, object task, GuestThread thread) except? -9001:
+    """What a read that waits gets when it is woken."""
+    cdef Vector vector
+    cdef bint eor = False, cut = False
+    cdef File file = (<ReadWait?>wait).file
+    cdef long result = one_piece(&vector, thread, False, thread.a[2])
+    if not result:
+        if type(file) is TcpSocket:
+            result = receive_tcp(<TcpSocket?>file, thread, &vector)
+        else:
+            result = receive(<UnixSocket?>file, thread, &vector, 0, &eor, &cut)
+    return SLEEPS if result == -EAGAIN else result
 
 
 # ---------------------------------------------------------------- calls
@@ -362,7 +393,7 @@ cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t c
     cdef long result = one_piece(&vector, thread, False, count)
     if not result:
         result = receive(sock, thread, &vector, 0, &eor, &cut)
-    return wait_for(task, sock, &vector, 0) if result == -EAGAIN else result
+    return wait_for(task, sock, &vector, 0, read_again) if result == -EAGAIN else result
 
 
 cdef long write_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
@@ -376,7 +407,7 @@ cdef long read_tcp(Task task, TcpSocket sock, GuestThread thread, uint64_t count
     cdef long result = one_piece(&vector, thread, False, count)
     if not result:
         result = receive_tcp(sock, thread, &vector)
-    return wait_for(task, sock, &vector, flags) if result == -EAGAIN else result
+    return wait_for(task, sock, &vector, flags, read_again) if result == -EAGAIN else result
 
 
 cdef long write_tcp(Task task, TcpSocket sock, GuestThread thread, uint64_t count) except? -9001:
@@ -422,7 +453,7 @@ cdef long recvfrom(object task, GuestThread thread) except? -9001:
     result = one_piece(&vector, thread, False, thread.a[2])
     if not result:
         result = receive(sock, thread, &vector, flags, &eor, &cut)
-    return wait_for(<Task?>task, sock, &vector, flags) if result == -EAGAIN else result
+    return wait_for(<Task?>task, sock, &vector, flags, read_again) if result == -EAGAIN else result
 
 
 cdef long vector_of(msghdr *header, Vector *vector, GuestThread thread) noexcept:
@@ -481,9 +512,9 @@ cdef long readv(object task, GuestThread thread) except? -9001:
         return SLOW
     if sock is None:
         result = receive_tcp(tcp, thread, &vector)
-        return wait_for(<Task?>task, tcp, &vector, 0) if result == -EAGAIN else result
+        return wait_for(<Task?>task, tcp, &vector, 0, read_again) if result == -EAGAIN else result
     result = receive(sock, thread, &vector, 0, &eor, &cut)
-    return wait_for(<Task?>task, sock, &vector, 0) if result == -EAGAIN else result
+    return wait_for(<Task?>task, sock, &vector, 0, read_again) if result == -EAGAIN else result
 
 
 cdef long writev(object task, GuestThread thread) except? -9001:

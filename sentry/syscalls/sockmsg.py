@@ -127,13 +127,13 @@ def check_creds(t, body: bytes):
         and (uid in (mine.uid, mine.euid, mine.suid) or mine.capable(CAP_SETUID))
         and (gid in (mine.gid, mine.egid, mine.sgid) or mine.capable(CAP_SETGID))
     ):
-        return (0, (pid, uid, gid)) if pid == t.tg.pid or pid in t.kernel.tasks or pid in t.kernel.groups else (-ESRCH, None)
+        return (0, (pid, uid, gid)) if pid == t.tg.pid or pid in t.tg.pids.tasks or pid in t.tg.pids.groups else (-ESRCH, None)
     return -EPERM, None
 
 
 def install_pidfd(t, pid: int) -> int:
     """A new descriptor of process `pid`, or -ESRCH, -EMFILE."""
-    tg = t.kernel.groups.get(pid)
+    tg = t.tg.pids.groups.get(pid)
     if tg is None:
         return -ESRCH
     file = PidFd(tg)

@@ -294,7 +294,7 @@ def sys_capget(t, header, data):
     (pid,) = unpack("<i", t.read(header + 4, 4))
     if pid < 0:
         return -EINVAL
-    task = t if pid == 0 else t.kernel.tasks.get(pid)
+    task = t if pid == 0 else t.tg.pids.tasks.get(pid)
     if task is None:
         return -ESRCH
     creds = task.creds

@@ -125,7 +125,7 @@ def set_flags(t, file, fd, arg) -> int:
 
 def owner_command(t, file, cmd, arg) -> int:
     """Who gets SIGIO."""
-    kind, who, signo, uid, euid = file.owner or fasync.NOBODY
+    kind, who, signo, uid, euid, _ = file.owner or fasync.NOBODY
     if cmd == F_GETOWN:
         return -who if kind == fasync.F_OWNER_PGRP else who
     if cmd == F_SETOWN:
@@ -157,7 +157,7 @@ def owner_command(t, file, cmd, arg) -> int:
 
 
 def set_owner(t, file, kind, who) -> int:
-    if who and not fasync.find(t.kernel, kind, who):
+    if who and not fasync.find(t.tg.pids, kind, who):
         return -ESRCH
     fasync.set_owner(t, file, kind, who)
     return 0

@@ -145,7 +145,7 @@ def sys_set_robust_list(t, head, length):
 
 @syscall("get_robust_list", 274, (Int, OutStruct(8), OutStruct(8)))
 def sys_get_robust_list(t, tid, head_addr, length_addr):
-    task = t if tid == 0 else t.kernel.tasks.get(tid)
+    task = t if tid == 0 else t.tg.pids.tasks.get(tid)
     if task is None or task.dead:
         return -ESRCH
     mine, theirs = t.creds, task.creds

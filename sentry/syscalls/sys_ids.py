@@ -30,7 +30,7 @@ def process_of(t, pid):
     """The process of thread `pid` (0: the caller's), zombies too; None if there is none."""
     if pid == 0:
         return t.tg
-    task = t.kernel.tasks.get(pid)
+    task = t.tg.pids.tasks.get(pid)
     return task.tg if task is not None else None
 
 
@@ -49,14 +49,14 @@ def sys_getsid(t, pid):
 @syscall("setpgid", 109, (Int, Int))
 def sys_setpgid(t, pid, pgid):
     # kernel/sys.c:setpgid
-    me, kernel = t.tg, t.kernel
+    me, pids = t.tg, t.tg.pids
     pid = pid or me.pid
     pgid = pgid or pid
     if pgid < 0:
         return -EINVAL
-    tg = kernel.groups.get(pid)
+    tg = pids.groups.get(pid)
     if tg is None:
-        return -EINVAL if pid in kernel.tasks else -ESRCH
+        return -EINVAL if pid in pids.tasks else -ESRCH
     if tg.parent is me:
         if tg.session is not me.session:
             return -EPERM
@@ -67,11 +67,11 @@ def sys_setpgid(t, pid, pgid):
     if tg.session is not None and tg.session.leader is tg:
         return -EPERM
     if pgid == pid:
-        group = kernel.pgrps.get(pid)
+        group = pids.pgrps.get(pid)
         if group is None:
-            group = session.new_group(kernel, pid, me.session)
+            group = session.new_group(pids, pid, me.session)
     else:
-        group = kernel.pgrps.get(pgid)
+        group = pids.pgrps.get(pgid)
         if group is None or group.session is not me.session:
             return -EPERM
     if group is not tg.pgrp:
@@ -82,7 +82,7 @@ def sys_setpgid(t, pid, pgid):
 @syscall("setsid", 112)
 def sys_setsid(t):
     tg = t.tg
-    if tg.session.leader is tg or tg.pid in t.kernel.pgrps:
+    if tg.session.leader is tg or tg.pid in tg.pids.pgrps:
         return -EPERM
     session.new_session(tg)
     return tg.pid

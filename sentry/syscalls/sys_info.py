@@ -47,14 +47,14 @@ def sys_setdomainname(t, addr, length):
 @syscall("sysinfo", 99, (OutStruct(112),))
 def sys_sysinfo(t, addr):
     kernel = t.kernel
-    memory = procfs_system.memory_of(t)
+    memory = procfs_system.memory_of(t, True)
     total = memory["MemTotal"] * 1024
     free = memory.get("MemFree", total >> 11) * 1024
     loads = [int(load * 65536) for load in load_averages(kernel)]
     uptime = (monotonic_ns() - kernel.boot_time) // 1_000_000_000
     data = SYSINFO.pack(
         uptime, *loads, total, free, memory.get("Shmem", 0) * 1024, memory.get("Buffers", 0) * 1024, 0, 0,
-        min(len(kernel.tasks), 65535), 0, 0, 0, 1,
+        min(len(t.tg.pids.tasks), 65535), 0, 0, 0, 1,
     )  # fmt: skip
     t.write(addr, data)
     return 0

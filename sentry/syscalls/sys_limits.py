@@ -66,7 +66,7 @@ def may_change_limits(t, target) -> bool:
 @syscall("prlimit64", 302, (Int, U32, InStruct(16), OutStruct(16)))
 def sys_prlimit64(t, pid, resource, new, old):
     values = unpack("<QQ", t.read(new, 16)) if new else None
-    target = t if pid == 0 else t.kernel.tasks.get(pid)
+    target = t if pid == 0 else t.tg.pids.tasks.get(pid)
     if target is None:
         return -ESRCH
     if not may_change_limits(t, target):
@@ -85,15 +85,15 @@ def sys_prlimit64(t, pid, resource, new, old):
 
 def chosen_tasks(t, which, who):
     """The tasks that PRIO_PROCESS, PRIO_PGRP, PRIO_USER with `who` mean (getpriority(2))."""
-    kernel = t.kernel
+    pids = t.tg.pids
     if which == PRIO_PROCESS:
-        task = t if who == 0 else kernel.tasks.get(who)
+        task = t if who == 0 else pids.tasks.get(who)
         return [task] if task is not None else []
     if which == PRIO_PGRP:
-        group = t.tg.pgrp if who == 0 else kernel.pgrps.get(who)
+        group = t.tg.pgrp if who == 0 else pids.pgrps.get(who)
         return [task for tg in group.members for task in tg.tasks] if group is not None else []
     uid = who & 0xFFFFFFFF or t.creds.uid
-    return [task for task in kernel.tasks.values() if task.creds.uid == uid and not task.dead]
+    return [task for task in pids.tasks.values() if task.creds.uid == uid and not task.dead]
 
 
 @syscall("getpriority", 140, (Int, Int))

@@ -25,7 +25,7 @@ def sys_membarrier(t, cmd, flags, cpu):
     if cmd in REGISTRATIONS:
         mm.membarrier |= cmd
         return 0
-    everyone = t.kernel.tasks.values()
+    everyone = t.kernel.all_tasks()
     if cmd == GLOBAL:
         return barrier(t, everyone)
     if cmd == GLOBAL_EXPEDITED:

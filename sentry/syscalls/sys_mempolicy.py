@@ -114,7 +114,7 @@ def sys_set_mempolicy_home_node(t, start, length, node, flags):
 
 def target_task(t, pid):
     """The task, or -ESRCH, -EPERM."""
-    task = t if pid == 0 else t.kernel.tasks.get(pid)
+    task = t if pid == 0 else t.tg.pids.tasks.get(pid)
     if task is None:
         return -ESRCH
     return task if may_access(t, task, True) else -EPERM

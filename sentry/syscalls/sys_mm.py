@@ -20,7 +20,7 @@ from sentry.core.creds import CAP_IPC_LOCK
 from sentry.core.syscall import PARTIAL, UNSUPPORTED, Fd, Flags, Int, Off, Ptr, Size, ULong, syscall
 from sentry.mm.manager import MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_TYPE, page_up
 from sentry.mm.vma import PROT_EXEC, PROT_WRITE, VMA, SharedAnon
-from sentry.platform.base import OP_MADVISE, PAGE, TASK_LIMIT
+from sentry.platform.base import OP_MADVISE, OP_MMAP_FD, PAGE, TASK_LIMIT
 from sentry.vfs.file import O_ACCMODE, O_PATH, O_RDWR, O_WRONLY
 
 MAP_ANONYMOUS, MAP_HUGETLB, MAP_FIXED = 0x20, 0x40000, 0x10
@@ -162,7 +162,13 @@ def sys_madvise(t, addr, length, advice):
             if area.flags & VMA.LOCKED or (advice == MADV_FREE and area.backing is not None):
                 result = -EINVAL
                 break
-            ops.append((OP_MADVISE, start, stop - start, advice))
+            if area.flags & VMA.COPIED:
+                fd = t.mm.host_fd(t, area)
+                if fd < 0:
+                    return fd
+                ops.append((OP_MMAP_FD, start, stop - start, area.prot, False, fd, area.offset + start - area.start))
+            else:
+                ops.append((OP_MADVISE, start, stop - start, advice))
             if area.prot & PROT_EXEC and t.mm.patches is not None:
                 t.mm.patches.forget(start, stop)
         elif advice == 10 and area.prot & PROT_EXEC and t.mm.patches is not None:
@@ -342,7 +348,7 @@ def process_vm(t, pid, local, local_n, remote, remote_n, flags, write):
     mine, theirs = iovecs(t, local, local_n), iovecs(t, remote, remote_n)
     if any(n >= 1 << 63 for _, n in mine + theirs):
         return -EINVAL
-    other = t.kernel.tasks.get(pid)
+    other = t.tg.pids.tasks.get(pid)
     if other is None or other.mm is None:
         return -ESRCH
     if not may_access(t, other):

@@ -190,7 +190,7 @@ def sys_pivot_root(t, new_path, old_path):
     if not reachable(put, new):
         return -EINVAL
     pivot(ns, root.mount, new.mount, put)
-    for task in tuple(t.kernel.tasks.values()):
+    for task in t.kernel.all_tasks():
         context = task.fs
         if context is None:
             continue

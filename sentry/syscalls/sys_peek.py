@@ -21,7 +21,7 @@ SALT = object()
 
 @syscall("kcmp", 312, (Int, Int, Int, ULong, ULong), level=PARTIAL, note="no KCMP_EPOLL_TFD")
 def sys_kcmp(t, pid1, pid2, kind, idx1, idx2):
-    one, two = t.kernel.tasks.get(pid1), t.kernel.tasks.get(pid2)
+    one, two = t.tg.pids.tasks.get(pid1), t.tg.pids.tasks.get(pid2)
     if one is None or two is None:
         return -ESRCH
     if not may_access(t, one, True) or not may_access(t, two, True):

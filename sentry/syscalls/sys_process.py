@@ -34,7 +34,7 @@ from sentry.kernel.clone import (
     check_namespaces,
     do_clone,
 )
-from sentry.kernel.kernel import PID_MAX
+from sentry.kernel.pidns import PID_MAX
 from sentry.kernel.nsfs import CLONE_FLAGS, NsFile, namespace_of
 from sentry.kernel.pidfd import PIDFD_THREAD, PidFd
 from sentry.kernel.task import RLIMIT_NOFILE
@@ -221,17 +221,17 @@ def sys_pidfd_open(t, pid, flags):
         return -EINVAL
     if pid <= 0:
         return -EINVAL
-    kernel = t.kernel
+    pids = t.tg.pids
     if flags & PIDFD_THREAD:
-        task = kernel.tasks.get(pid)
+        task = pids.tasks.get(pid)
         if task is None:
             return -ESRCH
         file = PidFd(task.tg, task, flags & O_NONBLOCK)
     else:
-        tg = kernel.groups.get(pid)
+        tg = pids.groups.get(pid)
         if tg is None:
             # A thread that leads no process: EINVAL up to Linux 6.14, ENOENT later (pidfd_open(2)).
-            return -EINVAL if pid in kernel.tasks else -ESRCH
+            return -EINVAL if pid in pids.tasks else -ESRCH
         file = PidFd(tg, None, flags & O_NONBLOCK)
     fd = t.files.install(file, t.rlimit(RLIMIT_NOFILE), True)
     if fd < 0:

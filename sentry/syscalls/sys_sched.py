@@ -19,7 +19,7 @@ INHERITED_DATA.append("affinity")
 
 
 def target_of(t, pid):
-    return t if pid == 0 else t.kernel.tasks.get(pid)
+    return t if pid == 0 else t.tg.pids.tasks.get(pid)
 
 
 @syscall("sched_yield", 24)

@@ -65,26 +65,26 @@ def check_and_send(t, tg, target, signo: int, info: bytes) -> int:
 
 @syscall("kill", 62, (Int, Int))
 def sys_kill(t, pid, signo):
-    kernel = t.kernel
+    pids = t.tg.pids
     info = siginfo.kill(signo, siginfo.SI_USER, t.tg.pid, t.creds.uid)
     if pid > 0:
-        tg = kernel.groups.get(pid)
+        tg = pids.groups.get(pid)
         if tg is None:
-            task = kernel.tasks.get(pid)  # kill(2) takes the number of any thread
+            task = pids.tasks.get(pid)  # kill(2) takes the number of any thread
             if task is None:
                 return -ESRCH
             tg = task.tg
         return check_and_send(t, tg, tg, signo, info)
     if pid == -1:
         result, count = 0, 0
-        for tg in tuple(kernel.groups.values()):
+        for tg in tuple(pids.groups.values()):
             if tg.pid > 1 and tg is not t.tg:
                 count += 1
                 error = check_and_send(t, tg, tg, signo, info)
                 if error != -EPERM:
                     result = error
         return result if count else -ESRCH
-    group = t.tg.pgrp if pid == 0 else kernel.pgrps.get(-pid)
+    group = t.tg.pgrp if pid == 0 else pids.pgrps.get(-pid)
     if group is None:
         return -ESRCH
     result, success = -ESRCH, False
@@ -109,7 +109,7 @@ def sys_tgkill(t, pid, tid, signo):
 
 
 def send_to_thread(t, pid, tid, signo, info) -> int:
-    task = t.kernel.tasks.get(tid)
+    task = t.tg.pids.tasks.get(tid)
     if task is None or (pid != -1 and task.tg.pid != pid):
         return -ESRCH
     if task.dead:
@@ -138,7 +138,7 @@ def sys_rt_sigqueueinfo(t, pid, signo, addr):
         return info
     if forged(t, info, pid):
         return -EPERM
-    tg = t.kernel.groups.get(pid)
+    tg = t.tg.pids.groups.get(pid)
     if tg is None:
         return -ESRCH
     return check_and_send(t, tg, tg, signo, info)

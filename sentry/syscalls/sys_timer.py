@@ -87,7 +87,7 @@ def sys_timer_create(t, clock_id, event, addr):
     if clock_id in clocks.ALARM_CLOCKS and not t.creds.capable(CAP_WAKE_ALARM):
         return -EPERM
     if notify == SIGEV_THREAD_ID:
-        target = t.kernel.tasks.get(tid)
+        target = t.tg.pids.tasks.get(tid)
         if target is None or target.tg is not t.tg or target.dead:
             return -EINVAL
     elif notify not in (SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD):

@@ -51,6 +51,7 @@ from sentry.syscalls import (  # noqa: F401  isort: skip  (fast twins: after the
     fast_fd,
     fast_file,
     fast_futex,
+    fast_host,
     fast_mm,
     fast_open,
     fast_path,

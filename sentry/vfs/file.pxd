@@ -20,6 +20,7 @@ cdef class File:
 
     cpdef File incref(self)
     cpdef decref(self)
+    cpdef long poll(self) except? -1
 
 
 cdef inline bint readable(File file) noexcept:

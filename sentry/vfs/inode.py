@@ -68,6 +68,11 @@ class Inode:
         self.opens = 0  # open files (of regular files and directories)
         self.writers = 0  # open files that may write; below 0: programs being executed
 
+    def identity(self):
+        """What is equal for inodes that are one file, hashable. Containers of a pod that share a volume have different inodes for
+        its files: sockets, FIFOs and locks are found by this."""
+        return id(self)
+
     # -- attributes
     def getattr(self) -> int:
         """Bring the attributes up to date. 0 or -errno."""
@@ -123,6 +128,11 @@ class Inode:
     def append(self, pos: int, data: bytes) -> int:
         """write_at for O_APPEND; `pos`: the end, as far as we know."""
         return self.write_at(pos, data)
+
+    def constant(self) -> "Inode | None":
+        """The inode that has this one's content, as mappings made now show it, if nothing ever changes that; it keeps in
+        `image` what exec has found out about it (mm.elf.Image)."""
+        return None
 
     def map_fd(self, shared: bool, writable: bool) -> "int | tuple[int, bool]":
         """See File.host_mapping."""

@@ -4,6 +4,8 @@
 the other two kinds an open file description; closing calls `drop_owner`.
 """
 
+from weakref import WeakValueDictionary
+
 from sentry.core.waitq import WaitQueue
 
 F_RDLCK, F_WRLCK, F_UNLCK = 0, 1, 2
@@ -51,7 +53,7 @@ def would_deadlock(owner, blocker) -> bool:
 class FileLocks:
     """The locks on one inode. `records`: POSIX and description-owned; `flocks`: flock(2)."""
 
-    __slots__ = ("records", "flocks", "queue", "inode_number", "device")
+    __slots__ = ("records", "flocks", "queue", "inode_number", "device", "__weakref__")
 
     def __init__(self, inode):
         self.records = []
@@ -147,5 +149,11 @@ def locks_text() -> bytes:
 def of(inode) -> FileLocks:
     """The locks of an inode, made if need be."""
     if inode.locks is None:
-        inode.locks = FileLocks(inode)
+        key = inode.identity()
+        inode.locks = shared.get(key) or FileLocks(inode)
+        if isinstance(key, tuple):  # not the only inode of its file
+            shared[key] = inode.locks
     return inode.locks
+
+
+shared = WeakValueDictionary()  # Inode.identity -> FileLocks

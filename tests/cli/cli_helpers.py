@@ -10,6 +10,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STANDIN = os.path.join(HERE, "stockade_standin.py")
+STOCKADE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "bin", "stockade")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

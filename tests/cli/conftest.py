@@ -1,10 +1,11 @@
 """Fixtures of the CLI's tests: bundles, the command with a kernel's stand-in, and a check that nothing is left."""
 
 import json
+import subprocess
 import time
 
 import pytest
-from cli_helpers import STANDIN, Cli, snapshot
+from cli_helpers import STANDIN, STOCKADE, Cli, snapshot
 
 
 @pytest.fixture
@@ -53,6 +54,33 @@ def bundle(tmp_path):
         }
         if change is not None:
             config = change(config) or config
+        (path / "config.json").write_text(json.dumps(config))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def real(nothing_left, platform):
+    return Cli(STOCKADE, nothing_left, ["--platform", platform])
+
+
+@pytest.fixture
+def busybox(tmp_path, busybox_root):
+    """busybox("sh", "-c", "…", change=function(config)) -> path of a fresh bundle with busybox's root."""
+    count = 0
+
+    def make(*args, change=None):
+        nonlocal count
+        count += 1
+        path = tmp_path / f"busybox{count}"
+        path.mkdir()
+        (path / "rootfs").symlink_to(busybox_root)
+        subprocess.run([STOCKADE, "spec", "--bundle", str(path)], check=True)
+        config = json.loads((path / "config.json").read_text())
+        config["process"].update(args=list(args), terminal=False)
+        if change is not None:
+            change(config)
         (path / "config.json").write_text(json.dumps(config))
         return path
 

@@ -14,37 +14,9 @@ import termios
 import time
 
 import pytest
-from cli_helpers import Cli, needs_root, stockade_processes
+from cli_helpers import STOCKADE, needs_root, stockade_processes
 
 pytestmark = needs_root
-STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-
-
-@pytest.fixture
-def real(nothing_left, platform):
-    return Cli(STOCKADE, nothing_left, ["--platform", platform])
-
-
-@pytest.fixture
-def busybox(tmp_path, busybox_root):
-    """busybox("sh", "-c", "…", change=function(config)) -> path of a fresh bundle with busybox's root."""
-    count = 0
-
-    def make(*args, change=None):
-        nonlocal count
-        count += 1
-        path = tmp_path / f"busybox{count}"
-        path.mkdir()
-        (path / "rootfs").symlink_to(busybox_root)
-        subprocess.run([STOCKADE, "spec", "--bundle", str(path)], check=True)
-        config = json.loads((path / "config.json").read_text())
-        config["process"].update(args=list(args), terminal=False)
-        if change is not None:
-            change(config)
-        (path / "config.json").write_text(json.dumps(config))
-        return path
-
-    return make
 
 
 def run(real, bundle, cid="c", **options):
@@ -184,33 +156,6 @@ def test_exec(real, busybox):
     assert real("kill", "c", "KILL").returncode == 0
     real.wait_status("c", "stopped")
     assert real("delete", "c").returncode == 0
-
-
-def test_debug_stats(real, busybox):
-    script = "read line; i=0; while [ $i -lt 50 ]; do i=$((i+1)); chmod 700 /tmp; done; echo done; read line"
-    process = real.popen("run", "--bundle", busybox("sh", "-c", script), "c", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    real.wait_status("c", "running")
-    assert real("debug", "--profile", "on", "c").returncode == 0
-    process.stdin.write(b"go\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == b"done\n"
-    stats = json.loads(real("debug", "--stats", "--json", "c").stdout)
-    assert stats["kernel"]["platform"] == real.flags[1]
-    assert stats["kernel"]["processes"] == 1
-    assert stats["kernel"]["forks"] >= 50
-    assert stats["calls"]["chmod"]["calls"] == 50
-    assert stats["calls"]["wait4"]["waits"] > 0
-    profile = stats["profile"]
-    assert profile["handlers"]["chmod"]["calls"] == 50
-    assert 100 < profile["handlers"]["chmod"]["mean_ns"] < 10**8
-    stage = profile["stages"]["handler"]
-    assert sum(stage["below_ns"].values()) == stage["count"] == sum(row["calls"] for row in profile["handlers"].values())
-    text = real("debug", "--profile", "off", "--stats", "c").stdout
-    assert "chmod" in text
-    assert "HANDLER" not in text
-    process.stdin.write(b"end\n")
-    process.stdin.close()
-    assert process.wait(20) == 0
 
 
 def test_exec_of_a_process_file(real, busybox, tmp_path):

@@ -42,10 +42,10 @@ def ask(sock, data, fds=()):
         b'{"op": "kill", "signal": true}', b'{"op": "exec"}', b'{"op": "exec", "process": []}', b'{"op": "kill", "signal": 1, "pid": 99}',
         b'{"op": "exec", "process": {}, "stdio": [0]}', b'{"op": "exec", "process": {}, "terminal": true}',
         b'{"op": "resize", "rows": -1, "columns": 1}', b'{"op": "resize", "rows": 1}', b'{"op": "wait", "pid": "x"}',
-        b'{"op": "ps", "body": 10}', b'{"op": "ps", "body": -1}', b'{"op": "connect"}', b'{"op": "connect", "port": 80}', b'{"op": "resources", "files": ["memory.current"]}',
+        b'{"op": "ps", "body": 10}', b'{"op": "ps", "body": -1}', b'{"op": "log", "level": "loud"}', b'{"op": "log", "strace": 1}', b'{"op": "connect"}', b'{"op": "connect", "port": 80}', b'{"op": "resources", "files": ["memory.current"]}',
         b'{"op": "resources", "resources": {"memory": 5}}', b"\xff\xfe", b"[" * 60000, b'{"op": "' + b"x" * 60000 + b'"}',
     ],
-    ids=range(26),
+    ids=range(28),
 )  # fmt: skip
 def test_a_request_that_is_refused(connect, data):
     with connect() as sock:

@@ -12,12 +12,12 @@ BASE = {"_collections_abc", "_json", "errno", "genericpath", "os", "os.path", "p
 STATE = BASE | {"fcntl"}
 CONTROL = STATE | {"_socket"}
 TERMINAL = CONTROL | {"_struct", "select", "struct", "termios"}
-LAUNCH = TERMINAL | {"resource", "gc", "_cython_3_3_1", "cython_runtime"}
+LAUNCH = TERMINAL | {"faulthandler", "resource", "gc", "_cython_3_3_1", "cython_runtime"}
 # The Sentry is a clone of the command: its modules are loaded by the commands that make one.
 SENTRY = LAUNCH | {
     "_bisect", "_collections", "_heapq", "_operator", "_weakrefset", "bisect", "collections", "heapq", "itertools", "keyword",
     "math", "mmap", "operator", "reprlib", "types", "weakref", "_collections_abc", "_random", "time", "encodings.ascii",
-    "encodings.unicode_escape", "encodings.latin_1", "socket", "_functools", "functools",
+    "encodings.unicode_escape", "encodings.latin_1", "socket", "_functools", "functools", "faulthandler",
 }  # fmt: skip
 
 COMMANDS = {

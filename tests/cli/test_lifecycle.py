@@ -198,3 +198,14 @@ def test_run_keep(cli, bundle):
     assert cli("run", "--keep", "--bundle", bundle("exit", "5"), "kept").returncode == 5
     assert cli.state_of("kept")["status"] == "stopped"
     assert cli("delete", "kept").returncode == 0
+
+
+def test_debug_stacks_and_log(cli, bundle, tmp_path):
+    assert cli("create", "--bundle", bundle("sleep"), "c").returncode == 0
+    lines = cli("debug", "--stacks", "c").stdout.splitlines()
+    assert lines == ["1/1 sh: waits in read(0x0), ReadWait", "    /bin/sh+0x1", "2/2 x: runs guest code", "and 3 more threads"]
+    assert json.loads(cli("debug", "--stacks", "--json", "c").stdout)["stacks"]["more"] == 3
+    assert cli("debug", "--log-file", tmp_path / "log", "c").returncode == 0
+    assert (tmp_path / "log").read_text() == "log\n"
+    assert "No such file" in cli("debug", "--log-file", tmp_path / "no" / "log", "c").stderr
+    assert cli("delete", "--force", "c").returncode == 0

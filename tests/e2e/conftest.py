@@ -3,9 +3,10 @@
 import glob
 import os
 import shutil
+import subprocess
 
 import pytest
-from e2e_helpers import RUNTIMES, Containerd, Runner, archive, wait_clean
+from e2e_helpers import BRIDGE, PAUSE, RUNTIMES, Containerd, Runner, archive, wait_clean
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,24 @@ def ctr(containerd, runtime):
     for cid in runner.ids:
         runner.remove(cid)
     wait_clean(containerd)
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory, image, busybox_root):
+    """A containerd with its CRI plugin."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for program in ("containerd", "ctr", "runc", "/usr/lib/cni/bridge"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (scripts/deps.sh e2e)")
+    top = tmp_path_factory.mktemp("cri")
+    daemon = Containerd(top, cri=True)
+    daemon.start()
+    try:
+        archive(f"{busybox_root}/.", top / "pause.tar", PAUSE, ("sleep", "1000000"))
+        for path in (image, f"{top}/pause.tar"):
+            daemon.ctr("images", "import", "--snapshotter", "native", path)
+        yield daemon
+    finally:
+        daemon.stop()
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False)

@@ -25,34 +25,64 @@ disabled_plugins = [{disabled}]
 [ttrpc]
   address = "{top}/c.sock.ttrpc"
 """
+CRI = """
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:latest"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{top}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.stockade]
+      runtime_type = "io.containerd.stockade.v1"
+"""
+PAUSE = "localhost/pause:latest"
+BRIDGE = "stockade-cri0"
 DISABLED = ("io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
             "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt")  # fmt: skip
 
 
-def archive(root, path) -> None:
+def pod_network(top) -> dict:
+    """A CNI network with a bridge of its own and no way out."""
+    ipam = {"type": "host-local", "dataDir": f"{top}/ipam", "ranges": [[{"subnet": "10.88.77.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    return {"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipam": ipam}]}
+
+
+def archive(root, path, name=IMAGE, command=("/bin/sh",)) -> None:
     """A docker-archive with one layer, the files below `root`."""
     layer = subprocess.run(["tar", "-C", root, "-c", "--sort=name", "."], capture_output=True, check=True).stdout
     digest = hashlib.sha256(layer).hexdigest()
     config = json.dumps({
-        "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+        "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Cmd": list(command)},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }).encode()  # fmt: skip
-    name = hashlib.sha256(config).hexdigest() + ".json"
-    manifest = json.dumps([{"Config": name, "RepoTags": [IMAGE], "Layers": [f"{digest}/layer.tar"]}]).encode()
+    file = hashlib.sha256(config).hexdigest() + ".json"
+    manifest = json.dumps([{"Config": file, "RepoTags": [name], "Layers": [f"{digest}/layer.tar"]}]).encode()
     with tarfile.open(path, "w") as tar:
-        for member, data in ((name, config), (f"{digest}/layer.tar", layer), ("manifest.json", manifest)):
+        for member, data in ((file, config), (f"{digest}/layer.tar", layer), ("manifest.json", manifest)):
             info = tarfile.TarInfo(member)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
 
 
 class Containerd:
-    def __init__(self, top):
+    """cri: the plugin for Kubernetes is on, with a pod network on bridge `BRIDGE`."""
+
+    def __init__(self, top, cri=False):
         self.top = str(top)
         self.socket = f"{top}/c.sock"
         self.daemon = None
-        disabled = ", ".join(f'"{name}"' for name in DISABLED)
-        (top / "config.toml").write_text(CONFIG.format(top=top, disabled=disabled))
+        if cri:
+            self.namespace = "k8s.io"
+            (top / "cni").mkdir()
+            (top / "cni/10-test.conflist").write_text(json.dumps(pod_network(top)))
+        disabled = ", ".join(f'"{name}"' for name in DISABLED[1 if cri else 0 :])
+        (top / "config.toml").write_text((CONFIG + (CRI if cri else "")).format(top=top, disabled=disabled))
 
     def start(self):
         env = dict(os.environ, PATH=f"{ROOT}/bin:{os.environ['PATH']}")

@@ -346,7 +346,7 @@ WRITES = {
     "open fifo": lambda t: t.client.open(t.handle("fifo"), os.O_WRONLY),
 }
 READS = {"Hello", "Attach", "Walk", "Getattr", "Readdir", "Readlink", "Statfs", "Getxattr", "Listxattr", "Close"}
-NEITHER = {"Fsync", "Connect", "Listen"}
+NEITHER = {"Fsync", "Connect", "Listen", "Farewell"}
 
 
 def snapshot(host):

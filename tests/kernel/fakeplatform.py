@@ -149,9 +149,11 @@ class FakeThread:
         if value is not None:
             self.returned = value
 
-    def fork(self, done):
+    def fork(self, done, meanwhile=None):
         assert self.parked
         self.platform.later.append(("fork", self, done))
+        if meanwhile is not None:
+            meanwhile()
 
     def spawn(self, done):
         assert self.parked
@@ -173,7 +175,7 @@ class FakePlatform:
         self.later = deque()  # requests that the fake host has not finished
         self.fail = 0  # errno for the next fork or spawn
 
-    def new_aspace(self, done):
+    def new_aspace(self, done, nursery=None):
         self.later.append(("new", None, done))
 
     def finish(self):
@@ -201,6 +203,10 @@ class FakePlatform:
         pass
 
 
+class FakeAreas(list):
+    areas = property(lambda self: self)
+
+
 class FakeMM:
     patches = None
 
@@ -210,7 +216,7 @@ class FakeMM:
     def __init__(self, aspace):
         self.aspace = aspace
         self.users = 1
-        self.vmas = []
+        self.vmas = FakeAreas()
         self.exe = None
         self.auxv = b""
         self.peak_total = self.membarrier = 0
@@ -224,7 +230,8 @@ class FakeMM:
     def drop(self):
         self.users -= 1
         if not self.users:
-            self.aspace.kill()
+            if self.aspace is not None:
+                self.aspace.kill()
 
     def fork(self, aspace):
         return FakeMM(aspace)
@@ -246,17 +253,17 @@ class World:
     def __init__(self, creds=None):
         self.platform = FakePlatform()
         self.kernel = Kernel(self.platform)
-        self.tasks = self.kernel.tasks
-        self.groups = self.kernel.groups
+        self.tasks = self.kernel.pids.tasks
+        self.groups = self.kernel.pids.groups
         self.ns = MountNamespace(Mount(TmpfsFS(0o755)))
         self.init = self.new_process(creds)
-        self.kernel.init = self.init.tg
+        self.kernel.pids.init = self.init.tg
         self.next_free = MEMORY
 
     def new_process(self, creds=None):
         """A process without a parent, in a session of its own."""
         kernel = self.kernel
-        pid = kernel.new_pid()
+        pid = kernel.pids.new_pid()
         tg = ThreadGroup(kernel, pid)
         thread = FakeThread(self.platform, FakeAspace(self.platform, bytearray(MEMORY_SIZE)))
         task = Task(kernel, pid, tg, thread)
@@ -273,8 +280,8 @@ class World:
         task.comm = b"test"
         signals.init_group(tg)
         signals.init_task(task)
-        kernel.tasks[pid] = task
-        kernel.groups[pid] = tg
+        kernel.pids.tasks[pid] = task
+        kernel.pids.groups[pid] = tg
         session.new_session(tg)
         return task
 

@@ -325,7 +325,7 @@ def test_groups_and_sessions(world):
     world.call(other, "exit", 0)
     assert world.call(t, "getsid", other.tid) == other.tid
     assert world.call(t, "wait4", other.tid, 0, 0, 0) == other.tid
-    assert other.tid not in world.kernel.pgrps and other.tid not in world.kernel.sessions
+    assert other.tid not in world.kernel.pids.pgrps and other.tid not in world.kernel.pids.sessions
 
 
 def test_stopped_orphans_are_hung_up(world):

@@ -30,7 +30,7 @@ class Proc(World):
         ns = MountNamespace(Mount(TmpfsFS(0o755)))
         root = ns.root_path()
         self.init.fs = FsContext(ns, root, root, 0o022)
-        for name, fs in ((b"/proc", ProcFS(self.kernel)), (b"/sys", SysFS(self.kernel))):
+        for name, fs in ((b"/proc", ProcFS(self.kernel, self.kernel.pids)), (b"/sys", SysFS(self.kernel))):
             assert ops.mkdir(self.init, AT_FDCWD, name, 0o755) == 0
             ns.mount(fs, walk.resolve(self.init, AT_FDCWD, name))
 

@@ -10,7 +10,7 @@ import signal
 
 import pytest
 from sentry.platform import base, guest_filter
-from sentry.platform.guest_filter import DIRECT, END, EQ, IN, LIMIT, LOW, MAX, NOTIFY, ROWS
+from sentry.platform.guest_filter import DIRECT, END, EQ, FROM, IN, LIMIT, LOW, MAX, NOTIFY, ROWS
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 TEXT = 0x7FFE00010000
@@ -125,6 +125,8 @@ def same_call_fits(nr, how, args):
                 break
             if kind == MAX and value > rest[0]:
                 break
+            if kind == FROM and not rest[0] <= value < rest[1]:
+                break
             if kind == LOW and value & 0xFFFFFFFF != rest[0]:
                 break
             if kind == END and value + args[rest[0]] > LIMIT:
@@ -161,6 +163,8 @@ def neighbours(row):
         if kind == IN:
             for one in check[2]:
                 values |= {one, one | 1 << 32, one + 1, one - 1, one | 0x100, one | 0x2000, one | 0x100000}
+        if kind == FROM:
+            values |= set(range(max(check[2] - 8, 0), check[3] + 8))
         if kind == MAX:
             values |= {check[2], check[2] + 1}
         for other in values:

@@ -1,5 +1,6 @@
 """The shim's protocol and its socket, without containerd."""
 
+import json
 import os
 import random
 import socket
@@ -109,3 +110,15 @@ def test_start_imports_no_protobuf():
     done = subprocess.run(["/usr/bin/python3", "-ISc", script], capture_output=True, text=True, timeout=20, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"google", "re", "enum", "hashlib", "socket", "select", "json", "typing"}
+
+
+def test_bootstrap_of_version_3(shim, tmp_path):
+    """containerd 2 says by an environment variable that it wants parameters as JSON, and calls the service by its newer name."""
+    argv = [SHIM, "-namespace", f"test{os.getpid()}", "-id", "c", "-address", str(tmp_path / "none"), "start"]
+    for version, expected in (("2", f"unix://{shim}"), ("3", {"version": 3, "address": f"unix://{shim}", "protocol": "ttrpc"})):
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=20, env={**os.environ, "MAX_SHIM_VERSION": version})
+        assert (json.loads(done.stdout) if version == "3" else done.stdout) == expected
+    client, _, task = connect(shim)
+    answer = task.ConnectResponse.FromString(client.call("containerd.task.v3.Task", "Connect", task.ContainerRequest(id="c")))
+    assert os.path.exists(f"/proc/{answer.shim_pid}")
+    client.close()

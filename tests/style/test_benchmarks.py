@@ -73,3 +73,14 @@ def test_functions_of_the_stub(bench):
     assert bench["perf"].stub_function(symbols, 0x7FFE000100FF) == "stub: first"
     assert bench["perf"].stub_function(symbols, 0x7FFE00010100) == "stub: second"
     assert bench["perf"].stub_function(symbols, 0x401000) is None
+
+
+def test_the_lifecycle_table(bench, monkeypatch):
+    lifecycle = __import__("lifecycle")
+    found = {"run": {"runc": [99, 20, 20, 22], "stockade": [99, 30, 38, 44]}, "ctr-run": {"runc": [9, 100], "stockade": [9, 160]}}
+    lines = lifecycle.table(found)
+    assert lines[2] == "| run of /bin/true | 20.0 (1.00) | 38.0 (1.90) | 2.0 met |"
+    assert lines[3] == "| ctr run --rm of /bin/true | 100.0 (1.00) | 160.0 (1.60) | 1.5 missed |"
+    pods = {"count": 50, "start_s": 1, "stop_s": 1, "stats_ms": 80, "stats_shims_ms": 40, "pss_mib": {"stockade-sentry": 9.5, "stockade-gofer": 7}, "workload_mib": 1}
+    text = "\n".join(lifecycle.pods_text(pods))
+    assert "16.5 MiB PSS (sentry 9.5, gofer 7.0), target 25 met" in text and "Stats of 100: 80 ms of CPU in the shims, target 100 met" in text

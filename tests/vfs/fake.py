@@ -10,7 +10,7 @@ from sentry.core.creds import Creds
 from sentry.core.result import BLOCKED
 from sentry.core.syscall import BY_NAME
 from sentry.core.timers import Timers
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.fs.tmpfs import TmpfsFS
 from sentry.platform.base import MemFault
 from sentry.syscalls import table  # noqa: F401
@@ -33,7 +33,7 @@ class FakeKernel:
         self.ready = []
 
 
-class FakeTask:
+class FakeTask(Waiter):
     last_pid = 0
 
     def __init__(self, ns=None, root=None, creds=None):
