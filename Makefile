@@ -32,6 +32,8 @@ rootfs: deps ## make the root file systems for the tests (busybox, Debian)
 	@scripts/rootfs-busybox.sh
 	@scripts/rootfs-debian.sh min
 	@scripts/rootfs-debian.sh full
+	@scripts/rootfs-debian.sh net
+	@scripts/rootfs-debian.sh debug
 
 test: build guests rootfs ## the whole test suite, both platforms (T=… passes arguments to pytest)
 	@scripts/deps.sh e2e
@@ -39,6 +41,10 @@ test: build guests rootfs ## the whole test suite, both platforms (T=… passes 
 
 quicktest: build guests ## the tests that need no Debian root, systrap only
 	@$(PYTHON) -m pytest -q -x -m "not slow" --platform systrap $(or $(T),tests)
+
+cpython: build ## CPython's own tests about sockets and processes, natively and in the sandbox (half an hour; T=… as for test)
+	@scripts/rootfs-debian.sh net
+	@STOCKADE_CPYTHON=1 $(PYTHON) -m pytest -ra --platform systrap tests/cpython $(T)
 
 lint: deps ## ruff and cython-lint
 	@$(PYTHON) -m ruff check .

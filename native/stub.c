@@ -40,7 +40,7 @@ void panic(void)
  * another thread's, when it has just been cloned.) */
 static int gs_is_ours(uint64_t gs)
 {
-	return !gs || (gs >> 22 == ST_CTX_4M && gs % ST_CTX_SIZE == 0 && ((const struct st_ctx *)gs)->self == gs);
+	return !gs || (gs >> 22 == ST_CTX_4M && gs % ST_CTX_SIZE == 0 && (((const struct st_ctx *)gs)->self | 1) == (gs | 1));
 }
 
 /* Before the guest goes on: st_enter finds the context and the stack. */
@@ -48,7 +48,7 @@ static void arm(struct st_ctx *c, uint32_t slot)
 {
 	uint64_t gs = __builtin_ia32_rdgsbase64();
 	c->stack = ST_STACK + ((uint64_t)(slot + 1) << ST_STACK_SHIFT);
-	c->self = (uint64_t)c;
+	c->self = (uint64_t)c | (c->traced != 0);
 	if (SHARED->sites && gs != (uint64_t)c && gs_is_ours(gs))
 		__builtin_ia32_wrgsbase64((uint64_t)c);
 }

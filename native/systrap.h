@@ -138,12 +138,12 @@ struct st_ctx {
 	uint32_t polled;    /* the dispatcher looks at `turn` itself: no ready bit, no doorbell */
 	uint32_t known;     /* a bit for each answer that holds */
 	uint32_t answers[ST_ANSWERS]; /* values that the stub may return on its own (st_row.answer) */
-	uint32_t pad0;
+	uint32_t traced;    /* every call shall trap, and none be answered by the stub */
 	/* 128: the stub's */
 	uint32_t leaving;
 	uint32_t stepped;   /* the guest's trap flag, taken off in the stub */
 	uint64_t stack;     /* where the stub's stack begins for a rewritten call site */
-	uint64_t self;      /* this context's address in the guest */
+	uint64_t self;      /* this context's address in the guest; one more: calls of rewritten sites shall trap */
 	uint64_t frame;     /* the signal frame of ST_LEAVING_FRAME */
 	uint64_t posted;    /* TSC at an event that found the dispatcher asleep */
 	uint32_t cpu;       /* and where that was */

@@ -7,7 +7,7 @@ from stat import S_ISDIR
 import _socket
 import select
 
-from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, network, oci, sentry_process, state, trees
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, nameservers, network, oci, sentry_process, state, trees
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 
@@ -131,11 +131,11 @@ class Sandbox:
         self.gofer.release()
 
 
-def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), leash=False, boot=None) -> Sandbox:
+def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, attached=False, pass_fds=(), leash=False, boot=None, prompt=None) -> Sandbox:
     """Create container `cid` of the checked configuration `spec`, up to the state "created".
 
     attached: the caller stays, and has the terminal if there is one. pass_fds: further descriptors for the program,
-    as (guest number, host descriptor). leash: the sandbox ends when the caller does. The state directory is locked on return. CliError; then nothing is left.
+    as (guest number, host descriptor). leash: the sandbox ends when the caller does. prompt: the start follows at once, so nobody fills the network namespace [attached]. The state directory is locked on return. CliError; then nothing is left.
     """
     undo = Undo()
     undo.add(run_poststop, undo)
@@ -143,10 +143,10 @@ def create(settings, cid, bundle, spec, console_socket=None, pid_file=None, atta
         if (spec.get("annotations") or {}).keys() & POD_ANNOTATIONS:
             from sandbox import pod  # only containers of Kubernetes pay for it
 
-            sandbox = pod.sandbox_of(spec)
+            sandbox = pod.sandbox_of(spec, settings.root)
             if sandbox is not None:
                 return pod.join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, attached, pass_fds)
-        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot)
+        return build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot, attached if prompt is None else prompt)
     except BaseException:
         undo.run()
         raise
@@ -157,7 +157,7 @@ def run_poststop(undo) -> None:
         hooks.run_after(*undo.hooked)
 
 
-def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot) -> Sandbox:
+def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached, pass_fds, leash, boot, prompt) -> Sandbox:
     settings = flags.for_container(settings, spec)
     rootless = is_rootless(settings)
     overlaid = overlay(settings, cid, spec)
@@ -200,9 +200,11 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
     # An own, empty namespace may be filled until the start, by hooks or by whoever called `create`.
-    awaited = net.own_namespace and not rootless and (not attached or bool(hook_lists))
+    awaited = net.own_namespace and not rootless and (not prompt or bool(hook_lists))
     if net.mode == "sandbox" and (net.prepared or awaited) and can_take_network(settings):
-        take_network(undo, net, config)
+        container.own["resolv_conf"] = nameservers.resolv_conf(mounts)
+        config.resolver = bool(container.own["resolv_conf"])
+        take_network(undo, net, config, container.own["resolv_conf"])
         config.wire = container.own["wire"] = awaited
     boot.prepare(config)
 
@@ -348,13 +350,13 @@ def can_take_network(settings) -> bool:
     return True
 
 
-def take_network(undo, net, config) -> None:
+def take_network(undo, net, config, resolv_conf) -> None:
     """The network namespace that was prepared for the container, if any: what is in it becomes the sandbox's."""
     if net.prepared is None:
         return
     from sandbox import netlinks  # only who has one pays for it
 
-    taken, links = netlinks.take(net.prepared)
+    taken, links = netlinks.take(net.prepared, nameservers.behind_dockers(resolv_conf))
     for fd in links:
         undo.add(os.close, fd)
     if links:

@@ -22,20 +22,23 @@ ARPHRD_ETHER, MAIN_TABLE, UNICAST, PERMANENT = 1, 254, 1, 0x80
 KEPT_FLAGS = 0x1 | 0x2 | 0x40 | 0x1000  # UP, BROADCAST, RUNNING, MULTICAST
 ANSWER_MAX = 1 << 20
 LINKS_MAX = 16
+RESOLVERS = 16  # queries to 127.0.0.11 at a time
+RESOLVER = ("127.0.0.11", 53)
 # pyroute2 is Debian's (python3-pyroute2), or that of the development environment.
 LIBRARIES = ("{prefix}/lib/python3/dist-packages", ".venv/lib/python3.{minor}/site-packages")
 
 
-def take(path) -> "tuple[dict, list[int]]":
+def take(path, nameservers=None) -> "tuple[dict, list[int]]":
     """Take over what is in the namespace at `path`: ({"links": …, "routes": …, "neighbours": …}, a packet descriptor
-    for each link). CliError."""
+    for each link). nameservers: whom the name server 127.0.0.11 in there asks, if the container uses that; then there is
+    "nameservers", too, and sockets connected to it follow the links. CliError."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             ours.close()
-            answer(path, theirs)
+            answer(path, theirs, nameservers)
             code = 0
         finally:
             os._exit(code)
@@ -43,7 +46,7 @@ def take(path) -> "tuple[dict, list[int]]":
     fds = array("i")
     parts = []
     while True:
-        data, control, _, _ = ours.recvmsg(65536, _socket.CMSG_SPACE(4 * LINKS_MAX), _socket.MSG_CMSG_CLOEXEC)
+        data, control, _, _ = ours.recvmsg(65536, _socket.CMSG_SPACE(4 * (LINKS_MAX + RESOLVERS)), _socket.MSG_CMSG_CLOEXEC)
         for level, kind, body in control:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 fds.frombytes(body[: len(body) - len(body) % 4])
@@ -63,7 +66,7 @@ def take(path) -> "tuple[dict, list[int]]":
     return report, list(fds)
 
 
-def answer(path, sock) -> None:
+def answer(path, sock, nameservers) -> None:
     """The process's part: its report goes to `sock`."""
     fds = []
     try:
@@ -72,6 +75,9 @@ def answer(path, sock) -> None:
         os.close(there)
         if [name for _, name in _socket.if_nameindex() if name != "lo"]:
             report = collect(fds)
+            if nameservers is not None:
+                report["nameservers"] = nameservers
+                fds += [resolver_socket() for _ in range(RESOLVERS)]
         else:
             report = {"links": [], "routes": [], "neighbours": []}
     except OSError as error:
@@ -123,6 +129,16 @@ def one_route(row) -> "dict | None":
         return None
     return {"network": row.get_attr("RTA_DST"), "family": row["family"], "bits": row["dst_len"], "index": row.get_attr("RTA_OIF"),
             "gateway": row.get_attr("RTA_GATEWAY"), "metric": row.get_attr("RTA_PRIORITY") or 0, "source": row.get_attr("RTA_PREFSRC")}  # fmt: skip
+
+
+def resolver_socket() -> int:
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(RESOLVER)
+    except OSError:
+        sock.close()
+        raise
+    return sock.detach()
 
 
 def packet_descriptor(name) -> int:

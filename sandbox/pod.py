@@ -30,13 +30,15 @@ def kind_of(spec) -> "tuple[str, str]":
     return "", ""
 
 
-def sandbox_of(spec) -> "str | None":
-    """The id of the sandbox that a container joins; None: it gets one of its own."""
+def sandbox_of(spec, root) -> "str | None":
+    """The id of the sandbox that a container joins; None: it gets one of its own. root: the state directory."""
     kind, sandbox = kind_of(spec)
     if kind != "container":
         return None
     if not sandbox:
         raise CliError("the annotations say that the container belongs to a pod, but not to which (sandbox-id)")
+    if (spec.get("annotations") or {}).get("io.container.manager") == "libpod" and not os.path.isdir(os.path.join(root, sandbox)):
+        return None  # podman's pods need not have a first container; then they share nothing
     return sandbox
 
 

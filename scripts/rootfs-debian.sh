@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|net|bench [DIRECTORY]
-# (default: rootfs/debian-min, -full … in the cache). `full` adds the languages and tools that
-# the program tests run, `net` servers and clients, and CPython's own tests, `bench` the programs of the benchmarks and, in /bench/src, sources that they
-# compile. The mirror is the one of this machine's apt. Does nothing where it is there.
+# Makes a Debian root file system with debootstrap: rootfs-debian.sh min|full|net|bench|debug [DIRECTORY]
+# (default: rootfs/debian-VARIANT in the cache). `full` adds the languages and tools that the program tests
+# run, `net` servers and clients, and CPython's own tests, `debug` debuggers and tracers, `bench` the 
+# programs of the benchmarks and, in /bench/src, sources that they compile. The mirror is the one of this machine's apt. Does nothing where it is there.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -13,6 +13,7 @@ bench_packages="python3 gcc libc6-dev make git sqlite3 xz-utils pigz golang-go r
 net_packages="python3 libpython3.11-testsuite openssh-server openssh-client bind9-dnsutils dnsmasq-base curl wget ca-certificates openssl
     git postgresql nginx-light wrk iputils-ping iproute2 netcat-openbsd procps"
 bench_sources="lua5.4 hello"
+debug_packages="gdb strace ltrace python3-ptrace gcc libc6-dev procps"
 
 variant=${1:-}
 case $variant in
@@ -20,7 +21,8 @@ case $variant in
     full) packages=$full_packages sources= ;;
     net) packages=$net_packages sources= ;;
     bench) packages=$bench_packages sources=$bench_sources ;;
-    *) die "usage: rootfs-debian.sh min|full|net|bench [DIRECTORY]" ;;
+    debug) packages=$debug_packages sources= ;;
+    *) die "usage: rootfs-debian.sh min|full|net|bench|debug [DIRECTORY]" ;;
 esac
 target=${2:-$cache/rootfs/debian-$variant}
 [ -e "$target/.complete" ] && exit 0

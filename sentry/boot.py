@@ -18,12 +18,14 @@ from sentry.kernel.container import StartError
 from sentry.kernel.kernel import Kernel
 from sentry.kernel.pidns import PidNamespace
 from sentry.managed import ManagedContainer
+from sentry.mm.manager import VDSO
 from sentry.net import forward, hostinet, hostlink, interfaces, netns
 from sentry.syscalls import table
 
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
 FORWARD_STEP, FORWARD_TIME = 2000000, 2000000000  # ns
+RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
 WIRE = "sentry.net.lwip"  # loaded only for those who have links
 HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
 STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
@@ -36,6 +38,8 @@ def prepare(config) -> None:
         __import__(WIRE)
     if config.host_uds != "none":
         __import__(HOST_UDS)
+    if config.resolver and (config.links or config.wire):
+        __import__(RESOLVER)
     if config.platform == "systrap":
         config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -99,7 +103,7 @@ class Sandbox:
             kernel.trace = trace.trace
         statistics.provide(kernel)
         if config.links:
-            interfaces.take_over(__import__(WIRE).net.lwip, kernel, config.taken, config.links)
+            self.take_network(config.taken, config.links)
         self.forwarder = forward.Forwarder(kernel)
         self.first = None
         self.joined = {}  # id -> ManagedContainer
@@ -107,6 +111,13 @@ class Sandbox:
             self.first = ManagedContainer(self, config)
         except StartError as error:
             fail(str(error), error.code)
+
+    def take_network(self, taken, links):
+        """As in boot_config.Config. KeyError, TypeError, ValueError: `taken` is not well-formed."""
+        count = len(taken["links"])
+        if self.config.resolver and "nameservers" in taken:
+            __import__(RESOLVER).net.resolver.start(self.kernel, links[count:], taken["nameservers"])
+        interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links[:count])
 
     def set_clocks(self, platform):
         """Time offsets of the OCI configuration, and the vDSO that guests are told of."""
@@ -121,6 +132,8 @@ class Sandbox:
             self.kernel.boot_time -= ahead[1]
             if not platform.set_time_offsets(*ahead):
                 host["vdso"] = 0
+        if host["vdso"]:
+            VDSO[:] = host["vdso"], platform.vdso_image
 
     # -- life
     def run(self) -> int:
@@ -175,7 +188,7 @@ class Sandbox:
         if not self.config.wire:
             raise ControlError("it has its network already")
         try:
-            interfaces.take_over(__import__(WIRE).net.lwip, self.kernel, taken, links)
+            self.take_network(taken, links)
         except (KeyError, TypeError, ValueError) as error:
             raise ControlError(f"start: bad description of the network: {error!r}") from None
         links.clear()

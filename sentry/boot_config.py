@@ -7,7 +7,7 @@ class Config:
     __slots__ = (
         "cid", "spec", "platform", "mounts", "overlay", "rootfs", "gofer", "control", "exit", "log", "log_level",
         "log_json", "strace", "patching", "stdio", "terminal", "size", "stub", "meminfo", "host", "leash", "follow",
-        "network", "net_files", "taken", "links", "wire", "host_uds", "id_maps",
+        "network", "net_files", "taken", "links", "wire", "resolver", "host_uds", "id_maps",
     )  # fmt: skip
 
     def __init__(self, cid, spec, platform):
@@ -38,7 +38,8 @@ class Config:
         self.taken = None  # what was in the namespace that the sandbox took over (sandbox/netlinks.py); None: loopback only
         self.id_maps = {}  # "uid", "gid": what /proc/PID/*_map show (text)
         self.wire = False  # `start` may bring links
-        self.links = []  # a packet descriptor for each of its links
+        self.links = []  # a packet descriptor for each of its links, then sockets for 127.0.0.11
+        self.resolver = False  # with these may come sockets connected to the name server 127.0.0.11 of the namespace
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
     SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")

@@ -81,7 +81,7 @@ class Builder(Actor):
 
 def build(config, client, kernel, container) -> MountNamespace:
     """config: boot_config.Config. client: GoferClient. MountError."""
-    ns = MountNamespace(Mount(root_fs(config, client)))
+    ns = MountNamespace(Mount(root_fs(config, client, container)))
     actor = Builder(ns, kernel, container)
     try:
         for entry in config.mounts:
@@ -104,10 +104,10 @@ def build(config, client, kernel, container) -> MountNamespace:
     return ns
 
 
-def root_fs(config, client):
+def root_fs(config, client, container):
     lower = gofer_fs("root", client, 0, not config.overlay)
-    # changes may take what a tmpfs may by default: half of the memory
-    return OverlayFS(lower, host_memory() // 2) if config.overlay else lower
+    # changes may take what a tmpfs may by default: half of the memory, as the container's limit leaves it
+    return OverlayFS(lower, min(host_memory(), container.machine.view["mem_total"]) // 2) if config.overlay else lower
 
 
 def gofer_fs(what, client, index, shared):

@@ -46,9 +46,8 @@ class ManagedContainer:
         self.container = container = Container(kernel, config.cid, None, config.spec, pids, uts, nursery)
         unused = list(config.stdio.values())
         try:
-            self.client = GoferClient(config.gofer, keep=kernel.platform.keep)
+            self.client = GoferClient(config.gofer)
             self.set_sysctls()
-            container.set_id_maps(config.id_maps)
             container.ns = boot_mounts.build(config, self.client, kernel, container)
             unused.clear()
             self.process = self.prepare(config.spec["process"], config.stdio, config.terminal, config.size, config.follow)
@@ -61,6 +60,7 @@ class ManagedContainer:
             if isinstance(error, StartError):
                 raise
             raise StartError(f"container {config.cid!r}: {error}") from None
+        container.set_id_maps(config.id_maps)
         if config.terminal:
             container.data["console"] = self.terminals[self.process.pid].terminal
         self.init_pid = self.process.pid
@@ -167,7 +167,7 @@ class ManagedContainer:
             self.finish()  # guest processes end with the Sentry
             return
         freeze.thaw(self.kernel, self.container)
-        if not self.started:
+        if not self.started and not self.process.task.dead:
             self.process.abandon()
         self.container.destroy()
         if not self.container.members:
@@ -229,6 +229,9 @@ class ManagedContainer:
         """End the container, then callback(). Of a container that joined: the first one ends with its Sentry's process."""
         if self.sandbox.first is self:
             raise ControlError("its sandbox is to be ended instead")
+        if self.finished:
+            callback()
+            return
         self.enders.append(callback)
         self.end(f"container {self.config.cid!r} is deleted")
 
@@ -278,9 +281,10 @@ class ManagedContainer:
         bridge.resize(rows, columns)
 
     def stacks(self):
-        return {"stacks": stacks.collect(self.kernel)}
+        return {"stacks": stacks.collect(self.container)}
 
     def log(self, level, strace, fd):
+        """Of the whole sandbox."""
         old = log.change(level, fd)
         if old > 2:
             os.close(old)

@@ -95,7 +95,7 @@ def listen(path) -> "_socket.socket | None":
         try:
             sock.bind(path)
             os.chmod(path, 0o600)
-            sock.listen(64)
+            sock.listen(1024)
             return sock
         except OSError:
             if attempt == 2 or not os.path.exists(path):

@@ -72,7 +72,7 @@ class Task(Process):
             if terminal != self.request.terminal:
                 raise RpcError("process.terminal and the request do not agree", INVALID_ARGUMENT)
             pairs = [] if terminal else self.stdio.plain()
-            self.sandbox = launch.create(self.settings, self.id, self.bundle, spec, attached=True, pass_fds=pairs)
+            self.sandbox = launch.create(self.settings, self.id, self.bundle, spec, attached=True, pass_fds=pairs, prompt=False)
             self.pid = self.sandbox.keeper.pid
             if terminal:
                 self.stdio.attach(self.sandbox.terminal)

@@ -38,7 +38,7 @@ class Stockade:
 
 
 def rootfs(name):
-    """The directory of a cached root file system (busybox, debian-min, debian-full); made on demand."""
+    """The directory of a cached root file system (busybox, debian-min, debian-full …); made on demand."""
     path = os.path.join(CACHE, "rootfs", name)
     kind, _, variant = name.partition("-")
     script = [os.path.join(ROOT, "scripts", f"rootfs-{kind}.sh")] + ([variant] if variant else [])

@@ -245,6 +245,15 @@ static int transport(const uint8_t *ip, long length, int *protocol, const uint8_
 }
 
 /* ---- output */
+/* What "packet too big" has told of the way to a host. (Of IPv4 packets routers make fragments: they have no DF.) */
+static int path_mtu6(struct link *link, const uint8_t *host)
+{
+    ip_addr_t ip;
+    to_ip(&ip, host, 16, link->index);
+    int told = nd6_get_destination_mtu(ip_2_ip6(&ip), &link->netif); /* 0: nothing */
+    return told ? LWIP_MIN(link->mtu, LWIP_MAX(told, IP6_MIN_MTU_LENGTH)) : link->mtu;
+}
+
 static err_t emit(struct link *link, uint8_t *data, long length)
 {
     struct virtio_net_hdr head = {0};
@@ -260,10 +269,11 @@ static err_t emit(struct link *link, uint8_t *data, long length)
         head.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
         head.csum_start = (uint16_t)(SIZEOF_ETH_HDR + at);
         head.csum_offset = 16;
-        if (length - SIZEOF_ETH_HDR > link->mtu) {
+        int mtu = size == 16 ? path_mtu6(link, host) : link->mtu;
+        if (length - SIZEOF_ETH_HDR > mtu) {
             head.gso_type = size == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
             head.hdr_len = (uint16_t)(SIZEOF_ETH_HDR + at + (tcp[12] >> 4) * 4);
-            head.gso_size = (uint16_t)(link->mtu - at - (tcp[12] >> 4) * 4);
+            head.gso_size = (uint16_t)(mtu - at - (tcp[12] >> 4) * 4);
         }
     }
     if (writev(link->fd, iov, 2) < 0)
@@ -589,7 +599,7 @@ static u8_t on_message(void *arg, struct raw_pcb *pcb, struct pbuf *p, const ip_
 /* ---- set up */
 void wire_start(const struct wire_calls *table)
 {
-    static const uint8_t protocols[] = {17, 1, 58};
+    static const uint8_t protocols[] = {17, 1, 58, 136};
     calls = table;
     if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret)
         abort();
@@ -909,7 +919,7 @@ long wire_write(struct tcp_pcb *pcb, const char *data, long length, int more)
             break;
         done += n;
     }
-    if (done)
+    if (done && !(more && (long)(pcb->snd_lbb - pcb->snd_nxt) < pcb->mss))
         tcp_output(pcb);
     return done;
 }

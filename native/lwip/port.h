@@ -48,4 +48,7 @@ void wire_forget(struct tcp_pcb *pcb); /* closed by both ends: the rest is the s
 void wire_stop_listening(struct tcp_pcb *pcb);
 void wire_configure(struct tcp_pcb *pcb, int nodelay, int keepalive, int idle, int interval, int count, int ttl, int tos);
 long wire_rtt(struct tcp_pcb *pcb); /* microseconds */
+uint32_t wire_acknowledged(struct tcp_pcb *pcb); /* the last sequence number that was */
+void wire_flush(struct tcp_pcb *pcb); /* send what is held back */
+int wire_resolved(const uint8_t *host, int length, int link); /* does the next hop answer? */
 #endif

@@ -88,9 +88,9 @@ def start_program(container, client, pid) -> None:
     """The control request, with the interfaces that have come into the sandbox's network namespace since `create`."""
     request, links = {"op": "start"}, []
     if container.own.get("wire") and network.has_interfaces(pid):
-        from sandbox import netlinks
+        from sandbox import nameservers, netlinks
 
-        request["taken"], links = netlinks.take(f"/proc/{pid}/ns/net")
+        request["taken"], links = netlinks.take(f"/proc/{pid}/ns/net", nameservers.behind_dockers(container.own.get("resolv_conf")))
         if not links:
             del request["taken"]
     try:

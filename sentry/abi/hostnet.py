@@ -3,19 +3,21 @@ Numbers: include/uapi/linux/{in,in6,tcp,udp}.h, include/uapi/asm-generic/socket.
 
 AF_INET, AF_INET6 = 2, 10
 SOCK_STREAM, SOCK_DGRAM = 1, 2
-IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6 = 1, 6, 17, 58
+IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6, IPPROTO_UDPLITE = 1, 6, 17, 58, 136
 
 # (family, type, protocol); protocol 0 is replaced by the first of its family and type.
 SOCKETS = (
     (AF_INET, SOCK_STREAM, IPPROTO_TCP),
     (AF_INET, SOCK_DGRAM, IPPROTO_UDP),
     (AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+    (AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE),
     (AF_INET6, SOCK_STREAM, IPPROTO_TCP),
     (AF_INET6, SOCK_DGRAM, IPPROTO_UDP),
     (AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6),
+    (AF_INET6, SOCK_DGRAM, IPPROTO_UDPLITE),
 )
 
-SOL_SOCKET, SOL_IP, SOL_TCP, SOL_UDP, SOL_IPV6 = 1, 0, 6, 17, 41
+SOL_SOCKET, SOL_IP, SOL_TCP, SOL_UDP, SOL_IPV6, SOL_UDPLITE = 1, 0, 6, 17, 41, 136
 
 # level -> options that may be read and set. SO_RCVTIMEO and SO_SNDTIMEO are missing: host sockets never block, the
 # Sentry keeps the time.
@@ -97,6 +99,10 @@ OPTIONS = {
         102,  # UDP_NO_CHECK6_RX
         103,  # UDP_SEGMENT
         104,  # UDP_GRO
+    ),
+    SOL_UDPLITE: (
+        10,  # UDPLITE_SEND_CSCOV
+        11,  # UDPLITE_RECV_CSCOV
     ),
     SOL_IPV6: (
         16,  # IPV6_UNICAST_HOPS

@@ -37,6 +37,9 @@ cdef class GuestThread:
     def tell_altstack(self, stack):
         """The alternate signal stack: (ss_sp, ss_flags, ss_size). A hint."""
 
+    def tell_traced(self, bint traced):
+        """See platform/base.py; a platform where each call is such an event has nothing to do."""
+
     cdef bint enters_signals(self) noexcept:
         return False
 

@@ -8,9 +8,10 @@ ESRCH. Inode numbers follow from the task's number, so that they are the same at
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from sentry.abi.errno import EACCES, EINVAL, EIO, ENOENT, EPERM, ESRCH
-from sentry.core.result import NO_RETURN
+from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.fs import procfs_net, procfs_pid, procfs_sysctl, procfs_system, procfs_sysvipc
 from sentry.fs.pseudo import LazyDir, PseudoDir, PseudoInode, PseudoLink, TextFile, TextInode
+from sentry.kernel import ptrace
 from sentry.kernel.access import may_access
 from sentry.kernel.nsfs import NS_NAMES, namespace_path, namespace_text
 from sentry.platform.base import PAGE, TASK_LIMIT, MemFault
@@ -502,10 +503,8 @@ class MemFile(File):
         at = self.pos & MASK64 if pos is None else pos
         if not self.usable():
             return b""
-        if at >= TASK_LIMIT:
-            return -EIO
         try:
-            data = self.mm.peek(at, min(count, MEM_CHUNK, TASK_LIMIT - at))
+            data = self.mm.peek(at, min(count, MEM_CHUNK, TASK_LIMIT - at if at < TASK_LIMIT else PAGE))
         except MemFault:
             return -EIO
         if pos is None:
@@ -521,9 +520,11 @@ class MemFile(File):
         try:
             done = self.mm.aspace.write_upto(at, bytes(data[: min(MEM_CHUNK, TASK_LIMIT - at)]))
         except MemFault:
-            # Only where this is all of the call may its thread be sent away to do it.
-            if t.mm is not self.mm or t.thread.nr not in WRITES or t.thread.args[2] != len(data):
+            # Only where this is all of the call may its thread be sent away to do it, or wait for a tracee that does it.
+            if t.thread.nr not in WRITES or t.thread.args[2] != len(data):
                 return -EIO
+            if t.mm is not self.mm:
+                return self.write_tracee(t, at, bytes(data[:PAGE]), pos)
             done = self.mm.force(t, at, bytes(data[:PAGE]))
             if done > 0:
                 if pos is None:
@@ -533,6 +534,15 @@ class MemFile(File):
             if pos is None:
                 self.pos += done
         return done
+
+    def write_tracee(self, t, at, data, pos):
+        tracee = ptrace.stopped_in(t, self.mm)
+        if tracee is None:
+            return -EIO
+        result = ptrace.force_write(t, tracee, at, data)
+        if result == BLOCKED and pos is None:
+            self.pos += len(data)
+        return result
 
     def seek(self, t, offset, whence):
         # fs/proc/base.c:mem_lseek: addresses are unsigned

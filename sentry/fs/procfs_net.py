@@ -65,7 +65,7 @@ IGMP = (
     b"1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n"
 )
 SOCKSTAT6 = b"TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"
-IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6, RAW = 6, 17, 1, 58, -1
+IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_ICMP, IPPROTO_ICMPV6, RAW = 6, 17, 136, 1, 58, -1
 AF_INET, AF_INET6 = 2, 10
 RTF_UP, RTF_GATEWAY, RTF_HOST, RTF_LOCAL = 1, 2, 4, 0x80000000
 LINE = 149
@@ -206,6 +206,8 @@ OWN = {
     b"tcp6": inet_table(TCP6_HEADER, AF_INET6, IPPROTO_TCP, False),
     b"udp": inet_table(UDP_HEADER, AF_INET, IPPROTO_UDP, True),
     b"udp6": inet_table(UDP6_HEADER, AF_INET6, IPPROTO_UDP, True),
+    b"udplite": inet_table(UDP_HEADER, AF_INET, IPPROTO_UDPLITE, True),
+    b"udplite6": inet_table(UDP6_HEADER, AF_INET6, IPPROTO_UDPLITE, True),
     b"unix": show_unix,
     b"wireless": fixed(
         b"Inter-| sta-|   Quality        |   Discarded packets               | Missed | WE\n"

@@ -16,7 +16,7 @@ from sentry.mm.vma import PROT_EXEC, PROT_READ, PROT_WRITE, VMA, SharedAnon
 from sentry.platform.base import PAGE, MemFault
 
 TICK = 10_000_000  # ns of a clock tick (USER_HZ 100)
-STATES = {"R": b"R (running)", "S": b"S (sleeping)", "D": b"D (disk sleep)", "T": b"T (stopped)", "Z": b"Z (zombie)"}
+STATES = {"R": b"R (running)", "S": b"S (sleeping)", "D": b"D (disk sleep)", "T": b"T (stopped)", "t": b"t (tracing stop)", "Z": b"Z (zombie)"}
 PF_FORKNOEXEC, PF_RANDOMIZE = 0x40, 0x400000
 
 ENTRIES = {}  # name -> (mode, show, store)
@@ -37,6 +37,8 @@ def state(task) -> str:
         return "Z"
     if signals.is_stopped_task(task):
         return "T"
+    if task.ptrace is not None and task.ptrace.stopped:
+        return "t"
     if task.wait is None:
         return "R"
     return "D" if type(task.wait) is VforkWait else "S"
@@ -112,7 +114,7 @@ def status(t, task, whole):
         b"Ngid:\t0",
         b"Pid:\t%d" % task.tid,
         b"PPid:\t%d" % tg.kin_ppid,
-        b"TracerPid:\t%d" % (task.ptracer.tid if task.ptracer is not None else 0),
+        b"TracerPid:\t%d" % (task.ptrace.tracer.tid if task.ptrace is not None else 0),
         b"Uid:\t%d\t%d\t%d\t%d" % (creds.uid, creds.euid, creds.suid, creds.fsuid),
         b"Gid:\t%d\t%d\t%d\t%d" % (creds.gid, creds.egid, creds.sgid, creds.fsgid),
         b"FDSize:\t%d" % fd_size(task),

@@ -2,13 +2,13 @@
 
 from time import monotonic_ns
 
-from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, EOPNOTSUPP, EPERM
+from sentry.abi.errno import EAGAIN, EBADF, EEXIST, EINTR, EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
 from sentry.abi.signal import SS_DISABLE
 from sentry.core import creds as caps
 from sentry.core import leaks, log
 from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.waitq import Wait
-from sentry.kernel import cpulimit, cputime, seccomp_filter, session, signals
+from sentry.kernel import cpulimit, cputime, ptrace, seccomp_filter, session, signals
 from sentry.kernel.pidfd import PidFd
 from sentry.kernel.task import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, Task, ThreadGroup
 from sentry.mm.vma import PROT_WRITE
@@ -210,17 +210,28 @@ class Cloning:
             put_tid(task, args.parent_tid, tid)
         if args.flags & CLONE_CHILD_SETTID:
             put_child_tid(child, args.child_tid, tid)
+        wait = None
         if args.flags & CLONE_VFORK:
-            wait = VforkWait(task, tid)
-            child.vfork_done = wait
-            result = task.block(wait)
-        else:
-            result = tid
+            child.vfork_done = wait = VforkWait(task, tid)
+        event = 0 if task.ptrace is None else ptrace.new_child(task, child, args.flags, args.exit_signal)
         ops = [] if args.flags & CLONE_VM else task.mm.fork_ops()  # MADV_DONTFORK, MADV_WIPEONFORK
-        # The parent first: it goes on while the child still begins, as it mostly does on Linux.
+        if event:
+            self.start_child(child, ops)
+            ptrace.view(task, -ENOSYS)
+            ptrace.event(task, event, tid, lambda: self.parent_goes_on(wait, tid))
+        else:
+            # The parent first: it goes on while the child still begins, as it mostly does on Linux.
+            self.parent_goes_on(wait, tid)
+            self.start_child(child, ops)
+
+    def parent_goes_on(self, wait, tid) -> None:
+        """`wait`: the VforkWait of a vfork, or None."""
+        task = self.task
+        result = tid
+        if wait is not None:
+            result = wait.poll(task) if wait.finished else task.block(wait)
         if result != BLOCKED:
-            kernel.back_to_guest(task, result)
-        self.start_child(child, ops)
+            task.kernel.back_to_guest(task, result)
 
     def undo(self, thread) -> None:
         if self.args.flags & CLONE_VM:
@@ -400,7 +411,9 @@ class VforkWait(Wait):
         self.finished = False
 
     def poll(self, t):
-        return self.pid if self.finished else BLOCKED
+        if not self.finished:
+            return BLOCKED
+        return self.pid if t.ptrace is None else ptrace.vfork_done(t, self.pid)
 
     def interrupted(self, t):
         return -EINTR

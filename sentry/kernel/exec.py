@@ -8,9 +8,10 @@ from stat import S_ISGID, S_ISUID, S_IXGRP
 
 from sentry.abi.fs import MS_NOSUID
 from sentry.abi.errno import E2BIG, ELIBBAD, ELOOP, ENOEXEC
+from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import NO_RETURN
-from sentry.kernel import exit, hooks, signals
+from sentry.kernel import exit, hooks, ptrace, signals
 from sentry.mm import elf, loader
 from sentry.vfs import ops
 
@@ -117,7 +118,8 @@ def new_creds(t, file):
     old = t.creds
     new = old.copy()
     mode = file.inode.mode
-    suid_ok = not t.no_new_privs and file.path is not None and not file.path.mount.flags & MS_NOSUID
+    watched = t.ptrace is not None and not t.ptrace.tracer.creds.capable(caps.CAP_SYS_PTRACE) and not old.capable(caps.CAP_SETUID)
+    suid_ok = not t.no_new_privs and not watched and file.path is not None and not file.path.mount.flags & MS_NOSUID
     if suid_ok and mode & S_ISUID:
         new.euid = file.inode.uid
     if suid_ok and mode & S_ISGID and mode & S_IXGRP:
@@ -162,6 +164,7 @@ class Exec:
         self.layout = layout
         self.creds = creds
         self.thread = None
+        self.old_tid = task.tid
 
     def start(self):
         """The other threads go first, then a fresh address space is asked for."""
@@ -230,7 +233,9 @@ class Exec:
             exit.group_exit(task.tg, SIGKILL)
         regs = thread.regs
         regs.rip, regs.rsp, regs.eflags = layout.entry, layout.sp, 0x202
-        if task.work:
+        if task.ptrace is not None and not task.dying:
+            ptrace.exec_done(task, self.old_tid)
+        elif task.work:
             signals.user_return(task, None)
         else:
             thread.resume(fp_reset=True)

@@ -15,7 +15,7 @@ from sentry.abi.errno import EAGAIN
 from sentry.abi.signal import SA_NOCLDWAIT, SIG_IGN, SIGCHLD, SIGKILL
 from sentry.core import leaks
 from sentry.core.result import NO_RETURN
-from sentry.kernel import cputime, futex, memstat, session, signals
+from sentry.kernel import cputime, futex, memstat, ptrace, session, signals
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.platform.base import MemFault
 
@@ -80,6 +80,8 @@ def become_leader(task) -> None:
     tg.exit_signal = SIGCHLD
     if task is tg.leader:
         return
+    if tg.leader.ptrace is not None:
+        ptrace.unlink(tg.leader)
     tasks = tg.pids.tasks
     tasks.pop(task.tid, None)
     task.tid = tg.pid
@@ -110,6 +112,8 @@ def exit_task(task, status: "int | None" = None) -> None:
     task.dying = True
     if status is None:
         status = tg.exit_status if tg.group_exiting else SIGKILL
+    if task.ptrace is not None and ptrace.exit_event(task, status):
+        return
     task.exit_code = status
     for hook in TASK_EXIT:
         hook(task)
@@ -135,6 +139,8 @@ def exit_task(task, status: "int | None" = None) -> None:
     pass_on_children(task)
     if task is not tg.leader:
         tg.pids.tasks.pop(task.tid, None)
+        if task.ptrace is not None:
+            ptrace.thread_ended(task)
     if last:
         end_group(tg)
     else:
@@ -261,6 +267,10 @@ def notify_parent(tg) -> None:
     """Tell the parent of a new zombie (kernel/signal.c:do_notify_parent), or reap it for a parent that does not
     want to know."""
     parent = tg.parent
+    traced = tg.leader.ptrace is not None
+    if traced and ptrace.reparented(tg.leader):
+        ptrace.tell_tracer_of_end(tg.leader, *exit_code_and_status(tg))
+        return
     if parent is None or not parent.tasks:
         if parent is None:
             reap(tg)
@@ -269,7 +279,7 @@ def notify_parent(tg) -> None:
     ignored = False
     if signo == SIGCHLD:
         handler, flags = signals.disposition(parent, SIGCHLD)
-        ignored = handler == SIG_IGN or flags & SA_NOCLDWAIT
+        ignored = (handler == SIG_IGN or flags & SA_NOCLDWAIT) and not traced
         if handler == SIG_IGN:
             signo = 0
     if signo:
@@ -281,7 +291,11 @@ def notify_parent(tg) -> None:
 
 def exit_code_and_status(tg) -> "tuple[int, int]":
     """si_code and si_status of a zombie."""
-    status = tg.exit_status
+    return code_and_status(tg.exit_status)
+
+
+def code_and_status(status: int) -> "tuple[int, int]":
+    """si_code and si_status for a status word."""
     if status & 0x7F:
         return (siginfo.CLD_DUMPED if status & 0x80 else siginfo.CLD_KILLED), status & 0x7F
     return siginfo.CLD_EXITED, status >> 8
@@ -299,6 +313,8 @@ def reap(tg) -> None:
     if tg.reaped:
         return
     tg.reaped = True
+    if tg.leader.ptrace is not None:
+        ptrace.unlink(tg.leader)
     parent = tg.parent
     if parent is not None:
         parent.children.remove(tg)

@@ -33,7 +33,7 @@ cdef Kernel KERNEL = None
 cdef list ROWS = TABLE
 cdef object READY = None  # Kernel.ready
 cdef long long TIMERS = 0  # Timers.seq, as seen last
-cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py)
+cdef bint COUNT_TRAPS = False  # calls that trapped are counted (kernel/patching.py), or may be a tracee's
 cdef Profile PROFILE = None
 cdef bint SHUT = False  # see `close`
 
@@ -68,7 +68,7 @@ cdef int go_on() except -1:
             READY.popleft()
             task.queued = False
             continue
-        if wait.resume == NULL or task.work or SHUT or KERNEL.held or KERNEL.frozen is not None:
+        if wait.resume == NULL or task.work or task.ptrace is not None or SHUT or KERNEL.held or KERNEL.frozen is not None:
             return 0
         thread = <GuestThread?>task.thread
         if not thread.waits_plainly():
@@ -243,6 +243,12 @@ def install(kernel):
     if kernel.trace is None:
         dispatcher()[0] = serve
         kernel.go_on = go_on_all
+
+
+def count_traps():
+    """Calls that trap go to Kernel.system_call from now on."""
+    global COUNT_TRAPS
+    COUNT_TRAPS = True
 
 
 def close(bint shut):

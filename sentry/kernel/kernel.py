@@ -9,7 +9,7 @@ from sentry.core.result import BLOCKED, NO_RETURN, SysErr
 from sentry.core.syscall import NR_MAX, TABLE
 from sentry.core.timers import Timers
 from sentry.core.waitq import WaitQueue
-from sentry.kernel import fastroad, patching, seccomp, signals
+from sentry.kernel import fastroad, patching, ptrace, seccomp, signals
 from sentry.kernel.pidns import PidNamespace
 from sentry.platform.base import (
     EV_DEAD,
@@ -90,6 +90,8 @@ class Kernel:
         elif event == EV_INTERRUPT:
             if task.mm.patches is not None:
                 self.patcher.interrupted(task, thread)
+            if task.ptrace is not None:
+                ptrace.arrived(task, thread)
             signals.mask_changed(task)
             self.back_to_guest(task, None)
         elif event == EV_OPS:
@@ -98,6 +100,8 @@ class Kernel:
             fault = thread.fault
             if task.mm.patches is not None:
                 fault = self.patcher.fault(task, thread, fault)
+            if fault is not None and task.ptrace is not None:
+                fault = ptrace.faulted(task, thread, fault)
             if fault is not None:
                 self.guarded(task, signals.fault, task, fault)
         elif event == EV_FRAME_FAULT:
@@ -117,7 +121,13 @@ class Kernel:
             log.exception(f"internal error serving call {task.in_call} of task {task.tid} ({task.comm!r})")
             return -EIO
 
+    def count_traps(self) -> None:
+        """From now on calls that trap come to `system_call`."""
+        fastroad.count_traps()
+
     def system_call(self, task, thread) -> None:
+        if task.ptrace is not None and ptrace.enter(task, thread):
+            return
         if task.mm.patches is None or not thread.trapped or not self.patcher.trapped(task, thread):
             self.serve(task, thread)
 
@@ -193,6 +203,8 @@ class Kernel:
             self.frozen[task.tg.container].append((task, result))
         elif self.held and task.mm in self.held:
             self.held[task.mm].append((task, result))
+        elif task.ptrace is not None:
+            ptrace.leave(task, result)
         elif task.work:
             signals.user_return(task, result)
         elif result is None:

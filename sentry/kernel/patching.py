@@ -63,6 +63,8 @@ class Patcher:
         served afterwards."""
         self.trapped_calls += 1
         patches = task.mm.patches
+        if patches.plain:
+            return False
         at = thread.regs.rip - 2
         counts = patches.counts
         if at not in counts:

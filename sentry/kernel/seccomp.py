@@ -6,7 +6,7 @@ from sentry.abi.errno import EACCES, ENOSYS, EPERM
 from sentry.abi.syscall_names import NUMBERS as NAMES
 from sentry.core import log
 from sentry.core.result import NO_RETURN
-from sentry.kernel import exit, signals
+from sentry.kernel import exit, ptrace, signals
 from sentry.kernel.seccomp_filter import Profile, Strict, attach
 
 KILL_PROCESS, KILL_THREAD, TRAP, ERRNO = 0x80000000, 0x00000000, 0x00030000, 0x00050000
@@ -64,6 +64,8 @@ def check(task, thread):
         return -min(data, MAX_ERRNO)
     if action == USER_NOTIF and match is not None and match.listener is not None:
         return match.listener.ask(task, thread)
+    if action == TRACE and task.ptrace is not None and task.ptrace.enabled(ptrace.EVENT_SECCOMP):
+        return ptrace.seccomp_event(task, data)
     if action in (TRACE, USER_NOTIF):  # nobody traces, nobody listens
         return -ENOSYS
     task.in_call = -1
@@ -71,7 +73,11 @@ def check(task, thread):
     if action == TRAP:
         thread.regs.rax = nr & MASK64
         signals.force(task, SIGSYS, info)
-        task.kernel.back_to_guest(task, None)
+        if task.ptrace is not None:
+            task.in_call = nr
+            ptrace.leave(task, nr)
+        else:
+            task.kernel.back_to_guest(task, None)
     elif task.seccomp is STRICT:
         exit.exit_task(task, SIGKILL)
     elif action == KILL_THREAD and len(task.tg.tasks) > 1:

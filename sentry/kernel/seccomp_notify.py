@@ -109,7 +109,7 @@ class Listener(AnonFile):
 
     def in_use(self) -> bool:
         """Does any task have the filter?"""
-        return any(task.seccomp is not None and not task.dying and task.seccomp.descends_from(self.filter) for task in self.kernel.tasks.values())
+        return any(task.seccomp is not None and not task.dying and task.seccomp.descends_from(self.filter) for task in self.kernel.all_tasks())
 
     # -- the supervisor
     def poll(self):

@@ -40,9 +40,9 @@ from sentry.abi.signal import (
     SYNCHRONOUS,
     UNBLOCKABLE,
 )
-from sentry.core.result import BLOCKED
+from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.waitq import Wait
-from sentry.kernel import exit, membarrier, patching, session, signals_frame
+from sentry.kernel import exit, membarrier, patching, ptrace, session, signals_frame
 from sentry.kernel.hooks import GROUP_EXIT, TASK_EXIT
 from sentry.kernel.task import RLIMIT_SIGPENDING
 from sentry.platform.base import MemFault
@@ -155,6 +155,11 @@ class StopWait(Wait):
         self.result = result
 
     def poll(self, t):
+        if t.ptrace is not None:  # begun to be since: the stop becomes one for the tracer
+            t.wait = None
+            ptrace.view(t, self.result)
+            user_return(t, self.result)
+            return NO_RETURN
         if not t.dying and t.tg.stop_state.signo:
             return BLOCKED
         t.work = True  # the result may be a restart code, so it must pass through user_return
@@ -251,6 +256,8 @@ def is_ignored(tg, task, signo: int, force: bool) -> bool:
     """Would the signal have no effect at all (kernel/signal.c:sig_ignored)? `task`: the one it is for, or the leader."""
     if (task.sigmask | (task.saved_sigmask or 0)) >> (signo - 1) & 1:
         return False  # blocked signals are kept: a handler may come before they are let through
+    if task.ptrace is not None and signo != SIGKILL:
+        return False  # the tracer decides
     handler = tg.sighand.actions[signo][0]
     if handler == SIG_DFL and is_init(tg) and not (force and UNBLOCKABLE >> (signo - 1) & 1):
         return True
@@ -318,6 +325,7 @@ def prepare(tg, task, signo: int, force: bool) -> bool:
     elif signo == SIGCONT:
         flush(tg, STOP_SIGNALS)
         continue_group(tg)
+        ptrace.notify_continued(tg)
     return not is_ignored(tg, task, signo, force)
 
 
@@ -330,7 +338,7 @@ def flush(tg, mask: int) -> None:
 
 def wants(task, signo: int) -> bool:
     """May this thread be chosen for a signal to the process (kernel/signal.c:wants_signal)?"""
-    if task.dying or task.dead or task.work or is_stopped_task(task):
+    if task.dying or task.dead or task.work or is_stopped_task(task) or (task.ptrace is not None and task.ptrace.stopped):
         return False
     return not task.sigmask >> (signo - 1) & 1 or awaits(task, signo)
 
@@ -347,7 +355,7 @@ def complete_signal(tg, task, main, signo: int) -> None:
         return
     for other in (main, *tg.tasks):
         if wants(other, signo):
-            if is_fatal(tg, signo) and not other.sigmask >> (signo - 1) & 1:
+            if is_fatal(tg, signo) and not other.sigmask >> (signo - 1) & 1 and other.ptrace is None:
                 # The whole process dies now, whatever its threads wait for (kernel/signal.c:complete_signal).
                 exit.group_exit(tg, signo)
             else:
@@ -473,7 +481,7 @@ def deliverable(task) -> int:
 
 def recalculate(task) -> None:
     """Set `work` for the task that is in the kernel."""
-    task.work = bool(task.dying or task.tg.stop_state.signo or deliverable(task))
+    task.work = bool(task.dying or stop_wanted(task) or deliverable(task))
     announce(task)
 
 
@@ -490,6 +498,12 @@ def take_signal(task, mask: int) -> "tuple[int, bytes] | None":
 
 
 # -- stopping --------------------------------------------------------------------------------------
+
+
+def stop_wanted(task) -> bool:
+    """Must the task stop before it goes back to guest code?"""
+    trace = task.ptrace
+    return bool(task.tg.stop_state.signo) if trace is None else trace.stop_pending()
 
 
 def is_stopped_task(task) -> bool:
@@ -509,10 +523,18 @@ def wake_stopped(task) -> None:
 def stop_group(tg, signo: int) -> None:
     """Default action of a stop signal: every thread stops (do_signal_stop)."""
     state = tg.stop_state
+    for task in tg.tasks:
+        if task.ptrace is not None:
+            task.ptrace.stop_signo = signo
     if not state.signo:
         state.signo = signo
         for task in tg.tasks:
             if not task.work or task.wait is not None:
+                task.kick()
+    else:
+        for task in tg.tasks:  # a traced thread may run although its process is stopped
+            if task.ptrace is not None and not task.ptrace.stopped:
+                task.ptrace.joined = False
                 task.kick()
 
 
@@ -528,7 +550,7 @@ def stop_task(task, result) -> None:
 def check_stopped(tg, without=None) -> None:
     """Has every thread stopped? Then the parent learns of it."""
     tasks = [task for task in tg.tasks if task is not without]
-    if tasks and all(is_stopped_task(task) for task in tasks):
+    if tasks and all(is_stopped_task(task) if task.ptrace is None else task.ptrace.joined for task in tasks):
         state = tg.stop_state
         state.complete = True
         tg.unreported_stop = state.signo
@@ -567,9 +589,10 @@ def tell_parent(tg, code: int, status: int) -> None:
 # -- delivery --------------------------------------------------------------------------------------
 
 
-def user_return(task, result) -> None:
+def user_return(task, result, taken=None) -> None:
     """`task.work` is set and the task is about to return to guest code. `result`: of the system call (may be a
-    restart code), or None after an interrupt or fault. Delivers signals, stops, ends the task, or resumes it."""
+    restart code), or None after an interrupt or fault. Delivers signals, stops, ends the task, or resumes it.
+    taken: (signo, siginfo) of a signal that its tracer has let through."""
     tg = task.tg
     actions = tg.sighand.actions
     if "barriers" in task.data:
@@ -578,13 +601,21 @@ def user_return(task, result) -> None:
         if task.dying:
             exit.exit_task(task)
             return
-        if tg.stop_state.signo:
-            stop_task(task, result)
-            return
-        taken = take_signal(task, ~task.sigmask)
         if taken is None:
-            break
+            if task.ptrace is not None:
+                if ptrace.job_stop(task, result):
+                    return
+            elif tg.stop_state.signo:
+                stop_task(task, result)
+                return
+            taken = take_signal(task, ~task.sigmask)
+            if taken is None:
+                break
+            if task.ptrace is not None:
+                ptrace.signal_stop(task, taken[0], taken[1], result)
+                return
         signo, info = taken
+        taken = None
         handler = actions[signo][0]
         if handler > SIG_IGN:
             deliver(task, signo, info, result)
@@ -606,6 +637,8 @@ def user_return(task, result) -> None:
         if task.work:
             user_return(task, None)
             return
+    if task.ptrace is not None:
+        ptrace.departing(task)
     patching.resume_point(task)
     task.thread.resume()
 
@@ -671,6 +704,9 @@ def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = No
     """Run the handler of `signo`, and before its first instruction those of further signals (their frames lie
     below the first one, so that the last runs first, as on Linux). fp_state: the FP state that the first frame shall
     hold, None: the thread's."""
+    if task.ptrace is not None and fp_state is None:
+        ptrace.deliver_with_fp(task, signo, info, result)
+        return
     thread = task.thread
     regs = thread.regs
     sighand = task.tg.sighand
@@ -718,7 +754,7 @@ def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = No
         if not flags & SA_NODEFER:
             blocked |= 1 << (signo - 1)
         set_mask(task, blocked)
-        if task.dying or task.tg.stop_state.signo:
+        if task.dying or task.tg.stop_state.signo or task.ptrace is not None:
             break
         handled = handled_signals(task)
         if not handled:
@@ -737,6 +773,9 @@ def deliver(task, signo: int, info: bytes, result, fp_state: "bytes | None" = No
         except MemFault:
             frame_failed(task, task.data["frame_undo"])
             user_return(task, None)
+            return
+        if task.ptrace is not None:
+            ptrace.in_handler(task)
             return
         thread.resume(fp_reset=True)
     if task.work:
@@ -787,6 +826,9 @@ def fault(task, info) -> None:
 def host_death(task) -> None:
     """The host process of the task is gone (killed from outside, out of memory): the group ends as by SIGKILL."""
     exit.group_exit(task.tg, SIGKILL)
+    if task.ptrace is not None:
+        task.ptrace.exiting = True  # without a stop
+        task.ptrace.stopped = False
     blocked = task.wait
     if blocked is not None:
         task.kernel.end_wait(task, blocked, task.kernel.guarded(task, blocked.interrupted, task))

@@ -15,9 +15,9 @@ FRAMES_MAX = 32
 TASKS_MAX = 500  # an answer has to fit into a packet
 
 
-def collect(kernel) -> dict:
+def collect(container) -> dict:
     """{"threads": [{pid, tid, comm, state, call, args, waits, frames}], "more": how many are left out}."""
-    tasks = sorted(kernel.tasks.values(), key=lambda task: (task.tg.pid, task.tid))
+    tasks = sorted((task for tg in container.members for task in tg.tasks), key=lambda task: (task.tg.pid, task.tid))
     return {"threads": [describe(task) for task in tasks[:TASKS_MAX]], "more": max(0, len(tasks) - TASKS_MAX)}
 
 

@@ -65,7 +65,7 @@ cdef class Task(Waiter):
     cdef public long long in_call
     cdef public int nice
     cdef public unsigned int personality
-    cdef public object ptracer
+    cdef public object ptrace
     cdef public tuple sched
     cdef public int exit_code
     cdef public bint dying

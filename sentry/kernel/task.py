@@ -85,7 +85,7 @@ class Task(Waiter):
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "last_sigmask", "saved_sigmask", "pending",
         "stack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
-        "ptracer", "sched", "exit_code", "dying", "uts", "net", "data", "seccomp", "__weakref__",
+        "ptrace", "sched", "exit_code", "dying", "uts", "net", "data", "seccomp", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, kernel, tid, tg, thread):
@@ -118,7 +118,7 @@ class Task(Waiter):
         self.in_call = -1  # number of the system call being served, -1 outside
         self.nice = 0
         self.personality = 0
-        self.ptracer = None
+        self.ptrace = None  # kernel/ptrace.py: Tracee, while it is traced
         self.sched = (0, 0)  # policy, priority
         self.exit_code = 0  # wait(2) status word of this thread
         self.dying = False  # must end before it would go back to guest code (SIGKILL, exit_group, exec); work is set
@@ -150,6 +150,8 @@ class Task(Waiter):
         thread.task = self
         thread.signal_mask = self.last_sigmask
         thread.tell_altstack(self.stack)
+        if self.ptrace is not None:
+            thread.tell_traced(True)
         self.thread = thread
 
     def take_thread(self) -> None:

@@ -79,9 +79,9 @@ def switch(kernel, on: bool) -> None:
     if on:
         fastroad.close(True)
         kernel.trace = trace
-        for task in kernel.tasks.values():
+        for task in kernel.all_tasks():
             if task.thread is not None and not task.dead:
                 task.thread.forget_answers()
     else:
         kernel.trace = None
-        fastroad.close(kernel.frozen is not None)
+        fastroad.close(bool(kernel.frozen))

@@ -1,5 +1,6 @@
-"""wait4, waitid: what a parent learns of its children (kernel/exit.c:do_wait). Stopping and continuing leave their
-reports in `ThreadGroup.unreported_stop` and `.unreported_continue` (signals.py)."""
+"""wait4, waitid: what a parent learns of its children, and a tracer of its tracees (kernel/exit.c:do_wait). Stopping and
+continuing leave their reports in `ThreadGroup.unreported_stop` and `.unreported_continue` (signals.py), stops for a tracer
+in `Tracee.code` (ptrace.py)."""
 
 from struct import Struct
 
@@ -8,8 +9,8 @@ from sentry.abi.errno import ECHILD
 from sentry.abi.signal import SIGCHLD, SIGCONT
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import Wait
-from sentry.kernel import cputime, memstat
-from sentry.kernel.exit import exit_code_and_status, reap
+from sentry.kernel import cputime, memstat, ptrace
+from sentry.kernel.exit import code_and_status, exit_code_and_status, reap
 
 WNOHANG, WSTOPPED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 WNOTHREAD, WALL, WCLONE = 0x20000000, 0x40000000, 0x80000000
@@ -29,8 +30,8 @@ class Found:
 
     __slots__ = ("pid", "uid", "code", "status", "word", "rusage")
 
-    def __init__(self, tg, code, status, word):
-        self.pid = tg.pid
+    def __init__(self, tg, code, status, word, task=None):
+        self.pid = tg.pid if task is None else task.tid
         self.uid = tg.leader.creds.uid
         self.code = code
         self.status = status
@@ -74,7 +75,15 @@ def do_wait(t, which, wanted, options, deliver, arguments) -> int:
 def find(t, which, wanted, options) -> "Found | int":
     """A report that matches, consumed unless WNOWAIT; BLOCKED if there may be one later; -ECHILD."""
     candidates = False
+    if "tracees" in t.tg.data:
+        found = find_traced(t, which, wanted, options)
+        if type(found) is Found:
+            return found
+        candidates = found == BLOCKED
     for tg in t.tg.children:
+        trace = tg.leader.ptrace
+        if trace is not None and trace.tracer.tg is t.tg:
+            continue  # has been looked at
         if which == P_PID:
             if tg.pid != wanted:
                 continue
@@ -90,7 +99,7 @@ def find(t, which, wanted, options) -> "Found | int":
             continue
         candidates = True
         if tg.zombie:
-            if options & WEXITED:
+            if options & WEXITED and trace is None:  # else its tracer comes first
                 return take_zombie(t, tg, options)
         elif options & WSTOPPED and tg.unreported_stop:
             signo = tg.unreported_stop
@@ -102,6 +111,49 @@ def find(t, which, wanted, options) -> "Found | int":
                 tg.unreported_continue = False
             return Found(tg, siginfo.CLD_CONTINUED, SIGCONT, 0xFFFF)
     return BLOCKED if candidates else -ECHILD
+
+
+def find_traced(t, which, wanted, options) -> "Found | int":
+    """As `find`, among the tasks that the process traces."""
+    candidates = False
+    for task in tuple(ptrace.tracees(t.tg)):
+        tg, trace = task.tg, task.ptrace
+        if which == P_PID:
+            if task.tid != wanted:
+                continue
+        elif which == P_PGID:
+            if tg.pgrp is None or tg.pgrp.pgid != wanted:
+                continue
+        elif which == P_PIDFD and (tg is not wanted or task is not tg.leader):
+            continue
+        if options & WNOTHREAD and trace.tracer is not t and not (task is tg.leader and tg.parent_task is t):
+            continue
+        candidates = True
+        if task.dead:
+            if options & WEXITED and (task is not tg.leader or tg.zombie):
+                return take_traced(t, task, options)
+        elif trace.stopped and trace.code and not trace.listening:
+            code = trace.code
+            if not options & WNOWAIT:
+                trace.code = 0
+            return Found(tg, siginfo.CLD_TRAPPED, code, code << 8 | 0x7F, task)
+        elif options & WCONTINUED and tg.unreported_continue:
+            if not options & WNOWAIT:
+                tg.unreported_continue = False
+            return Found(tg, siginfo.CLD_CONTINUED, SIGCONT, 0xFFFF, task)
+    return BLOCKED if candidates else -ECHILD
+
+
+def take_traced(t, task, options) -> Found:
+    """A traced thread that has ended."""
+    tg = task.tg
+    if task is tg.leader and tg.parent is t.tg:
+        return take_zombie(t, tg, options)
+    word = ptrace.status_of(task)
+    found = Found(tg, *code_and_status(word), word & 0xFFFF, task)
+    if not options & WNOWAIT:
+        ptrace.let_go(task)
+    return found
 
 
 def take_zombie(t, tg, options) -> Found:

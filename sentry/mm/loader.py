@@ -13,6 +13,7 @@ from sentry.mm.vma import VMA
 from sentry.platform.base import OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_WRITE, OP_ZERO, PAGE, TASK_LIMIT, Kept
 
 PIE_BASE = 0x555555554000
+ADDR_NO_RANDOMIZE = 0x40000
 STACK_MAX = 1 << 30  # of an unlimited RLIMIT_STACK this much is reserved
 
 AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
@@ -33,8 +34,10 @@ def random_bytes(count: int) -> bytes:
     return taken
 
 
-def random_pages(bits: int) -> int:
-    """A page-aligned random offset below 2**(bits + 12)."""
+def random_pages(t, bits: int) -> int:
+    """A page-aligned random offset below 2**(bits + 12); 0 for who has asked for that (personality(2))."""
+    if t.personality & ADDR_NO_RANDOMIZE:
+        return 0
     return (int.from_bytes(random_bytes(5), "little") & ((1 << bits) - 1)) << 12
 
 
@@ -117,13 +120,13 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
     mm = layout.mm
     soft = t.rlimit(3)
     stack_size = page_up(min(max(soft, 1 << 17), STACK_MAX))
-    stack_top = TASK_LIMIT - PAGE - random_pages(22)
-    mm.mmap_top = stack_top - stack_size - STACK_GAP - random_pages(16)
+    stack_top = TASK_LIMIT - PAGE - random_pages(t, 22)
+    mm.mmap_top = stack_top - stack_size - STACK_GAP - random_pages(t, 16)
 
     bias = 0
     if image.type == ET_DYN:
         # A program with an interpreter goes to the PIE base; an interpreter run directly where mmap would put it.
-        base = PIE_BASE + random_pages(20)
+        base = PIE_BASE + random_pages(t, 20)
         bias = (base & -image.align) - image.low
     elif image.low < 65536:
         layout.abandon()
@@ -133,7 +136,7 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
     entry = image.entry + bias
     if not error and interp is not None:
         length = page_up(interp.high - interp.low)
-        room = t.kernel.patcher.room(t, interp_file) if t.kernel.patcher is not None else 0
+        room = t.kernel.patcher.room(t, interp_file) if t.kernel.patcher is not None and t.ptrace is None else 0
         base = (mm.free_range(length + interp.align + room) + room & -interp.align) - interp.low
         error = layout.segments(t, interp_file, interp, base)
         entry = interp.entry + base
@@ -148,13 +151,13 @@ def build(t, file, image, interp_file, interp, argv, envp, execfn, creds, secure
     mm.end_code = max((s.vaddr + s.filesz for s in image.segments if s.prot & 4), default=image.low) + bias
     mm.start_data = max(s.vaddr for s in image.segments) + bias
     mm.end_data = max(s.vaddr + s.filesz for s in image.segments) + bias
-    mm.brk_start = mm.brk = page_up(image.high + bias) + random_pages(13)
+    mm.brk_start = mm.brk = page_up(image.high + bias) + random_pages(t, 13)
 
     stack_start = stack_top - stack_size
     layout.ops.append((OP_MMAP_ANON, stack_start, stack_size, 3, True))
     mm.map(VMA(stack_start, stack_top, 3, name=b"[stack]", flags=VMA.GROWSDOWN | VMA.NORESERVE))
 
-    if t.kernel.patcher is not None:
+    if t.kernel.patcher is not None and t.ptrace is None:
         mm.patches = t.kernel.patcher.new_record()
         layout.patched(t, file, image, bias)
         if interp is not None:

@@ -71,6 +71,9 @@ class Pending:
         self.then = then  # called as then(errno) instead of returning to the guest
 
 
+VDSO = []  # address and content of the vDSO, which is the same for all guests: set once, empty if there is none
+
+
 class MM:
     def __init__(self, aspace=None):
         self.aspace = aspace  # platform AddressSpace
@@ -185,7 +188,7 @@ class MM:
 
     def begin(self, item) -> None:
         task = item.task
-        if self.users > 1 or item.then is not None or task.work:
+        if self.users > 1 or item.then is not None or task.work or task.ptrace is not None:
             self.pending.append(item)
             task.thread.run_ops(item.ops)
         else:  # nobody else can meet half-done work, so only a failure needs to be heard of
@@ -291,7 +294,11 @@ class MM:
 
     # -- reading and writing as the guest would see it
     def peek(self, addr: int, length: int) -> bytes:
-        """As AddressSpace.read_upto, with the bytes of rewritten call sites as they were."""
+        """As AddressSpace.read_upto, with the bytes of rewritten call sites as they were, and of the vDSO."""
+        if addr >= TASK_LIMIT and VDSO:
+            start, image = VDSO
+            if start <= addr < start + len(image):
+                return image[addr - start : addr - start + length]
         data = self.aspace.read_upto(addr, length)
         if self.patches is not None and (self.patches.sites or self.patches.images):
             data = self.patches.original(addr, data)
@@ -300,6 +307,15 @@ class MM:
     def force(self, task, addr: int, data: bytes) -> int:
         """Write into the task's own private memory that is readable and not writable (mm/gup.c: FOLL_FORCE). How many
         bytes, up to the end of the area: the thread does it and returns from its call with that; or -EIO."""
+        found = self.forced(addr, data)
+        if isinstance(found, int):
+            return found
+        ops, start, end, count = found
+        self.submit(task, start, end, ops, count)
+        return count
+
+    def forced(self, addr: int, data: bytes) -> "tuple | int":
+        """What a forced write is made of: (operations, start and end of what they touch, bytes); or -EIO."""
         area = self.vmas.find(addr)
         if area is None or area.shared or area.prot & (PROT_READ | PROT_WRITE) != PROT_READ:
             return -EIO
@@ -317,8 +333,7 @@ class MM:
             (OP_WRITE, addr, data),
             (OP_MPROTECT, start, end - start, area.prot),
         ]
-        self.submit(task, start, end, ops, len(data))
-        return len(data)
+        return ops, start, end, len(data)
 
     def mmap(self, task, addr, length, prot, flags, file, offset):
         """mmap(2) after the checks of its arguments; `file` is None for anonymous memory."""
@@ -340,7 +355,7 @@ class MM:
                 below = 0x80000000 if flags & 0x40 else None
                 room = 0
                 # MAP_DENYWRITE, which means nothing to the kernel, marks the mappings of the dynamic linker.
-                if flags & 0x800 and offset == 0 and file is not None and self.patches is not None and not below:
+                if flags & 0x800 and offset == 0 and file is not None and self.patches is not None and not self.patches.plain and not below:
                     room = task.kernel.patcher.room(task, file)
                 addr = self.free_range(length + room, below)
                 if addr is None:
@@ -388,7 +403,7 @@ class MM:
         area = VMA(addr, addr + length, prot, shared, backing, offset, b"", may_write, bits)
         self.map(area)
         low = addr
-        if prot == 5 and not shared and file is not None and self.patches is not None:
+        if prot == 5 and not shared and file is not None and self.patches is not None and not self.patches.plain:
             patched = task.kernel.patcher.images.attach(self, fd, addr, length, offset)
             if patched:
                 ops = patched

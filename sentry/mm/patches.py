@@ -93,6 +93,7 @@ class Patches:
         self.texts = []  # (start, end, mm.functions.Known, offset in the file) of code
         self.before = {}  # `counts` at the fork that made this
         self.stepped = set()  # starts that were a breakpoint for a moment
+        self.plain = False  # nothing is rewritten any more, for a debugger
         self.busy = False  # a rewriting is being carried out
         self.forks = 0  # under way: their copy must meet no half-done work
         self.after = []  # functions to call when it is not busy any more
@@ -100,6 +101,7 @@ class Patches:
     def copy(self) -> "Patches":
         """For a forked child: it has the same memory."""
         new = Patches(self.entry)
+        new.plain = self.plain
         for name in ("counts", "sites", "starts", "inside", "words"):
             setattr(new, name, getattr(self, name).copy())
         new.by_page = {page: sites.copy() for page, sites in self.by_page.items()}

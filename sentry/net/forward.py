@@ -13,7 +13,7 @@ import select
 
 from sentry.abi.errno import EAGAIN, EALREADY, ECONNREFUSED, EINPROGRESS, EISCONN, ETIMEDOUT
 from sentry.core.creds import Creds
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.net import inet_addr, netns
 from sentry.net.inet_addr import AF_INET, AF_INET6, LOOPBACK4, LOOPBACK6, is_any, is_loopback
 from sentry.net.socket import MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_STREAM, create
@@ -106,7 +106,7 @@ class Forwarder:
             callback(ports)
 
 
-class Stream:
+class Stream(Waiter):
     """One connection. outer: the host's socket; inner: the guests' (net/socket.Socket)."""
 
     __slots__ = (

@@ -344,6 +344,11 @@ class HostSocket(Socket):
         if self.twin is not None and data and addr is None and control is None and not flags & (MSG_OOB | MSG_FASTOPEN) and self.near():
             return self.send_near(data)
         self.unknown()
+        if flags & MSG_FASTOPEN and addr is not None:  # the host's socket would not wait for the connection
+            error = self.connect(t, addr)
+            if error:
+                return error
+            flags, addr = flags & ~MSG_FASTOPEN, None
         n = hostcalls.send(self.fd, data, addr, control, flags & SEND_FLAGS)
         if n > 0:
             self.sent += n

@@ -1,7 +1,7 @@
 """socket(2) for AF_INET and AF_INET6. They belong to the sandbox's first network namespace; others have none."""
 
 from sentry.abi.errno import EINVAL, ESOCKTNOSUPPORT
-from sentry.net import raw, tcp, udp
+from sentry.net import raw, tcp, udp, udplite
 from sentry.net.socket import AF_INET, AF_INET6, FAMILIES, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM
 
 IPPROTO_MAX = 262 + 1
@@ -15,6 +15,8 @@ def create_inet(t, family, type_, protocol, flags):
     if type_ == SOCK_DGRAM:
         if protocol == raw.ping_protocol(family):
             return raw.create_ping(t, family, protocol, flags)
+        if protocol == udp.IPPROTO_UDPLITE:
+            return udplite.create(t, family, protocol, flags)
         return udp.create(t, family, protocol, flags)
     if type_ == SOCK_RAW:
         return raw.create_raw(t, family, protocol, flags)

@@ -4,14 +4,14 @@ It carries TCP connections that leave the sandbox, and takes UDP and raw message
 runs on the dispatcher, called by it when a frame or a tick is there, or by a socket.
 """
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from time import monotonic_ns
 
-from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT
+from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT
 from sentry.core import log
-from sentry.net import raw, udp
+from sentry.net import raw, udp, udplite
 from sentry.net import inet_options as opt
 from sentry.net.inet_addr import is_any, is_multicast
 from sentry.net.netns import INIT
@@ -58,12 +58,16 @@ cdef extern from "port.h" nogil:
     void wire_detach(tcp_pcb *pcb, int reset)
     void wire_forget(tcp_pcb *pcb)
     void wire_stop_listening(tcp_pcb *pcb)
+    uint32_t wire_acknowledged(tcp_pcb *pcb)
+    void wire_flush(tcp_pcb *pcb)
+    int wire_resolved(const uint8_t *host, int length, int link)
     void wire_configure(tcp_pcb *pcb, int nodelay, int keepalive, int idle, int interval, int count, int ttl, int tos)
 
 cdef enum:
     FRAMES = 64  # of one link, before others get their turn
     SNDBUF = 2 << 20  # TCP_SND_BUF
     TICK = 50000000
+    HOLD = 200000000  # ns that data may be held back for (tcp(7), TCP_CORK)
     QUIET = 200  # ticks without a frame or a connection after which the clock stops
     EPOLLIN = 1
     UNREACHABLE = 3, UNREACHABLE6 = 1
@@ -74,6 +78,8 @@ ERRORS6 = {0: ENETUNREACH, 3: EHOSTUNREACH, 4: ECONNREFUSED}
 HARD = (ENOPROTOOPT, ECONNREFUSED, EMSGSIZE)
 
 cdef set LIVE = set()  # what lwIP holds pointers to
+cdef set HELD = set()  # connections with TCP_CORK or MSG_MORE that may hold data back
+cdef set LIMITED = set()  # with TCP_USER_TIMEOUT
 cdef long pending = 0  # bytes received and not read
 
 
@@ -82,6 +88,10 @@ cdef class Conn:
 
     cdef tcp_pcb *pcb
     cdef object sock
+    cdef bint cork
+    cdef long held  # CLOCK_MONOTONIC ns since when data may be held back
+    cdef long limit, stuck  # ns: TCP_USER_TIMEOUT or 0; since when nothing has been acknowledged, 0: nothing waits
+    cdef uint32_t acknowledged
 
     def send(self, bytes data, flags):
         cdef long n, limit, size = PyBytes_GET_SIZE(data)
@@ -90,7 +100,11 @@ cdef class Conn:
             if limit <= 0:
                 return -EAGAIN
             size = min(size, limit)
-        n = wire_write(self.pcb, PyBytes_AS_STRING(data), size, flags & MSG_MORE)
+        more = self.cork or flags & MSG_MORE
+        if more and self not in HELD:
+            HELD.add(self)
+            self.held = monotonic_ns()
+        n = wire_write(self.pcb, PyBytes_AS_STRING(data), size, bool(more))
         WIRE.arm()
         if n == 0:
             return -EAGAIN
@@ -137,6 +151,29 @@ cdef class Conn:
             sock.option(level, table, opt.TCP_KEEPIDLE), sock.option(level, table, opt.TCP_KEEPINTVL),
             sock.option(level, table, opt.TCP_KEEPCNT), ttl, tos,
         )
+        cork = bool(sock.option(level, table, opt.TCP_CORK))
+        if self.cork and not cork or sock.option(level, table, opt.TCP_NODELAY):
+            wire_flush(self.pcb)
+        self.cork = cork
+        self.limit = sock.option(level, table, opt.TCP_USER_TIMEOUT) * 1000000
+        if self.limit:
+            LIMITED.add(self)
+        else:
+            LIMITED.discard(self)
+
+    def resolved(self):
+        """Does the next hop answer?"""
+        return wire_resolved(octets(self.sock.remote), len(self.sock.remote), self.sock.scope)
+
+    cdef bint late(self, long now):
+        """Has what was sent waited for an acknowledgement for longer than TCP_USER_TIMEOUT?"""
+        cdef uint32_t acknowledged = wire_acknowledged(self.pcb)
+        if not wire_unsent(self.pcb):
+            self.stuck = 0
+        elif not self.stuck or acknowledged != self.acknowledged:
+            self.stuck = now
+        self.acknowledged = acknowledged
+        return self.stuck and now - self.stuck > self.limit
 
     cdef gone(self):
         """No pointer to this is left at lwIP's."""
@@ -145,6 +182,8 @@ cdef class Conn:
             pending -= self.sock.rx_bytes
             wire_limit(pending)
         LIVE.discard(self)
+        HELD.discard(self)
+        LIMITED.discard(self)
         self.pcb = NULL
         self.sock = None
 
@@ -262,6 +301,9 @@ cdef int on_message(int protocol, const char *header, int header_length, const c
         if protocol == 17:
             packet = (sender, body[0] << 8 | body[1], to, body[2] << 8 | body[3], ttl, tos, link)
             return udp.deliver(STACK, body[8:], packet, is_multicast(to) or STACK.is_broadcast(to))
+        if protocol == udp.IPPROTO_UDPLITE:
+            udplite.arrive(STACK, body, sender, to, ttl, tos, link)
+            return 1
         if length >= 36 and body[0] == (UNREACHABLE if address_length == 4 else UNREACHABLE6):
             unreachable(body, address_length)
         head = PyBytes_FromStringAndSize(header, header_length) if address_length == 4 else None
@@ -367,10 +409,25 @@ class Wire:
         self.timer = None
         self.count += 1
         self.quiet += 1
+        if HELD or LIMITED:
+            self.watch_over(monotonic_ns())
         if wire_tick(self.count) or self.quiet < QUIET:
             self.timer = self.kernel.timers.add(monotonic_ns() + TICK, self.tick)
         else:
             self.stopped = monotonic_ns()
+
+    def watch_over(self, now):
+        """Connections with limits of their own."""
+        cdef Conn conn
+        for conn in tuple(HELD):
+            if now - conn.held > HOLD:
+                HELD.discard(conn)
+                wire_flush(conn.pcb)
+        for conn in tuple(LIMITED):
+            if conn.late(now):
+                sock = conn.sock
+                conn.detach(True)
+                sock.wire_failed(ETIMEDOUT)
 
     # -- for sockets
     def connect(self, sock):

@@ -66,6 +66,12 @@ FIONREAD, TIOCOUTQ = 0x541B, 0x5411
 OTHER_IOCTLS: list = []
 
 
+def ucred(t, creds) -> bytes:
+    """struct ucred for task `t` of (pid, uid, gid) or (pid, uid, gid, PidNamespace): of another namespace no pid is seen."""
+    pid, uid, gid, *pids = creds
+    return UCRED.pack(pid if not pids or pids[0] is t.tg.pids else 0, uid, gid)
+
+
 class Received:
     """What a receive found. `rights`: list of Files (references go with it) or None; `creds`: (pid, uid, gid) or None;
     `addr`: sender's address or b""; `flags`: MSG_TRUNC, MSG_EOR …; `length`: real length with MSG_TRUNC; `control`:

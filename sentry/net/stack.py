@@ -109,9 +109,11 @@ class Stack:
         self.routes = []
         self.tcp = Ports("tcp")
         self.udp = Ports("udp")
+        self.udplite = Ports("udplite")
         self.ping = Ports("ping")
         self.raw = []  # raw sockets
         self.sockets = set()  # all Internet sockets
+        self.resolver = None  # what answers at 127.0.0.11 (resolver.py)
         self.wire = None  # the packet stack, if any interface has a link
         self.timers = None  # of the kernel
         self.on_listen = None  # called when a TCP socket begins or ceases to listen
@@ -232,6 +234,8 @@ class Stack:
     # -- who is meant
     def listener(self, addr: bytes, port: int, scope: int = 0) -> "Socket | None":  # noqa: F821
         """The listening socket for connections to this address."""
+        if self.resolver is not None and self.resolver.serves(addr, port):
+            return self.resolver.listener
         best, found = -1, []
         for sock in self.tcp.bound.get(port, ()):
             if not sock.listening():

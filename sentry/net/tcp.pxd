@@ -7,7 +7,7 @@ from sentry.net.inet cimport InetSocket
 
 cdef class TcpSocket(InetSocket):
     cdef public TcpSocket peer
-    cdef public object rx, pending, syns, listener, timer, wire, urgent
+    cdef public object rx, pending, syns, listener, timer, wire, urgent, deferred
     cdef public int state
     cdef public long rx_offset, rx_bytes, room, backlog
     cdef public bint connecting, done, active, set_sndbuf, set_rcvbuf

@@ -17,6 +17,7 @@ from sentry.abi.errno import (
     ECONNABORTED,
     ECONNREFUSED,
     ECONNRESET,
+    EHOSTUNREACH,
     EINPROGRESS,
     EINVAL,
     EISCONN,
@@ -28,7 +29,7 @@ from sentry.abi.errno import (
     EPROTONOSUPPORT,
     ETIMEDOUT,
 )
-from sentry.net import inet_addr
+from sentry.net import inet_addr, tcp_waits
 from sentry.net import inet_options as opt
 from sentry.net.inet import InetSocket
 from sentry.net.inet_addr import ANY4, ANY6, AF_INET, AF_INET6, AF_UNSPEC, LOOPBACK4, LOOPBACK6, is_any, is_link_local, is_multicast
@@ -55,7 +56,7 @@ ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_W
 BACKLOG_MAX = 4096  # net.core.somaxconn
 RCVBUF, SNDBUF = 131072, 16384  # the middle values of net.ipv4.tcp_rmem and tcp_wmem
 SNDBUF_CONNECTED = 2626560  # what a send buffer that nobody set grows to
-SYN_TIME = 127 * 10**9  # net.ipv4.tcp_syn_retries 6
+MSG_FASTOPEN = 0x20000000
 MSS_LOOPBACK = {4: 65483, 16: 65463}
 CONGESTION = b"cubic"
 INFO = Struct("<8B24I4Q6I")
@@ -66,7 +67,7 @@ SIOCATMARK = 0x8905
 class TcpSocket(InetSocket):
     __slots__ = (
         "state", "peer", "rx", "rx_offset", "rx_bytes", "room", "backlog", "pending", "syns", "listener", "connecting", "done",
-        "urgent", "timer", "wire", "active", "set_sndbuf", "set_rcvbuf", "received", "sent",
+        "urgent", "timer", "wire", "active", "set_sndbuf", "set_rcvbuf", "received", "sent", "deferred",
     )  # fmt: skip
 
     def __init__(self, t, family, flags):
@@ -80,6 +81,7 @@ class TcpSocket(InetSocket):
         self.room = 0  # of the peer's rx_bytes: how far this end may send
         self.backlog = 0
         self.pending = deque()  # connections not accepted yet
+        self.deferred = None  # those that wait for their first data (TCP_DEFER_ACCEPT)
         self.syns = None  # connecting sockets that found the backlog full
         self.listener = None  # while not accepted yet, or in its `syns`
         self.connecting = False  # connect(2) has begun and not reported its end
@@ -120,6 +122,12 @@ class TcpSocket(InetSocket):
         if self.wire is not None:
             self.wire.detach(False)
             self.wire = None
+        while self.deferred:
+            sock = self.deferred[0].sock
+            self.deferred[0].leave()
+            if sock.peer is not None:  # which hears of it when it sends
+                sock.peer.peer = sock.peer = None
+            self.pending.append(sock)
         for embryo in self.pending:
             embryo.linger = (1, 0)
             embryo.listener = None
@@ -352,6 +360,7 @@ class TcpSocket(InetSocket):
                 self.state, self.remote = CLOSE, None
                 return wire
             self.wire = wire
+            self.timer = tcp_waits.Syn(self, t.kernel.timers)
         return 0
 
     def arrive(self, t):
@@ -365,14 +374,14 @@ class TcpSocket(InetSocket):
             if listener.syns is None:
                 listener.syns = deque()
             listener.syns.append(self)
-            self.timer = t.kernel.timers.add(monotonic_ns() + SYN_TIME, self.time_out)
+            self.timer = t.kernel.timers.add(monotonic_ns() + tcp_waits.syn_time(self), self.time_out)
         else:
             self.meet(t, listener)
 
-    def time_out(self):
+    def time_out(self, unreachable=False):
         self.timer = None
         self.stop_connecting()
-        self.fail(ETIMEDOUT)
+        self.fail(EHOSTUNREACH if unreachable else ETIMEDOUT)
 
     def meet(self, t, listener):
         """The connection is made."""
@@ -403,6 +412,17 @@ class TcpSocket(InetSocket):
         return new
 
     def enqueue(self, new):
+        seconds = self.values.get((opt.SOL_TCP, opt.TCP_DEFER_ACCEPT))
+        if seconds and not new.rx:
+            if self.deferred is None:
+                self.deferred = []
+            if len(self.deferred) <= self.backlog:
+                tcp_waits.Deferred(self, new, self.net.stack.timers, seconds)
+                return
+        self.show(new)
+
+    def show(self, new):
+        """To accept(2)."""
         self.pending.append(new)
         if self.queue.entries:
             self.queue.wake(POLL_READABLE)
@@ -481,6 +501,11 @@ class TcpSocket(InetSocket):
     # -- data
     def send(self, t, data, addr, flags, rights, creds):
         state = self.state
+        if flags & MSG_FASTOPEN:
+            error = self.fast_open(t, addr)
+            if error:
+                return error
+            state = self.state
         if state != ESTABLISHED and state != CLOSE_WAIT:
             if self.error:
                 return self.take_error()
@@ -517,6 +542,15 @@ class TcpSocket(InetSocket):
         if peer.queue.entries and peer.rx_bytes >= peer.rcvlowat:
             peer.queue.wake(POLL_READABLE)
         return n
+
+    def fast_open(self, t, addr):
+        """MSG_FASTOPEN: connect(2) and send in one. Nobody here has a cookie, so the SYN goes first, as on Linux then."""
+        if self.connecting and self.state == ESTABLISHED:
+            self.connecting = False  # the call that waited for it goes on
+            return 0
+        if addr is None:
+            return -EINVAL if self.state == CLOSE else -EISCONN
+        return self.connect(t, addr)
 
     def send_urgent(self, peer, data):
         """The last byte is the urgent one (tcp(7)): out of the stream unless SO_OOBINLINE."""
@@ -702,6 +736,10 @@ class TcpSocket(InetSocket):
         value = opt.normal(opt.TCP_TABLE, option, value)
         if value is None:
             return -EINVAL
+        if option == opt.TCP_DEFER_ACCEPT:
+            value = tcp_waits.defer_time(value)
+        elif option == opt.TCP_LINGER2:
+            value = tcp_waits.linger_time(value)
         self.values[level, option] = value
         if self.wire is not None and self.state != LISTEN:
             self.wire.configure(self)

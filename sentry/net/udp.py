@@ -31,6 +31,10 @@ class UdpSocket(DatagramSocket):
         return self.one(data, host, port, source, device, ttl, tos)
 
     def one(self, data, host, port, source, device, ttl, tos):
+        resolver = self.net.stack.resolver
+        if resolver is not None and resolver.serves(host, port):
+            resolver.take(bytes(data), source, self.port)
+            return 0
         many = is_multicast(host) or self.net.stack.is_broadcast(host)
         if many and device != LOOPBACK and not self.loops(host):
             pass

@@ -58,6 +58,7 @@ from sentry.net.socket import (
     Received,
     Socket,
     drop,
+    ucred,
 )
 from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLLPRI, POLLRDHUP
 
@@ -376,7 +377,7 @@ class UnixSocket(Socket):
     def put(self, t, target, data, rights, creds) -> Message:
         """Into the queue of `target`."""
         if creds is None and (self.passcred or target.passcred or target.listener is not None):
-            creds = (t.tg.pid, t.creds.uid, t.creds.gid)
+            creds = (t.tg.pid, t.creds.uid, t.creds.gid, t.tg.pids)
         message = Message(data, creds, self, charge_of(self.type, len(data)))
         if target.stamps:
             message.time = time_ns()
@@ -603,7 +604,7 @@ class UnixSocket(Socket):
 
     def getsockopt(self, t, level, option):
         if level == SOL_SOCKET and option == SO_PEERCRED:
-            return UCRED.pack(*self.peer_creds) if self.peer_creds is not None else UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
+            return ucred(t, self.peer_creds) if self.peer_creds is not None else UCRED.pack(0, 0xFFFFFFFF, 0xFFFFFFFF)
         if level == SOL_SOCKET and option == SO_PEERGROUPS:
             return b"".join(INT.pack(gid) for gid in self.peer_groups)
         if level == SOL_SOCKET and option == SO_PEEK_OFF:
@@ -632,9 +633,9 @@ def stamp(option: int, ns: int) -> bytes:
     return TIMEVAL.pack(ns // NSEC, ns % NSEC // unit)
 
 
-def creds_of(t) -> "tuple[int, int, int]":
+def creds_of(t) -> tuple:
     """What SO_PEERCRED tells of a task."""
-    return t.tg.pid, t.creds.euid, t.creds.egid
+    return t.tg.pid, t.creds.euid, t.creds.egid, t.tg.pids
 
 
 def join(a: UnixSocket, b: UnixSocket) -> None:

@@ -10,7 +10,7 @@ from time import monotonic_ns
 
 from sentry.abi.errno import EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EPIPE
 from sentry.core import log
-from sentry.core.waitq import WaitEntry
+from sentry.core.waitq import WaitEntry, Waiter
 from sentry.fs.gofer import BINDING, GoferInode
 from sentry.net import hostcalls, unix_names
 from sentry.net.socket import SHUT_RD, SHUT_WR, SOCK_DGRAM, SOCK_STREAM, drop
@@ -26,7 +26,7 @@ FIONREAD = 0x541B
 MESSAGE_MOST = 1 << 22
 
 
-class Joint:
+class Joint(Waiter):
     """A host descriptor `fd`, which is ours and never blocks, and `end`, an unnamed socket of ours that stands for who is
     behind it. `who`: a task, or what has its `kernel`, `creds` and `net`."""
 

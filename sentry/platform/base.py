@@ -32,6 +32,7 @@ OP_MADVISE = 5  # (addr, length, advice)  DONTNEED FREE HUGEPAGE NOHUGEPAGE
 OP_MREMAP = 6  # (old_addr, old_length, new_length, new_addr)  MAYMOVE | FIXED, old_length != 0
 OP_WRITE = 7  # (addr, data)  copy bytes into guest memory (in stub: may write what it just mapped)
 OP_ZERO = 8  # (addr, length)
+OP_SAVE_FP = 10  # ()  makes `Thread.fp` readable
 OP_POKE = 9  # (addr, value)  store 8 bytes at once, addr a multiple of 8; only on platforms with `entry`
 
 TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
@@ -116,6 +117,16 @@ class Thread:
     def tell_altstack(self, stack: tuple) -> None:
         """The alternate signal stack: (ss_sp, ss_flags, ss_size). A hint; (0, 0, 0) at the start."""
 
+    # -- for debuggers
+    def tell_traced(self, traced: bool) -> None:
+        """From the next return to guest code on each call is an event that arrives with the thread's registers in
+        a signal frame or the like: none is answered by the platform, and none comes from a rewritten site."""
+
+    def reload_call(self) -> None:
+        """The call of this event is now the one that `regs` say (orig_rax, rdi, …), and reads memory anew."""
+
+    fp: bytes  # FP state as an image of `Platform.fp_size` bytes, after OP_SAVE_FP or a set; set (a valid one): goes on with that
+
     entered_signal: int  # the signal whose handler a fast handler was about to enter, when EV_FRAME_FAULT came (core/guest.pxd); else 0
 
     # -- resumes --------------------------------------------------------------------------------
@@ -188,6 +199,7 @@ class Platform:
 
     apart: bool  # before the start: guests get an empty network namespace of their own, not ours
     vdso: int  # address of the vDSO in guest processes, 0: none; after the start
+    vdso_image: bytes  # its two pages
 
     def set_time_offsets(self, monotonic: int, boottime: int) -> bool:
         """Nanoseconds by which the guests' clocks are ahead of the host's. False: this vDSO cannot show that."""

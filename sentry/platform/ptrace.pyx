@@ -1,52 +1,49 @@
 """The ptrace platform: guest threads run under PTRACE_SYSEMU (ptrace(2)).
 
-A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls
-stops it before the host looks at the call. Host calls that the Sentry wants made in a guest's address
-space (mmap, clone …) are *injected*: the thread's registers are set to run the `syscall; int3` in a page
-above the guest's addresses, it is let go with PTRACE_CONT, and the int3 stops it again with the result in
-rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one seed
-(native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
+A guest thread is a host thread that is let go with PTRACE_SYSEMU only, so that each of its system calls stops it before the host
+looks at the call. Host calls that the Sentry wants made in a guest's address space (mmap, clone …) are *injected*: the thread's
+registers are set to run the `syscall; int3` in a page above the guest's addresses, it is let go with PTRACE_CONT, and the int3
+stops it again with the result in rax. The guest's own registers stay in the Sentry meanwhile. All guest processes descend from one
+seed (native/ptrace_seed.c), all are children of the Sentry (CLONE_PARENT) and are traced by its one thread.
 
-Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is
-decided when its stop is reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
+Nothing here waits for a guest: an injected call is a step of a job (`Thread.job`), and what comes next is decided when its stop is
+reported to `wait`. The exceptions are process_vm_*, see docs/architecture.md.
 
-Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed
-once mapped. The guest's memory holds the arguments of the injected recvmsg, so another thread of that guest
-may change them. What it gains: nothing, because the number received is never read but known (the lowest
-free one, and a process makes one such job at a time), and because an answer other than the one expected ends the
-process. A message that was not taken is drained by the Sentry, which keeps the receiving end too; only
-one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
+Descriptors reach a guest process by SCM_RIGHTS over one socket that all of them share, and are closed once mapped. The guest's
+memory holds the arguments of the injected recvmsg, so another thread of that guest may change them. What it gains: nothing,
+because the number received is never read but known (the lowest free one, and a process makes one such job at a time), and
+because an answer other than the one expected ends the process. A message that was not taken is drained by the Sentry, which keeps
+the receiving end too; only one transfer is under way at a time (`Platform.carrier`), so no message reaches the wrong process.
 
-Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the
-end of the thread is then about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT
-is no signal), so nothing escalates to SIGKILL here.
+Death at any moment is normal: every ptrace request may fail with ESRCH, which is ignored, because the end of the thread is then
+about to be reported by waitpid. Guests cannot block what interrupts them (PTRACE_INTERRUPT is no signal): nothing escalates.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EBADF, ECHILD, EFAULT, EINTR, EINVAL, ENOENT, ESRCH, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from sentry.core.guest cimport GuestThread
+from sentry.platform.ptrace_fp cimport States
 from sentry.platform.ptrace_host cimport (
     __WALL, AUDIT_ARCH_X86_64, CLONE_PARENT, CLONE_THREAD_FLAGS, CS, EFLAGS, EPOLL_CLOEXEC, epoll_create1, epoll_ctl,
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epoll_event, EPOLLIN, EV_DEAD, EV_FAULT, EV_FRAME_FAULT,
-    EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_copy, guest_strncpy, INJECTED, iovec, JOB_CLONE,
+    EV_INTERRUPT, EV_OPS, EV_SYSCALL, EVENTS, GONE, GUEST, guest_strncpy, INJECTED, iovec, JOB_CLONE,
     JOB_EXIT, JOB_OPS, kill, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MREMAP_MAYMOVE_FIXED,
-    MSG_FLAGS, N_REGS, NO_JOB, NT_X86_XSTATE, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
-    OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
-    PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETREGSET, PTRACE_GETSIGINFO,
-    PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, PTRACE_SETREGSET, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
+    MSG_FLAGS, N_REGS, NO_JOB, OP_MADVISE, OP_MMAP_ANON, OP_MMAP_FD, OP_MPROTECT, OP_MREMAP, OP_MUNMAP,
+    OP_SAVE_FP, OP_WRITE, OP_ZERO, ORIG_RAX, PARKED, process_vm_writev, ptrace, PTRACE_CONT, PTRACE_EVENT_CLONE,
+    PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_GETEVENTMSG, PTRACE_GETREGS, PTRACE_GETSIGINFO,
+    PTRACE_INTERRUPT, PTRACE_POKEUSER, PTRACE_SETREGS, QUEUED, R10, R8, R9, RAX, RDI, RDX, read,
     RIP, RSI, sched_getcpu, SFD_CLOEXEC, SFD_NONBLOCK, SIG_BLOCK, SIG_SETMASK, sigaddset, SIGBUS, SIGCHLD,
     sigemptyset, SIGFPE, SIGILL, siginfo_t, SIGKILL, signalfd, sigprocmask, SIGSEGV, sigset_t, SIGSYS, SIGTRAP, SS,
     SYS_clone, SYS_close, SYS_exit, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_recvmsg,
-    SYSCALL_ENTRY, SYSCALL_STOP, TR_AMX, TR_CONTROL, tr_cpus, tr_drain, tr_epoll_wait, TR_EVENT_STOP, tr_fill_scratch,
-    tr_fp_frame_size, tr_fp_from_frame, tr_fp_initial, tr_fp_to_frame, TR_FX, TR_LIMIT, TR_MAGIC2, tr_now, tr_place,
+    SYSCALL_ENTRY, SYSCALL_STOP, TR_CONTROL, tr_cpus, tr_drain, tr_epoll_wait, TR_EVENT_STOP, tr_fill_scratch,
+    TR_LIMIT, tr_now, tr_place,
     TR_REGION, TR_REGS, TR_SCRATCH, tr_send_fd, TR_SLOT, TR_SYSCALL_INFO, tr_syscall_info, TR_SYSEMU, TR_TOP,
-    TR_VSYSCALL_PAGE, tr_trap, tr_xstate_size, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
+    TR_VSYSCALL_PAGE, tr_trap, USER_CS, USER_SS, WAITING, waitpid, WNOHANG, X32_BIT,
 )
-from sentry.platform.ptrace_memory cimport read_guest, write_guest
+from sentry.platform.ptrace_memory cimport read_above, read_guest, write_guest
 from sentry.platform.ptrace_regs cimport Regs
 from sentry.platform.ptrace_seed cimport checked, next_trap
 
@@ -195,11 +192,11 @@ cdef class Thread(GuestThread):
         self.regs.fetch()
         self.regs.dirty = True
         if fp_from:
-            if not self.load_fp(fp_from & MASK):
+            if not self.platform.states.load(self.tid, fp_from & MASK):
                 self.post(EV_FRAME_FAULT)
                 return
         elif fp_reset:
-            self.reset_fp()
+            self.platform.states.reset(self.tid)
         self.go()
 
     def enter_handler(self, frame_addr, frame, fp_addr):
@@ -212,19 +209,19 @@ cdef class Thread(GuestThread):
         cdef size_t length = len(frame)
         if self.state != PARKED:
             return
-        if not self.save_fp():
+        if not self.platform.states.save(self.tid):
             return  # it has died
         local[0].iov_base = <void *>bytes_of
         local[0].iov_len = remote[0].iov_len = length
         remote[0].iov_base = <void *>at
-        local[1].iov_base = self.platform.area
+        local[1].iov_base = self.platform.states.area
         local[1].iov_len = remote[1].iov_len = size
         remote[1].iov_base = <void *>fp_at
         if not below_limit(at, length) or not below_limit(fp_at, size) or \
                 process_vm_writev(self.tid, local, 2, remote, 2, 0) != <ssize_t>(length + size):
             self.post(EV_FRAME_FAULT)
             return
-        self.reset_fp()
+        self.platform.states.reset(self.tid)
         self.regs.fetch()
         self.regs.u[CS] = USER_CS
         self.regs.u[SS] = USER_SS
@@ -339,6 +336,9 @@ cdef class Thread(GuestThread):
         while self.ops_done < len(self.ops):
             op = self.ops[self.ops_done]
             code = op[0]
+            if code == OP_SAVE_FP:  # `fp` looks itself
+                self.ops_done += 1
+                continue
             addr = op[1] & MASK
             error = 0
             if code == OP_WRITE or code == OP_ZERO:
@@ -489,48 +489,22 @@ cdef class Thread(GuestThread):
         self.platform.clones -= 1
         self.platform.calls.append((done, child, error))
 
-    # -- FP state
-    cdef bint save_fp(self):
-        """Leaves the thread's signal frame image in platform.area."""
-        cdef iovec io
-        io.iov_base = self.platform.area
-        io.iov_len = self.platform.area_size
-        if ptrace(PTRACE_GETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
-            return False
-        tr_fp_to_frame(self.platform.area, self.platform.features, self.platform.frame_size)
-        return True
+    # -- for debuggers
+    def reload_call(self):
+        """See base.py."""
+        cdef uint64_t *u = &self.regs.u[0]
+        self.regs.fetch()
+        self.nr = <int>u[ORIG_RAX]
+        self.args = (u[RDI], u[RSI], u[RDX], u[R10], u[R8], u[R9])
 
-    cdef void reset_fp(self):
-        cdef iovec io
-        io.iov_base = self.platform.initial
-        io.iov_len = self.platform.area_size
-        ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io)
+    @property
+    def fp(self):
+        """The FP state as a signal frame image (bytes)."""
+        return self.platform.states.image(self.tid)
 
-    cdef bint load_fp(self, uint64_t addr):
-        """Loads the FP state from a frame image in guest memory; False on a fault or when it is invalid."""
-        cdef uint8_t *area = self.platform.area
-        cdef uint32_t size, magic
-        cdef iovec io
-        memset(area, 0, self.platform.area_size)
-        if not below_limit(addr, TR_FX) or guest_copy(self.tid, addr, area, TR_FX, TR_LIMIT, 0) != TR_FX:
-            return False
-        size = tr_fp_frame_size(area, self.platform.frame_size)
-        if size > <uint32_t>TR_FX:
-            # The first part is not read again: it may have changed.
-            if guest_copy(self.tid, addr + TR_FX, area + TR_FX, size + 4 - TR_FX, TR_LIMIT, 0) != size + 4 - TR_FX:
-                return False
-            memcpy(&magic, area + size, 4)
-            memset(area + size, 0, 4)
-            if magic != TR_MAGIC2:
-                memset(area + TR_FX, 0, size - TR_FX)
-                size = TR_FX
-        if tr_fp_from_frame(area, size, self.platform.features, self.platform.mxcsr_mask) < 0:
-            return False
-        io.iov_base = area
-        io.iov_len = self.platform.area_size
-        if ptrace(PTRACE_SETREGSET, self.tid, <void *><long>NT_X86_XSTATE, &io) < 0:
-            return errno != EINVAL and errno != EFAULT
-        return True
+    @fp.setter
+    def fp(self, image):
+        self.platform.states.give(self.tid, image)
 
     # -- stops
     cdef void stopped(self, int status):
@@ -672,6 +646,7 @@ cdef class Platform:
     entry = 0
     cdef readonly int fp_size
     cdef readonly uint64_t vdso  # address of the host's vDSO in guest processes, 0: none
+    cdef readonly bytes vdso_image
     cdef readonly bint filtered  # guest processes have the seccomp filter as a second wall
     cdef dict threads  # tid -> Thread, until its end is reported
     cdef dict newborn  # tid -> whether alive: children that nobody has claimed yet
@@ -689,12 +664,7 @@ cdef class Platform:
     cdef uint64_t region  # the pages above the guest's addresses
     cdef int epoll, signals, control, receiver
     cdef int rounds
-    cdef uint8_t *area  # a regset, and room for the trailing magic
-    cdef uint8_t *initial
-    cdef size_t area_size
-    cdef uint32_t frame_size
-    cdef uint64_t features
-    cdef uint32_t mxcsr_mask
+    cdef readonly States states  # of the FP registers
     cdef sigset_t old_mask
     cdef int image
     cdef bint started
@@ -702,7 +672,6 @@ cdef class Platform:
 
     def __cinit__(self, int image=-1):
         self.epoll = self.signals = self.control = self.receiver = -1
-        self.area = self.initial = NULL
         self.image = image
 
     def __init__(self, image=-1):
@@ -714,10 +683,6 @@ cdef class Platform:
         self.watched = {}
         self.nurseries = []
         self.carry_queue = deque()
-
-    def __dealloc__(self):
-        free(self.area)
-        free(self.initial)
 
     # -- start and stop
     def start(self):
@@ -747,8 +712,10 @@ cdef class Platform:
         self.seed.regs.valid = True
         self.clear(0, self.region, vdso)
         self.clear(self.region + TR_REGION, TR_TOP, vdso)
-        self.learn_fp()
-        self.seed.reset_fp()
+        self.states = States(self.seed.tid)
+        self.fp_size = self.states.size + 4
+        self.states.reset(self.seed.tid)
+        self.vdso_image = read_above(self.seed.tid, self.vdso, 2 * 4096) if self.vdso else b""
         # Refused where the host's Yama is strict, or rights were dropped in the wrong order.
         checked(tr_fill_scratch(self.seed.tid, self.region + TR_SCRATCH), "process_vm_writev")
 
@@ -772,23 +739,6 @@ cdef class Platform:
         ptrace(PTRACE_GETREGS, self.seed.tid, NULL, &u[0])
         self.seed.enter(PARKED)
         return <long>u[RAX]
-
-    cdef object learn_fp(self):
-        """How large FP state is here, and of what it consists."""
-        cdef iovec io
-        self.area_size = 1 << 16
-        self.area = <uint8_t *>calloc(1, self.area_size)
-        io.iov_base, io.iov_len = self.area, self.area_size
-        checked(ptrace(PTRACE_GETREGSET, self.seed.tid, <void *><long>NT_X86_XSTATE, &io), "PTRACE_GETREGSET")
-        self.area_size = io.iov_len
-        self.initial = <uint8_t *>calloc(1, self.area_size)
-        tr_fp_initial(self.initial, self.area_size)
-        memcpy(&self.features, self.area + 464, 8)
-        self.features &= ~TR_AMX
-        memcpy(&self.mxcsr_mask, self.area + 28, 4)
-        self.mxcsr_mask = self.mxcsr_mask or 0xffbf
-        self.frame_size = tr_xstate_size(self.features)
-        self.fp_size = self.frame_size + 4
 
     def stop(self):
         """Kills all guest processes, waits for their ends, closes everything."""
@@ -817,8 +767,7 @@ cdef class Platform:
         self.ready = []
         self.calls = []
         self.seed = self.carrier = None
-        self.first = None
-        self.nurseries = []
+        self.first, self.nurseries = None, []
         self.carry_queue.clear()
         for fd in (self.epoll, self.signals, self.control, self.receiver):
             if fd >= 0:
@@ -850,11 +799,7 @@ cdef class Platform:
 
     def new_nursery(self, done):
         """See base.py."""
-
-        def made(thread, error):
-            done(Nursery(self, thread) if thread is not None else None, error)
-
-        self.new_aspace(made)
+        self.new_aspace(lambda thread, error: done(Nursery(self, thread) if thread is not None else None, error))
 
     def new_aspace(self, done, Nursery nursery=None):
         """An empty address space: done(thread, errno) from within `wait`."""

@@ -86,6 +86,7 @@ cdef enum:  # base.EV_*, OP_*
     OP_MREMAP = 6
     OP_WRITE = 7
     OP_ZERO = 8
+    OP_SAVE_FP = 10
 
 cdef enum:  # Thread.state
     PARKED = 0

@@ -4,7 +4,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 
-from sentry.platform.ptrace_host cimport TR_LIMIT, guest_copy
+from sentry.platform.ptrace_host cimport TR_LIMIT, TR_TOP, guest_copy
 
 from sentry.platform.base import MemFault
 
@@ -40,3 +40,9 @@ cdef Py_ssize_t write_guest(int tid, where, data, bint partial) except -1:
     if length and (got == 0 or (got < length and not partial)):
         raise MemFault(where + got)
     return got
+
+
+cdef bytes read_above(int tid, uint64_t addr, size_t length):
+    """Memory above the guest's addresses; b"" if it cannot be read."""
+    data = PyBytes_FromStringAndSize(NULL, length)
+    return data if guest_copy(tid, addr, PyBytes_AS_STRING(data), length, TR_TOP, 0) == length else b""

@@ -21,7 +21,6 @@ cdef class Platform(Registry):
     cdef readonly str name
     cdef public bint apart
     cdef readonly uint64_t entry
-    cdef readonly int fp_size
     cdef readonly uint64_t vdso
     cdef int bell
     cdef list handed

@@ -11,6 +11,7 @@ One thread runs all this; the GIL is released around the sleep only.
 import os
 from select import EPOLLIN
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
@@ -196,7 +197,6 @@ cdef class Platform(Registry):
         cdef Thread seed
         cdef Nursery nursery
         cdef int error
-        cdef char byte
         if not sh_has_fsgsbase():
             raise PlatformError("systrap needs FSGSBASE (Linux 5.9, and a processor of 2013 or later); use the ptrace platform")
         self.epoll = os_epoll()
@@ -236,7 +236,9 @@ cdef class Platform(Registry):
         self.wake_cost = 55000 * self.ticks_per_ns  # until it has been measured
         self.breed_after = <uint64_t>(700000 * self.ticks_per_ns)
         self._measured(0)
-        error = <int>sh_vm_read(pid, &byte, ST_TEXT, 1)
+        image = PyBytes_FromStringAndSize(NULL, 2 * 4096)
+        error = <int>sh_vm_read(pid, PyBytes_AS_STRING(image), ST_TEXT + ST_VDSO_OFF, 2 * 4096)
+        self.vdso_image = image if self.vdso else b""
         if error < 0:
             raise PlatformError(f"the host does not let us read guest memory ({os.strerror(-error)}): Yama's ptrace_scope above 1?")
 

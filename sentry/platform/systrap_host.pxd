@@ -11,6 +11,7 @@ cdef extern from "systrap.h":
     const uint64_t ST_VDSO
     const uint64_t ST_VDSO_OFF
     const uint64_t ST_CTX
+    const uint64_t ST_CTX_SIZE
     const uint64_t ST_CTX_LEN
     const uint64_t ST_STACK
     const uint64_t ST_STACKS_LEN
@@ -95,6 +96,8 @@ cdef extern from "systrap.h":
         uint32_t interrupt
         uint32_t polled
         uint32_t known
+        uint32_t traced
+        uint64_t self_ "self"
         uint32_t stepped
         uint32_t answers[11]
         uint64_t posted

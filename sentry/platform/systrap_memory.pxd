@@ -11,6 +11,7 @@ cdef enum:
     OP_WRITE = 7
     OP_ZERO = 8
     OP_POKE = 9
+    OP_SAVE_FP = 10
     OP_REFUSED = 255  # unknown to the stub: EINVAL
 
 

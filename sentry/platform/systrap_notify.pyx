@@ -15,7 +15,7 @@ from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Thread
 
 import errno
-from operator import attrgetter
+from _operator import attrgetter
 
 from sentry.core import log
 

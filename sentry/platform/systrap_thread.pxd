@@ -42,6 +42,8 @@ cdef class Thread(Carrier):
     cdef uint64_t faults[5]
     cdef bint exiting
     cdef bint lent  # what the stub has of registers and FP state is not ours yet (see _lend_fp)
+    cdef bint saving  # the operations under way end with `lent`
+    cdef object ret_after  # what to return when they are done, or None
     cdef bint interrupted
     cdef int64_t interrupt_cpu
     cdef Clone clone
@@ -90,6 +92,8 @@ cdef class AddressSpace:
 
 cdef class Registry:
     cdef st_shared *shared
+    cdef readonly int fp_size
+    cdef readonly bytes vdso_image
     cdef bint frames  # stubs can make signal frames on their own
     cdef st_ctx *hot_ctx[SH_HOT]  # contexts whose turn is looked at; NULL while the thread is parked
     cdef list hot  # their threads, or None

@@ -12,11 +12,11 @@ from select import EPOLLIN
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from sentry.platform.systrap_carried cimport Carrier
 from sentry.platform.systrap_host cimport (
-    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CMD_EXIT,
+    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CTX, ST_CTX_SIZE, ST_CMD_EXIT,
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SIGNAL, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET,
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
@@ -24,7 +24,7 @@ from sentry.platform.systrap_host cimport (
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
     sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_signal,
 )
-from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, translate, vm_cstr, vm_read, vm_write
+from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, OP_SAVE_FP, translate, vm_cstr, vm_read, vm_write
 
 import errno
 
@@ -317,6 +317,34 @@ cdef class Thread(Carrier):
             s.address = trap[2]
         return self._give(ST_CMD_SIGNAL | (ST_WHAT_ONSTACK if flags & SA_ONSTACK else 0), GUEST | 1 << ST_EV_FRAME_FAULT)
 
+    # -- for debuggers ----------------------------------------------------------------------------
+    def tell_traced(self, bint traced):
+        if self.ctx != NULL:
+            sh_write32(&self.ctx.traced, traced)
+            if traced:  # a stub that looked at `traced` before may set this back: it gets an interrupt as well
+                sh_write64(&self.ctx.self_, ST_CTX + <uint64_t>(self.slot + 1) * ST_CTX_SIZE | 1)
+
+    def reload_call(self):
+        cdef Regs r = self.regs
+        self.nr = <int32_t>r.orig_rax
+        self.a[0], self.a[1], self.a[2], self.a[3], self.a[4], self.a[5] = r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9
+        self.mask = 0
+        self.here = self.listed = False
+
+    @property
+    def fp(self):
+        if self.buf == NULL:
+            return bytes(self.platform.fp_size)
+        return PyBytes_FromStringAndSize(self.buf + ST_LENT_OFF, self.platform.fp_size)
+
+    @fp.setter
+    def fp(self, bytes image):
+        if len(image) != self.platform.fp_size:
+            raise ValueError("FP state")
+        if self.buf != NULL:
+            memcpy(self.buf + ST_LENT_OFF, PyBytes_AS_STRING(image), <size_t>self.platform.fp_size)
+            self.lent = True
+
     # -- memory operations ------------------------------------------------------------------------
     def run_ops(self, list ops, value=None):
         cdef list todo
@@ -324,7 +352,14 @@ cdef class Thread(Carrier):
         if not self._parked():
             return
         self._flush()
-        todo = translate(ops, self.aspace.kept, &uses_slot)
+        if ops and ops[0][0] == OP_SAVE_FP:  # alone; what has been given counts already
+            self.saving = not self.lent
+            todo = [(ST_OP_LEND_FP, 0, 0, 0, self.slot, 0, None, None, 0)] if self.saving else []
+        else:
+            todo = translate(ops, self.aspace.kept, &uses_slot)
+        self.ret_after = None
+        if self.lent and value is not None:
+            self.ret_after, value = value, None
         self.ops = todo
         self.ops_at = 0
         self.ops_base = <int>len(ops)
@@ -346,8 +381,6 @@ cdef class Thread(Carrier):
         if self.uses_slot:
             self.aspace.slot_owner = self
         if self.lent:
-            if self.ops_value is not None:
-                raise RuntimeError("a thread just made has nothing to return to")
             room = ST_LENT_OFF
         self.grants = []
         self.grant_at = 0
@@ -412,6 +445,14 @@ cdef class Thread(Carrier):
         self.ops_done = self.ops[self.ops_at][8] if error else self.ops_base
         self._ops_over()
         self.event = ST_EV_OPS
+        if error == 0:
+            if self.saving:
+                self.saving = False
+                self.lent = True
+            if self.ret_after is not None:
+                self.answer_plain(self.ret_after)
+                return 0
+        self.saving = False
         return 1
 
     # -- clone --------------------------------------------------------------------------------------
@@ -769,6 +810,7 @@ cdef class Registry:
         sh_write64(&thread.ctx.quiet, 0)
         thread.tell_altstack((0, 0, 0))
         thread.mask_at = &thread.ctx.sigmask
+        sh_write32(&thread.ctx.traced, 0)
         thread.state = PARKED
         while len(space.slots) <= slot:
             space.slots.append(None)

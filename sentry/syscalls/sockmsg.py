@@ -14,6 +14,7 @@ from sentry.net.socket import (
     SOL_SOCKET,
     UCRED,
     drop,
+    ucred,
 )
 from sentry.syscalls.fileio import read_iov
 
@@ -127,7 +128,7 @@ def check_creds(t, body: bytes):
         and (uid in (mine.uid, mine.euid, mine.suid) or mine.capable(CAP_SETUID))
         and (gid in (mine.gid, mine.egid, mine.sgid) or mine.capable(CAP_SETGID))
     ):
-        return (0, (pid, uid, gid)) if pid == t.tg.pid or pid in t.tg.pids.tasks or pid in t.tg.pids.groups else (-ESRCH, None)
+        return (0, (pid, uid, gid, t.tg.pids)) if pid == t.tg.pid or pid in t.tg.pids.tasks or pid in t.tg.pids.groups else (-ESRCH, None)
     return -EPERM, None
 
 
@@ -197,9 +198,9 @@ def write_header(t, header: Header, got, sock, flags: int) -> int:
     """Everything of a received message but its data; 0 or -errno. Takes over got.rights."""
     control = ControlWriter(t, header.control, header.control_length)
     if got.creds is not None and sock.options.get(SO_PASSCRED):
-        control.put(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*got.creds))
+        control.put(SOL_SOCKET, SCM_CREDENTIALS, ucred(t, got.creds))
     if got.creds is not None and sock.options.get(SO_PASSPIDFD):
-        control.put_pidfd(got.creds[0])
+        control.put_pidfd(UCRED.unpack(ucred(t, got.creds))[0])
     if got.control:
         for level, kind, body in got.control:
             control.put(level, kind, body)

@@ -16,7 +16,7 @@ from sentry.vfs.file import O_CLOEXEC, O_PATH
 EVENT = Struct("<IQ")
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 MAX_EVENTS = 0x7FFFFFFF // 12
-BATCH = 1024
+BATCH = 1 << 16
 CARRIED_EVENTS = 16  # answered by way of the stub, if the memory behind a shorter array is writable as well
 
 

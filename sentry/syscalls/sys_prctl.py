@@ -10,7 +10,6 @@ from sentry.core.creds import (
     CAP_SETPCAP,
     CAP_SYS_RESOURCE,
 )
-from sentry.core.result import NO_RETURN
 from sentry.core.syscall import PARTIAL, Int, ULong, syscall
 from sentry.kernel import seccomp
 from sentry.kernel.clone import INHERITED_DATA
@@ -319,10 +318,7 @@ def sys_arch_prctl(t, option, addr):
             regs.fs_base = addr
         else:
             regs.gs_base = addr
-        # The base is loaded with the registers, so the call returns by loading them all.
-        regs.rax = 0
-        t.kernel.back_to_guest(t, None)
-        return NO_RETURN
+        return 0
     if option == ARCH_GET_FS:
         t.write(addr, pack("<Q", regs.fs_base))
         return 0
@@ -336,7 +332,7 @@ def sys_arch_prctl(t, option, addr):
     return -EINVAL
 
 
-@syscall("personality", 135, (ULong,), level=PARTIAL, note="recorded; ADDR_NO_RANDOMIZE and PER_LINUX32 have no effect")
+@syscall("personality", 135, (ULong,), level=PARTIAL, note="but for ADDR_NO_RANDOMIZE recorded without effect")
 def sys_personality(t, persona):
     persona &= 0xFFFFFFFF
     old = t.personality

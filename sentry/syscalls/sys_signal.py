@@ -32,7 +32,7 @@ from sentry.core.result import BLOCKED, NO_RETURN
 from sentry.core.syscall import U32, Fd, InStruct, Int, OutBuf, OutStruct, Ptr, Size, syscall
 from sentry.core.waitq import Wait
 from sentry.fs.procfs import TaskDir
-from sentry.kernel import patching, signals, signals_frame
+from sentry.kernel import patching, ptrace, signals, signals_frame
 from sentry.kernel.pidfd import PidFd
 from sentry.platform.base import MemFault
 from sentry.vfs.file import O_PATH
@@ -272,6 +272,8 @@ def sys_rt_sigreturn(t):
     mask, fp_addr = restored
     t.restart = None
     signals.set_mask(t, mask)
+    if t.ptrace is not None:
+        return traced_sigreturn(t, fp_addr)
     if t.work:
         if signals.end_at_sigreturn(t):
             signals.user_return(t, None)
@@ -291,6 +293,15 @@ def sys_rt_sigreturn(t):
     if t.work:
         # To stop: the FP state is in guest memory until the thread runs, so that comes by an interrupt.
         thread.interrupt()
+    return NO_RETURN
+
+
+def traced_sigreturn(t, fp_addr) -> int:
+    try:
+        ptrace.sigreturn(t, t.read_upto(fp_addr, t.kernel.platform.fp_size) if fp_addr else None)
+    except MemFault:
+        signals.force(t, SIGSEGV)
+        signals.user_return(t, None)
     return NO_RETURN
 
 

@@ -13,7 +13,6 @@ def refuse(name, nr, errno, note):
 
 
 for _name, _nr, _errno, _note in (
-    ("ptrace", 101, ENOSYS, "not implemented yet"),
     ("bpf", 321, EPERM, "as for an unprivileged user"),
     ("perf_event_open", 298, EPERM, "as with kernel.perf_event_paranoid 3"),
     ("userfaultfd", 323, EPERM, "as with vm.unprivileged_userfaultfd 0"),

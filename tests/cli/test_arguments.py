@@ -13,7 +13,7 @@ from sandbox.errors import CliError, UsageError
 from sandbox.signals import number
 
 STOCKADE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "bin", "stockade")
-COMMANDS = "run do create start state exec kill delete list ps debug spec features syscalls".split()
+COMMANDS = "run do create start state exec kill delete list ps debug spec features syscalls install uninstall port-forward update events pause resume wait".split()
 
 OPTIONS = [
     Option("--bundle -b", "DIR", "", default="."),

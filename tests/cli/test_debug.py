@@ -8,9 +8,7 @@ import time
 
 import pytest
 from cli_helpers import needs_root
-from test_containers import busybox, real
 
-__all__ = ["busybox", "real"]  # fixtures
 
 pytestmark = needs_root
 
@@ -51,7 +49,7 @@ def test_statistics(real, busybox):
 
 
 @pytest.fixture
-def looping(real, busybox, tmp_path):  # noqa: F811
+def looping(real, busybox, tmp_path):
     """A container "c" whose shell waits and whose child works; nothing is logged."""
     script = "(while :; do chmod 700 /tmp; done) & wait"
     process = real.popen("run", "--bundle", busybox("sh", "-c", script), "c", stderr=subprocess.DEVNULL)
@@ -86,7 +84,7 @@ def test_the_log_is_changed_at_run_time(looping, tmp_path):
     assert later["calls"] > calls["calls"]
 
 
-def test_a_sentry_that_hangs(real, busybox, tmp_path):  # noqa: F811
+def test_a_sentry_that_hangs(real, busybox, tmp_path):
     """What the host knows is shown, and its own stack is in its log afterwards."""
     log = tmp_path / "log"
     process = real.popen("--debug-log", str(log), "run", "--bundle", busybox("sleep", "100"), "c", stderr=subprocess.DEVNULL)

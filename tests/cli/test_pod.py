@@ -340,7 +340,6 @@ named.listen(), abstract.listen()
 for sock in (named, abstract):
     peer, _ = sock.accept()
     peer.sendall(b"from the server")
-    print(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], flush=True)
     peer.close()
 with open("/shared/fifo", "w") as fifo:
     fifo.write("through the fifo")
@@ -354,7 +353,7 @@ time.sleep(0.3)
 for name in ("/shared/socket", "\\0pod"):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(name)
-    print(sock.recv(100).decode())
+    print(sock.recv(100).decode(), int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little"))
 print(open("/shared/fifo").read())
 try:
     fcntl.lockf(open("/shared/lock", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -374,4 +373,55 @@ def test_what_a_shared_volume_carries(pod, tmp_path, debian_full):
 
     pod.start("server", "python3", "-c", SERVER, change=change)
     done = pod.run("client", "python3", "-c", CLIENT, change=change, timeout=60)
-    assert done.stdout.splitlines() == ["from the server", "from the server", "through the fifo", "locked"], done
+    assert done.stdout.splitlines() == ["from the server 0", "from the server 0", "through the fifo", "locked"], done
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.05, 0.07, 0.09, 0.11, 0.14, 0.2])
+def test_a_killed_create(pod, nothing_left, delay):
+    """At any moment: what is left can be deleted, and the pod goes on."""
+    before = stockade_processes(str(nothing_left))
+    process = pod.real.popen("create", "--bundle", pod.bundle("sleep", "1000"), "one", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    pod.remove("one")
+    until(lambda: stockade_processes(str(nothing_left)) == before)
+    assert pod.run("one", "echo", "fine").stdout == "fine\n"
+
+
+def test_two_deletes_at_once(pod):
+    pod.start("one", "sleep", "1000")
+    running = [pod.real.popen("delete", "--force", "one", stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.wait(20) for process in running] == [0, 0, 0]
+    for process in running:
+        process.stderr.close()
+
+
+def test_the_end_of_a_container_that_was_never_started(pod, nothing_left):
+    before = stockade_processes(str(nothing_left))
+    pod.create("one", pod.bundle("sleep", "1000"))
+    os.kill(pod.real.state_of("one")["pid"], signal.SIGKILL)
+    pod.real.wait_status("one", "stopped")
+    pod.ok("delete", "one")
+    pod.create("one", pod.bundle("sleep", "1000"))
+    pod.ok("kill", "one", "KILL")
+    pod.real.wait_status("one", "stopped")
+    assert pod.real("start", "one").returncode == 1
+    pod.ok("delete", "one")
+    until(lambda: stockade_processes(str(nothing_left)) == before)
+    assert pod.run("one", "echo", "fine").stdout == "fine\n"
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.08, 0.12])
+def test_a_sentry_killed_during_a_create(pod, nothing_left, delay):
+    sentry = pod.real.state_of(POD)["pid"]
+    process = pod.real.popen("create", "--bundle", pod.bundle("sleep", "1000"), "one", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)  # fmt: skip
+    time.sleep(delay)
+    os.kill(sentry, signal.SIGKILL)
+    done = process.wait(20)
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (done == 0 and not errors) or (done == 1 and errors.count("\n") == 1), errors
+    pod.remove("one", POD)
+    until(lambda: not stockade_processes(str(nothing_left)))

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
 
@@ -55,13 +56,15 @@ class Kubelet:
         self.pods.append(self.sandbox)
         return self.sandbox
 
-    def create(self, name, *command, attempt=0, mounts=(), memory=0, **fields):
+    def create(self, name, *command, attempt=0, mounts=(), memory=0, target="", **fields):
+        """target: the container whose PID namespace it joins, as `kubectl debug` asks for."""
         pb = self.pb
+        options = pb.NamespaceOption(pid=pb.TARGET, target_id=target) if target else self.options
         resources = pb.Resources(cpu_period=100000, cpu_shares=102, memory_limit_in_bytes=memory, oom_score_adj=1000)
         config = pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name=name, attempt=attempt), image=pb.Image(image=IMAGE), command=command,
             log_path=f"{name}_{attempt}.log", mounts=[pb.Mount(**mount) for mount in mounts],
-            linux=pb.ContainerLinux(resources=resources, security_context=pb.ContainerSecurity(namespace_options=self.options)), **fields,
+            linux=pb.ContainerLinux(resources=resources, security_context=pb.ContainerSecurity(namespace_options=options)), **fields,
         )  # fmt: skip
         return self.cri.CreateContainer(pod_sandbox_id=self.sandbox, config=config, sandbox_config=self.config).container_id
 
@@ -159,6 +162,17 @@ def test_shared_pid_namespace(kubelet):
     two = kubelet.start("two", "sleep", "1002")
     seen = kubelet.sh(two, "ps")
     assert "sleep 1001" in seen and "sleep 1002" in seen and "sleep 1000000" in seen
+
+
+def test_debug_container(kubelet):
+    kubelet.pod()
+    kubelet.start("other", "sleep", "1001")
+    target = kubelet.start("target", "sleep", "1002")
+    debug = kubelet.start("debug", "sleep", "1003", target=target)
+    seen = kubelet.sh(debug, "ps")
+    assert "sleep 1002" in seen and "sleep 1003" in seen and "sleep 1001" not in seen
+    assert kubelet.cri.ExecSync(container_id=debug, cmd=["kill", "-9", "1"], timeout=10).exit_code == 0  # which it cannot die of
+    assert kubelet.status(target).state == kubelet.pb.RUNNING
 
 
 def test_exec_sync(kubelet):
@@ -416,3 +430,27 @@ def works(function):
         return function() or True
     except Exception:
         return False
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.25, 0.4, 0.55])
+def test_containerd_is_killed_while_a_pod_is_made(kubelet, delay):
+    """Whatever has come of it, kubelet finds it or it is gone; nothing is left after the pods that there are have been removed."""
+    failures = []
+
+    def make():
+        try:
+            kubelet.pod()
+            for name in ("one", "two"):
+                kubelet.start(name, "sleep", "1000")
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    time.sleep(delay)
+    kubelet.containerd.stop(signal.SIGKILL)
+    thread.join()
+    kubelet.containerd.start()
+    kubelet.cri = cri_client.Client(kubelet.pb, kubelet.containerd.socket)
+    wait_for(lambda: works(lambda: kubelet.cri.Version()))
+    kubelet.pods = [item.id for item in kubelet.cri.ListPodSandbox().items]

@@ -229,6 +229,33 @@ def test_the_root_is_kept(podman, tmp_path):
     assert (tmp_path / "out").read_text() == "more\nmore\n"
 
 
+def test_pod(podman):
+    """An infra container, and others that join it: localhost, exit codes (conmon waits for the container's process), restart."""
+    made = podman("pod", "create", "--name", "p", "--infra-image", IMAGE, "--infra-command", "sleep 1000", "--share", "net,ipc,uts")
+    assert made.returncode == 0, made.stdout
+    try:
+        server = podman("run", "-d", "--pod", "p", "--name", "server", IMAGE, "sh", "-c", "while :; do echo hello | nc -l -p 8080; done")
+        assert server.returncode == 0, server.stdout
+        output, code = podman.run("--pod", "p", IMAGE, "sh", "-c", "until nc 127.0.0.1 8080; do :; done; exit 7")
+        assert (output, code) == ("hello\n", 7)
+        assert podman("exec", "server", "cat", "/proc/1/comm").stdout == "sh\n"
+        assert podman("stop", "-t", "1", "server").returncode == 0
+        assert podman("start", "server").returncode == 0
+        assert podman.run("--pod", "p", IMAGE, "sh", "-c", "until nc 127.0.0.1 8080; do :; done")[0] == "hello\n"
+        assert "Running" in podman("pod", "ps").stdout
+    finally:
+        removed = podman("pod", "rm", "-f", "-t", "0", "p")
+    assert removed.returncode == 0, removed.stdout
+
+
+def test_pod_without_infra_container(podman):
+    assert podman("pod", "create", "--name", "p", "--infra=false").returncode == 0
+    try:
+        assert podman.run("--pod", "p", IMAGE, "echo", "alone") == ("alone\n", 0)
+    finally:
+        assert podman("pod", "rm", "-f", "p").returncode == 0
+
+
 def test_overlay_volume(podman, tmp_path):
     """Changes of a volume that go with the container."""
     (tmp_path / "f").write_text("content\n")

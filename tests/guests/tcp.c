@@ -482,6 +482,13 @@ static void options(void)
     SET(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     SET(fd, IPPROTO_TCP, TCP_KEEPCNT, 128);
     SET(fd, IPPROTO_TCP, TCP_SYNCNT, 2);
+    for (int k = -1; k < 40; k += 4)
+        SET(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, k);
+    SET(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1000);
+    SET(fd, IPPROTO_TCP, TCP_LINGER2, -5);
+    SET(fd, IPPROTO_TCP, TCP_LINGER2, 50);
+    SET(fd, IPPROTO_TCP, TCP_LINGER2, 500);
+    SET(fd, IPPROTO_TCP, TCP_LINGER2, 0);
     SET(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1234);
     SET(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, -1);
     GET(fd, IPPROTO_TCP, TCP_MAXSEG);
@@ -515,6 +522,53 @@ static void options(void)
     GET(s[0], SOL_SOCKET, SO_ERROR);
     close(s[0]);
     close(s[1]);
+}
+
+static void early(void)
+{
+    struct sockaddr_storage to;
+    int fd = socket(family(), SOCK_STREAM, 0), l = listener_on(host(), 5), s, flags;
+    socklen_t length = make(&to, host(), port_of(l));
+    char text[20] = "";
+    SECTION("MSG_FASTOPEN");
+    RES(sendto(fd, "early", 5, MSG_FASTOPEN, NULL, 0));
+    RES(sendto(fd, "early", 5, MSG_FASTOPEN, (void *)&to, length));
+    RES(sendto(fd, "again", 5, MSG_FASTOPEN, (void *)&to, length));
+    IS((s = accept(l, NULL, NULL)) >= 0);
+    RES(recv(s, text, sizeof text, 0));
+    SHOW(text, 5);
+    close(s);
+    close(fd);
+    fd = socket(family(), SOCK_STREAM, 0);
+    close(l);
+    RES(sendto(fd, "early", 5, MSG_FASTOPEN, (void *)&to, length));
+    close(fd);
+
+    SECTION("TCP_DEFER_ACCEPT");
+    l = listener_on(host(), 5);
+    length = make(&to, host(), port_of(l));
+    RES(setsockopt(l, IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){30}, sizeof(int)));
+    flags = fcntl(l, F_GETFL);
+    fcntl(l, F_SETFL, flags | O_NONBLOCK);
+    fd = socket(family(), SOCK_STREAM, 0);
+    RES(connect(fd, (void *)&to, length));
+    events("client", fd);
+    RES(accept(l, NULL, NULL));
+    events("listener", l);
+    RES(send(fd, "first", 5, 0));
+    poll(&(struct pollfd){l, POLLIN}, 1, 5000);
+    events("listener", l);
+    IS((s = accept(l, NULL, NULL)) >= 0);
+    RES(recv(s, text, sizeof text, 0));
+    close(s);
+    close(fd);
+    fd = socket(family(), SOCK_STREAM, 0);
+    RES(connect(fd, (void *)&to, length));
+    close(l);
+    poll(&(struct pollfd){fd, POLLIN}, 1, 100);
+    RES(send(fd, "late", 4, MSG_NOSIGNAL));
+    RES(recv(fd, text, sizeof text, 0));
+    close(fd);
 }
 
 static void dual(void)
@@ -619,6 +673,7 @@ int main(void)
         ending();
         data();
         options();
+        early();
         waiting();
     }
     dual();

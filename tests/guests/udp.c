@@ -329,6 +329,42 @@ static void mixed(void)
     close(b);
 }
 
+static void lite(void)
+{
+    const char *host = six ? "::1" : "127.0.0.1";
+    int a = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, 136), b = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, 136);
+    int udp = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+    SECTION("UDP-Lite");
+    RES(bind_to(b, host, 0));
+    IS(bind_to(udp, host, port_of(b)) == 0);
+    NUM(get(a, SOL_SOCKET, SO_PROTOCOL));
+    NUM(get(a, 136, 10) * 10 + get(a, 136, 11));
+    RES(send_to(a, "whole", 5, host, port_of(b)));
+    receive("whole", b, 0);
+    receive("not UDP", udp, MSG_DONTWAIT);
+    RES(set(a, 136, 10, 3));
+    NUM(get(a, 136, 10));
+    RES(send_to(a, "head only", 9, host, port_of(b)));
+    receive("nobody asked", b, 0);
+    RES(set(b, 136, 11, 10));
+    RES(send_to(a, "too little", 10, host, port_of(b)));
+    receive("too little", b, MSG_DONTWAIT);
+    RES(set(a, 136, 10, 12));
+    RES(send_to(a, "enough", 6, host, port_of(b)));
+    receive("enough", b, 0);
+    RES(send_to(a, "abc", 3, host, port_of(b)));
+    receive("all of it", b, 0);
+    RES(set(b, 136, 11, 0));
+    RES(send_to(a, "partial", 7, host, port_of(b)));
+    receive("partial", b, MSG_DONTWAIT);
+    RES(set(a, 136, 10, 100000));
+    NUM(get(a, 136, 10));
+    RES(set(udp, 136, 10, 8));
+    close(a);
+    close(b);
+    close(udp);
+}
+
 int main(void)
 {
     GUARD(60);
@@ -338,6 +374,7 @@ int main(void)
         plain();
         connected();
         ancillary();
+        lite();
     }
     groups();
     mixed();

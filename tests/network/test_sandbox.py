@@ -1,68 +1,11 @@
 """--network=sandbox: the interfaces of a prepared namespace on the sandbox's own stack, against a peer on the host's."""
 
-import json
-import os
 import re
-import subprocess
 import sys
 import time
 
 import pytest
-from support import rootfs
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-PEER = os.path.join(HERE, "peer.py")
-GUEST = "/tests/peer.py"
-
-
-@pytest.fixture
-def container(stockade, tmp_path, wire):
-    """Start a program with the namespace's network: container(args…, root=…) is a Popen."""
-    started = []
-
-    def start(*args, root="debian-full", namespace=None, flags=()):
-        bundle = tmp_path / f"bundle{len(started)}"
-        bundle.mkdir()
-        sets = {kind: ["CAP_NET_RAW", "CAP_NET_BIND_SERVICE"] for kind in ("bounding", "effective", "permitted")}
-        config = {
-            "ociVersion": "1.0.2",
-            "process": {"user": {"uid": 0, "gid": 0}, "args": list(args), "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "cwd": "/", "capabilities": sets,
-                        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 20000, "hard": 20000}]},
-            "root": {"path": str(rootfs(root))},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
-                       {"destination": "/tests", "type": "bind", "source": HERE, "options": ["bind", "ro"]}],
-            "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
-                      + [{"type": "network", "path": namespace or wire.inside}]},
-        }  # fmt: skip
-        (bundle / "config.json").write_text(json.dumps(config))
-        name = re.sub(r"\W", "-", f"{tmp_path.name}-{len(started)}")
-        process = stockade.popen(*flags, "run", "--bundle", str(bundle), name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.STDOUT, text=True)  # fmt: skip
-        started.append((name, process))
-        return process
-
-    yield start
-    for name, process in started:
-        if process.poll() is None:
-            stockade("kill", name, "KILL", timeout=20)
-            process.kill()
-            process.wait(20)
-
-
-def output(process, seconds=40):
-    text, _ = process.communicate(timeout=seconds)
-    assert process.returncode == 0, text
-    return text
-
-
-def wait_for_port(wire, host, port, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        probe = wire.peer(sys.executable, PEER, "probe", host, str(port))
-        if "open" in probe.communicate(timeout=20)[0]:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{host} port {port} never opened")
+from network_helpers import GUEST, PEER, output, wait_for_port
 
 
 HOSTS = (("10.77.0.1", "10.77.0.2"), ("fd77::1", "fd77::2"))

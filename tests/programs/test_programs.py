@@ -1,6 +1,6 @@
 """Real Debian programs: each script here runs natively (in a chroot of the same root, below a private
 overlay) and in the sandbox on each platform, and must print the same. The first lines of a script
-say which root it needs (`# root: min` or `full`) and how long it may take (`# timeout: SECONDS`)."""
+say which root it needs (`# root: min`, `full` or `debug`) and how long it may take (`# timeout: SECONDS`)."""
 
 import difflib
 import functools

@@ -25,6 +25,7 @@ SIZE = 1 << 22
 class FakeGroup:
     def __init__(self, pid):
         self.pid = pid
+        self.container = None
 
 
 class FakeKernel:

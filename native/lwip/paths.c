@@ -1,0 +1,42 @@
+/* What of a way to a host can be asked, and the ends of waiting on one. See port.h. */
+#include "port.h"
+#include "hooks.h"
+#include "lwip/etharp.h"
+#include "lwip/nd6.h"
+#include "lwip/priv/nd6_priv.h"
+#include "lwip/priv/tcp_priv.h"
+#include <string.h>
+
+/* Does the next hop to this address answer? 1 also where nobody need be asked. */
+int wire_resolved(const uint8_t *host, int size, int index)
+{
+    if (size == 4) {
+        ip4_addr_t to, any = {0};
+        const ip4_addr_t *next;
+        struct eth_addr *mac;
+        memcpy(&to.addr, host, 4);
+        struct netif *netif = wire_route4(&any, &to);
+        if (!netif)
+            return 1;
+        if (!ip4_addr_netcmp(&to, netif_ip4_addr(netif), netif_ip4_netmask(netif)) && (next = wire_gateway4(netif, &to)))
+            to = *next;
+        return etharp_find_addr(netif, &to, &mac, &next) >= 0;
+    }
+    ip_addr_t ip;
+    (void)index;
+    memset(&ip, 0, sizeof ip);
+    memcpy(ip_2_ip6(&ip)->addr, host, 16);
+    ip6_addr_t any;
+    memset(&any, 0, sizeof any);
+    struct netif *netif = wire_route6(&any, ip_2_ip6(&ip));
+    if (!netif)
+        return 1;
+    const ip6_addr_t *next = wire_gateway6(netif, ip_2_ip6(&ip)), *to = next ? next : ip_2_ip6(&ip);
+    for (int i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++)
+        if (neighbor_cache[i].state != ND6_NO_ENTRY && !memcmp(neighbor_cache[i].next_hop_address.addr, to->addr, 16))
+            return neighbor_cache[i].state != ND6_INCOMPLETE;
+    return 0;
+}
+
+uint32_t wire_acknowledged(struct tcp_pcb *pcb) { return pcb->lastack; }
+void wire_flush(struct tcp_pcb *pcb) { tcp_output(pcb); }
