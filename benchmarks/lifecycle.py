@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -250,6 +251,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="run exec ctr-run ctr-exec pods [all]")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # containers are removed then too
     result = measure(options.rows or [*ROWS, "pods"], options.rounds, options.pods)
     print(json.dumps(result) if options.json else "\n".join(markdown(result)))
 

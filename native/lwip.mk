@@ -10,7 +10,7 @@ NAMES = def inet_chksum init ip mem memp netif pbuf raw stats sys tcp tcp_in tcp
 	ipv4/etharp ipv4/icmp ipv4/igmp ipv4/ip4 ipv4/ip4_addr ipv4/ip4_frag \
 	ipv6/ethip6 ipv6/icmp6 ipv6/inet6 ipv6/ip6 ipv6/ip6_addr ipv6/ip6_frag ipv6/mld6 ipv6/nd6
 OBJECTS = $(NAMES:%=$(OUT)/lwip/%.o) $(OUT)/lwip/ethernet.o $(OUT)/lwip/port.o $(OUT)/lwip/paths.o
-HEADERS = lwip/lwipopts.h lwip/hooks.h lwip/port.h lwip/arch/cc.h lwip.mk
+HEADERS = lwip/lwipopts.h lwip/hooks.h lwip/port.h lwip/paths.h lwip/arch/cc.h lwip.mk
 
 all: $(if $(wildcard $(LWIP)/core/tcp.c),$(OUT)/liblwip.a)
 

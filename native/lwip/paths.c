@@ -1,11 +1,53 @@
 /* What of a way to a host can be asked, and the ends of waiting on one. See port.h. */
+#include "paths.h"
 #include "port.h"
 #include "hooks.h"
 #include "lwip/etharp.h"
 #include "lwip/nd6.h"
 #include "lwip/priv/nd6_priv.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/ethip6.h"
+#include "netif/ethernet.h"
+#include <errno.h>
 #include <string.h>
+
+#define ALIASES 64
+
+static struct netif aliases[ALIASES];
+static int alias_count;
+
+static err_t alias_init(struct netif *netif)
+{
+    netif->name[0] = 'w', netif->name[1] = 'a';
+    netif->output = etharp_output;
+    netif->hwaddr_len = ETH_HWADDR_LEN;
+    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
+    return ERR_OK;
+}
+
+int alias_add(struct netif *link, const ip4_addr_t *address, const ip4_addr_t *mask)
+{
+    struct netif *netif = &aliases[alias_count];
+    ip4_addr_t none = {0};
+    if (alias_count == ALIASES || !netif_add(netif, address, mask, &none, link->state, alias_init, ethernet_input))
+        return -ENOSPC;
+    alias_count++;
+    netif->linkoutput = link->linkoutput;
+    memcpy(netif->hwaddr, link->hwaddr, ETH_HWADDR_LEN);
+    netif->mtu = link->mtu;
+    netif_set_up(netif);
+    netif_set_link_up(netif);
+    return 0;
+}
+
+void alias_arp(struct netif *link, const struct pbuf *p)
+{
+    for (int i = 0; i < alias_count; i++) {
+        struct pbuf *copy = aliases[i].state == link->state ? pbuf_clone(PBUF_RAW, PBUF_RAM, (struct pbuf *)p) : NULL;
+        if (copy && aliases[i].input(copy, &aliases[i]) != ERR_OK)
+            pbuf_free(copy);
+    }
+}
 
 /* Does the next hop to this address answer? 1 also where nobody need be asked. */
 int wire_resolved(const uint8_t *host, int size, int index)

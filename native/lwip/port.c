@@ -3,6 +3,7 @@
  * Frames travel with a struct virtio_net_hdr (PACKET_VNET_HDR), as the host's own do inside: segments of up to 64 KiB that
  * the host cuts where they leave the machine, and checksums that it fills in there. */
 #include "port.h"
+#include "paths.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
 #include "lwip/icmp.h"
@@ -559,6 +560,8 @@ int wire_poll(int index, int frames)
         struct pbuf *p = take_frame((u16_t)n);
         if (!p)
             continue;
+        if (((uint8_t *)p->payload)[13] == (ETHTYPE_ARP & 0xff))
+            alias_arp(&link->netif, p);
         if (link->netif.input(p, &link->netif) != ERR_OK)
             pbuf_free(p);
     }
@@ -644,7 +647,7 @@ int wire_add_address(int index, const uint8_t *address, int length, int bits)
     if (length == 4) {
         ip4_addr_t mask = {bits ? lwip_htonl(~0U << (32 - bits)) : 0}, none = {0};
         if (ip_2_ip4(&link->netif.ip_addr)->addr)
-            return -ENOSPC;
+            return alias_add(&link->netif, ip_2_ip4(&ip), &mask);
         netif_set_addr(&link->netif, ip_2_ip4(&ip), &mask, &none);
         return 0;
     }

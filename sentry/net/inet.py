@@ -18,7 +18,7 @@ from sentry.abi.errno import (
     EPROTO,
 )
 from sentry.core.creds import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW
-from sentry.net import inet_addr
+from sentry.net import inet_addr, multicast_sources
 from sentry.net import inet_options as opt
 from sentry.net.inet_addr import ANY4, ANY6, AF_INET, AF_INET6, AF_UNSPEC, is_any, is_link_local, is_multicast
 from sentry.net.socket import (
@@ -48,7 +48,7 @@ GROUPS_MAX = 20  # net.ipv4.igmp_max_memberships
 class InetSocket(Socket):
     __slots__ = (
         "local", "port", "remote", "remote_port", "scope", "v6only", "device", "reuseaddr", "reuseport", "values", "ports",
-        "groups", "errors", "locked", "shut", "mark",
+        "groups", "sources", "errors", "locked", "shut", "mark",
     )  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags, ports):
@@ -64,6 +64,7 @@ class InetSocket(Socket):
         self.values = {}  # (level, option) -> what was set
         self.ports = ports
         self.groups = None  # set of (group, interface index)
+        self.sources = {}  # of these, those with a multicast_sources.Sources
         self.errors = None  # the error queue (MSG_ERRQUEUE)
         self.locked = False  # bound by bind(2): a disconnect keeps the name
         self.shut = 0  # SHUT_* bits
@@ -137,11 +138,12 @@ class InetSocket(Socket):
         """A free port, if the socket has none yet. 0 or -EAGAIN."""
         return 0 if self.port or self.net.stack.claim(self.ports, self, self.local, 0) == 0 else -EAGAIN
 
-    def wants_group(self, group) -> bool:
+    def wants_group(self, group, sender) -> bool:
         if not is_multicast(group):
             return True
-        if self.groups and any(row[0] == group for row in self.groups):
-            return True
+        mine = [row for row in self.groups or () if row[0] == group]
+        if mine:
+            return any(self.sources[row].admits(sender) if row in self.sources else True for row in mine)
         return len(group) == 4 and bool(self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MULTICAST_ALL)) and self.any_member(group)
 
     def any_member(self, group) -> bool:
@@ -285,6 +287,10 @@ class InetSocket(Socket):
             return 0
         if option in (opt.IP_ADD_MEMBERSHIP, opt.IP_DROP_MEMBERSHIP):
             return self.member4(data, option == opt.IP_ADD_MEMBERSHIP)
+        if option in multicast_sources.OF_IP:
+            return multicast_sources.set4(self, option, data)
+        if option in multicast_sources.OF_ANY:
+            return multicast_sources.set_any(self, option, data)
         if option in (opt.MCAST_JOIN_GROUP, opt.MCAST_LEAVE_GROUP):
             return self.member_any(data, option == opt.MCAST_JOIN_GROUP)
         if option == opt.IP_MULTICAST_IF:
@@ -364,6 +370,7 @@ class InetSocket(Socket):
             if (group, index) not in groups:
                 return -EADDRNOTAVAIL
             groups.discard((group, index))
+            self.sources.pop((group, index), None)
             if self.net.stack.wire is not None:
                 self.net.stack.wire.leave(group, index)
         return 0
@@ -384,6 +391,8 @@ class InetSocket(Socket):
                 return -EINVAL
             self.v6only = value != 0
             return 0
+        if option in multicast_sources.OF_ANY:
+            return multicast_sources.set_any(self, option, data)
         if option in (opt.MCAST_JOIN_GROUP, opt.MCAST_LEAVE_GROUP):
             return self.member_any(data, option == opt.MCAST_JOIN_GROUP)
         if option not in opt.IPV6_TABLE:

@@ -267,7 +267,7 @@ class Stack:
                     continue
                 score += 4
             if many:
-                if sock.wants_group(addr):
+                if sock.wants_group(addr, sender):
                     found.append(sock)
             elif score > best:
                 best, found = score, [sock]

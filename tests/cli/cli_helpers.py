@@ -89,7 +89,8 @@ def snapshot(state):
         mounts = sorted(line.split(" - ")[0].split(" ", 1)[1] for line in file)
     return {
         "processes": stockade_processes(state),
-        "mounts": [line for line in mounts if "stockade" in line or os.path.dirname(state) in line],
+        # (namespaces are those of network tests, which may run at the same time)
+        "mounts": [line for line in mounts if "stockade" in line and "/run/netns/" not in line or os.path.dirname(state) in line],
         "cgroups": cgroup_directories(),
         "state": sorted(os.listdir(state)) if os.path.isdir(state) else [],
     }

@@ -312,6 +312,57 @@ static void groups(void)
     close(c);
 }
 
+static void sources(void)
+{
+    struct ip_mreq_source m = {{inet_addr("239.1.2.4")}, {htonl(INADDR_LOOPBACK)}, {inet_addr("127.0.0.5")}};
+    struct ip_mreq plain = {m.imr_multiaddr, m.imr_interface};
+    struct group_source_req any = {.gsr_interface = 1};
+    int a = socket(AF_INET, SOCK_DGRAM, 0), other = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
+    SECTION("chosen senders");
+    RES(bind_to(a, "127.0.0.5", 0));
+    RES(bind_to(other, "127.0.0.6", 0));
+    RES(bind_to(b, "0.0.0.0", 0));
+    setsockopt(a, IPPROTO_IP, IP_MULTICAST_IF, &plain.imr_interface, 4);
+    setsockopt(other, IPPROTO_IP, IP_MULTICAST_IF, &plain.imr_interface, 4);
+    set(b, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    RES(setsockopt(b, IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_BLOCK_SOURCE, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &m, 8));
+    RES(setsockopt(b, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_BLOCK_SOURCE, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_ADD_MEMBERSHIP, &plain, sizeof plain));
+    RES(send_to(other, "other", 5, "239.1.2.4", port_of(b)));
+    RES(send_to(a, "chosen", 6, "239.1.2.4", port_of(b)));
+    receive("chosen", b, 0);
+    receive("no more", b, MSG_DONTWAIT);
+    RES(setsockopt(b, IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_ADD_MEMBERSHIP, &plain, sizeof plain));
+    RES(setsockopt(b, IPPROTO_IP, IP_BLOCK_SOURCE, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_BLOCK_SOURCE, &m, sizeof m));
+    RES(send_to(a, "blocked", 7, "239.1.2.4", port_of(b)));
+    RES(send_to(other, "other", 5, "239.1.2.4", port_of(b)));
+    receive("other", b, 0);
+    receive("no more", b, MSG_DONTWAIT);
+    RES(setsockopt(b, IPPROTO_IP, IP_UNBLOCK_SOURCE, &m, sizeof m));
+    RES(setsockopt(b, IPPROTO_IP, IP_UNBLOCK_SOURCE, &m, sizeof m));
+    RES(send_to(a, "again", 5, "239.1.2.4", port_of(b)));
+    receive("again", b, 0);
+    RES(setsockopt(b, IPPROTO_IP, IP_DROP_MEMBERSHIP, &plain, sizeof plain));
+    memcpy(&any.gsr_group, &(struct sockaddr_in){AF_INET, 0, m.imr_multiaddr}, sizeof(struct sockaddr_in));
+    memcpy(&any.gsr_source, &(struct sockaddr_in){AF_INET, 0, m.imr_sourceaddr}, sizeof(struct sockaddr_in));
+    RES(setsockopt(b, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &any, 100));
+    RES(setsockopt(b, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &any, sizeof any));
+    RES(send_to(other, "other", 5, "239.1.2.4", port_of(b)));
+    RES(send_to(a, "any", 3, "239.1.2.4", port_of(b)));
+    receive("any", b, 0);
+    RES(setsockopt(b, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &any, sizeof any));
+    close(a);
+    close(b);
+    close(other);
+}
+
 static void mixed(void)
 {
     int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET6, SOCK_DGRAM, 0);
@@ -377,6 +428,7 @@ int main(void)
         lite();
     }
     groups();
+    sources();
     mixed();
     return 0;
 }

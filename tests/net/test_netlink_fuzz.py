@@ -18,6 +18,10 @@ class Kernel:
     tasks = {}
     platform = None
 
+    @staticmethod
+    def all_tasks():
+        return []
+
 
 class Group:
     pid = 42

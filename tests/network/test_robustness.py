@@ -115,6 +115,27 @@ def test_a_flood_of_requests_takes_no_memory(container, stockade, wire):
     assert "5 answered" in output(wire.peer(sys.executable, PEER, "echo-clients", "10.77.0.2", "5003", "5"), 60)
 
 
+def test_further_addresses(container, wire):
+    """Of the same network and of another one, in both directions."""
+    wire.ip("addr", "add", "10.77.0.3/24", "dev", "va", where=wire.a)
+    wire.ip("addr", "add", "10.79.0.2/24", "dev", "va", where=wire.a)
+    wire.ip("addr", "add", "10.79.0.1/24", "dev", "vb")
+    container("python3", "/tests/peer.py", "echo-server", "0.0.0.0", "5003")
+    for host in ("10.77.0.2", "10.77.0.3", "10.79.0.2"):
+        wait_for_port(wire, host, 5003)
+        assert "5 answered" in output(wire.peer(sys.executable, PEER, "echo-clients", host, "5003", "5"))
+        assert " 0% packet loss" in output(wire.peer("busybox", "ping", "-c", "2", "-W", "5", host))
+
+
+def test_a_connection_from_a_further_address(container, wire):
+    wire.ip("addr", "add", "10.79.0.2/24", "dev", "va", where=wire.a)
+    wire.ip("addr", "add", "10.79.0.1/24", "dev", "vb")
+    server = wire.peer(sys.executable, PEER, "digest-server", "10.79.0.1", "5001")
+    client = container("python3", "/tests/peer.py", "digest-client", "10.79.0.1", "5001", "500000")
+    sent = re.search(r"sent (\S+)", output(client)).group(1)
+    assert f"received {sent} from 10.79.0.2" in output(server)
+
+
 ROUTER = (
     "netns add {c}", "link add vc netns {c} type veth peer name vd netns {b}", "-n {c} addr add fd78::2/64 dev vc nodad",
     "-n {b} addr add fd78::1/64 dev vd nodad", "-n {c} link set lo up", "-n {c} link set vc up mtu 1300", "-n {b} link set vd up mtu 1300",
