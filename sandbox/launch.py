@@ -199,12 +199,13 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         config.stdio = {fd: fd for fd in (0, 1, 2) if is_open(fd)}
     config.stdio.update(pass_fds)
-    if net.mode == "sandbox" and can_take_network(settings):
+    # An own, empty namespace may be filled until the start, by hooks or by whoever called `create`.
+    awaited = net.own_namespace and not rootless and (not prompt or bool(hook_lists))
+    if net.mode == "sandbox" and (net.prepared or awaited) and can_take_network(settings):
         container.own["resolv_conf"] = nameservers.resolv_conf(mounts)
         config.resolver = bool(container.own["resolv_conf"])
         take_network(undo, net, config, container.own["resolv_conf"])
-        # An own, empty one may be filled until the start, by hooks or by whoever called `create`.
-        config.wire = container.own["wire"] = net.own_namespace and (not prompt or bool(hook_lists))
+        config.wire = container.own["wire"] = awaited
     boot.prepare(config)
 
     net.enter()

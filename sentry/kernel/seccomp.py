@@ -62,6 +62,8 @@ def check(task, thread):
         return None
     if action == ERRNO:
         return -min(data, MAX_ERRNO)
+    if action == USER_NOTIF and match is not None and match.listener is not None:
+        return match.listener.ask(task, thread)
     if action == TRACE and task.ptrace is not None and task.ptrace.enabled(ptrace.EVENT_SECCOMP):
         return ptrace.seccomp_event(task, data)
     if action in (TRACE, USER_NOTIF):  # nobody traces, nobody listens

@@ -17,6 +17,7 @@ cdef class Filter:
     cdef readonly Filter previous
     cdef readonly int count  # filters of the chain
     cdef readonly int total  # instructions of the chain, as the kernel counts them for its limit
+    cdef public object listener  # seccomp_notify.Listener that it tells of calls, or None
     cdef public bint logs  # SECCOMP_FILTER_FLAG_LOG
     cdef uint8_t barred[NUMBERS]  # per call number, for the chain: 0 allowed whatever its arguments, 1 to be decided
 

@@ -2,21 +2,22 @@
 
 from struct import pack, unpack
 
-from sentry.abi.errno import EINVAL, ENOMEM, EOPNOTSUPP, ESRCH
-from sentry.core import log
-from sentry.core.syscall import PARTIAL, U32, Ptr, syscall
+from sentry.abi.errno import EBUSY, EINVAL, EMFILE, ENOMEM, EOPNOTSUPP, ESRCH
+from sentry.core.syscall import U32, Ptr, syscall
 from sentry.kernel import seccomp
 from sentry.kernel.seccomp_filter import Program
+from sentry.kernel.seccomp_notify import Listener, has_listener
+from sentry.kernel.task import RLIMIT_NOFILE
 
 SET_MODE_STRICT, SET_MODE_FILTER, GET_ACTION_AVAIL, GET_NOTIF_SIZES = range(4)
 TSYNC, LOG, SPEC_ALLOW, NEW_LISTENER, TSYNC_ESRCH, WAIT_KILLABLE = 1, 2, 4, 8, 16, 32
 INSNS_MAX, INSN_SIZE = 4096, 8
 CHAIN_MAX = 32768  # instructions of a chain
 NOTIF_SIZES = pack("<HHH", 80, 24, 64)
-AVAILABLE = {seccomp.KILL_PROCESS, seccomp.KILL_THREAD, seccomp.TRAP, seccomp.ERRNO, seccomp.TRACE, seccomp.LOG, seccomp.ALLOW}
+AVAILABLE = {seccomp.KILL_PROCESS, seccomp.KILL_THREAD, seccomp.TRAP, seccomp.ERRNO, seccomp.USER_NOTIF, seccomp.TRACE, seccomp.LOG, seccomp.ALLOW}
 
 
-@syscall("seccomp", 317, (U32, U32, Ptr), level=PARTIAL, note="no SECCOMP_FILTER_FLAG_NEW_LISTENER: nobody listens to user notifications")
+@syscall("seccomp", 317, (U32, U32, Ptr))
 def sys_seccomp(t, operation, flags, args):
     if operation == SET_MODE_STRICT:
         return set_strict(t) if flags == 0 and args == 0 else -EINVAL
@@ -69,9 +70,6 @@ def set_filter(t, flags: int, args: int) -> int:
         new = Program(None if strict else t.seccomp, code)
     except ValueError:
         return -EINVAL
-    if flags & NEW_LISTENER:
-        log.once("seccomp listener", log.INFO, "seccomp: SECCOMP_FILTER_FLAG_NEW_LISTENER is not supported")
-        return -EINVAL
     if strict:
         return -EINVAL
     if new.total > CHAIN_MAX:
@@ -81,10 +79,19 @@ def set_filter(t, flags: int, args: int) -> int:
     for other in others:
         if other.seccomp is seccomp.STRICT or not (t.seccomp is None and other.seccomp is None or descends(t.seccomp, other.seccomp)):
             return -ESRCH if flags & TSYNC_ESRCH else other.tid
+    listener = 0
+    if flags & NEW_LISTENER:
+        if has_listener(t.seccomp):
+            return -EBUSY
+        file = Listener(t.kernel, new, bool(flags & WAIT_KILLABLE))
+        listener = t.files.install(file, t.rlimit(RLIMIT_NOFILE), True)
+        if listener < 0:
+            file.decref()
+            return -EMFILE
     for task in (t, *others):
         seccomp.set_chain(task, new)
         task.no_new_privs = task.no_new_privs or t.no_new_privs
-    return 0
+    return listener
 
 
 def descends(mine, other) -> bool:
