@@ -103,14 +103,10 @@ cdef class Nursery:
             self.breed()
 
     def close(self):
-        cdef Thread thread, seed = self.seed
-        if seed is None:
-            return
-        self.host._empty(self)
-        for thread in self.pool:
-            thread.aspace.kill()
-        self.pool = []
-        seed.aspace.kill()
+        cdef Thread seed = self.seed
+        if seed is not None:
+            self.host._empty(self)
+            seed.aspace.kill()
 
 
 cdef class Platform(Registry):
@@ -388,13 +384,17 @@ cdef class Platform(Registry):
             nursery.breed()
 
     cdef int _empty(self, Nursery nursery) except -1:
-        """Its seed is gone, or will be."""
+        """Its seed is gone, or will be, and so do the processes that nobody has taken yet."""
+        cdef Thread thread
         for kept in nursery.seed.aspace.shelf.kept:
             kept.lost = True
         nursery.seed.aspace.shelf.kept = []
         nursery.seed.nursery = None
         nursery.seed = None
         self.nurseries.remove(nursery)
+        for thread in nursery.pool:
+            thread.aspace.kill()
+        nursery.pool = []
         for done in nursery.waiters:
             self.later.append((done, (None, errno.EAGAIN)))
         nursery.waiters = []
