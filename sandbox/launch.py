@@ -236,14 +236,13 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         container.set_process("gofer", state.Process(gofer.pid))
         container.save()
         enter(gofer.pid)
-    own_score = set_oom_score(sentry.pid, spec["process"].get("oomScoreAdj"))
+    own_score = set_oom_score(sentry.pid, guest_score(spec, spare(sentry.pid)))
     sentry.go()
     gofer.expect("ready")
     gofer.go()
     sentry.expect("seeded")
     set_oom_score(sentry.pid, own_score)
-    for process in (sentry, gofer):
-        spare(process.pid)
+    spare(gofer.pid)
     sentry.go()
     sentry.expect("ready")
 
@@ -398,6 +397,15 @@ def outside_id(kind, pid) -> int:
     return wanted if child.has_id(kind, wanted) else NOBODY if child.has_id(kind, NOBODY) else 0
 
 
+def guest_score(spec, spared) -> int:
+    """oom_score_adj of the guests' processes; spared: those of stockade have a lower one than ours."""
+    score = spec["process"].get("oomScoreAdj")
+    if score is None:
+        with open("/proc/self/oom_score_adj", encoding="utf-8") as file:
+            score = int(file.read())
+    return score if spared else min(score + SPARED, 1000)
+
+
 def set_oom_score(pid, value) -> "int | None":
     """Set oom_score_adj of a process (None: leave it). Returns the old one, to set it back."""
     if value is None:
@@ -415,17 +423,19 @@ def set_oom_score(pid, value) -> "int | None":
         raise CliError(f"process.oomScoreAdj: {os_text(error)}") from None
 
 
-def spare(pid) -> None:
-    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end."""
+def spare(pid) -> bool:
+    """When memory runs out a process of the guests shall be the first to be killed, not the Sentry, with which all end. False:
+    that takes CAP_SYS_RESOURCE, and the guests' score has to be higher instead."""
     path = f"/proc/{pid}/oom_score_adj"
     try:
         with open(path, encoding="utf-8") as file:
             score = int(file.read())
         child.write(path, str(max(score - SPARED, -999)))
     except PermissionError:
-        return  # to lower it is a privilege
+        return False
     except OSError as error:
         log.warning(f"{path}: {os_text(error)}")
+    return True
 
 
 def write_pid_file(path, pid) -> None:

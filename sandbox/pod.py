@@ -122,14 +122,13 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
         container.set_process("gofer", state.Process(gofer.pid))
         container.save()
     enter(gofer.pid)
-    launch.set_oom_score(seed, spec["process"].get("oomScoreAdj"))
     listener = control.listen(container)
     undo.add(listener.close)
     end = os.open(os.path.join(container.path, "exit"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     undo.add(os.close, end)
     gofer.expect("ready")
     gofer.go()
-    launch.spare(gofer.pid)
+    launch.set_oom_score(seed, launch.guest_score(spec, launch.spare(gofer.pid)))
 
     if terminal is not None:
         stdio, size = {0: terminal.slave}, list(terminal.size())

@@ -271,6 +271,10 @@ cdef class Platform(Registry):
         cdef AddressSpace space
         cdef Clone clone
         cdef int64_t limit = sh_now() + 500 * MS
+        if self.crowd:
+            self._crowd(False)
+        if self.reserve.used or self.pinned != -1:
+            sh_move(-1, &self.allowed)
         for clone in self.clones.values():
             clone.done = nobody
         # Children that we do not know yet, and those that we were not told of.

@@ -10,7 +10,8 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-import grpc
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"  # else children of later tests have its threads as well
+import grpc  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CALLS = {

@@ -29,11 +29,12 @@ def left(mini, expected=None):
     """Once the platform is quiet: what this process holds (open files, context mappings, children). Where many processes
     died in the middle of a fork their children are found and killed one by one; `expected` waits up to 10 s for it."""
     end = time.monotonic() + 10
+    now = None
     while True:
         for _ in range(10):
             mini.step(0.02)
-        now = open_files(), mappings(), children()
-        if expected is None or now == expected or time.monotonic() > end:
+        last, now = now, (open_files(), mappings(), children())
+        if now == (last if expected is None else expected) or time.monotonic() > end:
             return now
 
 
