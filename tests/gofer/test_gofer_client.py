@@ -60,7 +60,7 @@ def liar():
     yield liar
     liar.client.shutdown()
     liar.sock.close()
-    assert len(os.listdir("/proc/self/fd")) == before, "descriptors were kept"
+    assert len(os.listdir("/proc/self/fd")) <= before, "descriptors were kept"
 
 
 CALLS = {
