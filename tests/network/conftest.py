@@ -122,5 +122,8 @@ def container(stockade, tmp_path, wire):
     for name, process in started:
         if process.poll() is None:
             stockade("kill", name, "KILL", timeout=20)
-            process.kill()
-            process.wait(20)
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+                stockade("delete", "--force", name, timeout=20)
