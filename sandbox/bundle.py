@@ -3,9 +3,10 @@
 A container start imports some 200 modules; looking each one up in directories costs more than running it, and the
 import machinery still half as much. The bundle has an index (module name -> where its code is, and size and time
 of its source) and groups: the modules that a step of the start needs, as one piece, in the order in which they are
-complete. `preload` runs a group without the import machinery; what imports find then is already there. A module
-whose source has changed since, or that is not in it, is imported in the ordinary way, so a stale bundle costs time,
-never correctness. Built by `python -X no_debug_ranges sandbox/bundle.py`, which tries the groups' imports
+complete. `preload` runs a group without the import machinery; what imports find then is already there. The group of the
+Sentry takes its extensions from one library that holds them all (setup.py links it), since each library costs some
+60 us to map and to relocate. A module whose source has changed since, or that is not in it, is imported in the
+ordinary way, so a stale bundle costs time, never correctness. Built by `python -X no_debug_ranges sandbox/bundle.py`, which tries the groups' imports
 to learn their order: without docstrings and column numbers, asserts kept.
 """
 
@@ -14,10 +15,12 @@ import sys
 from marshal import dumps, loads
 
 from _frozen_importlib_external import ExtensionFileLoader
+from _imp import create_dynamic, exec_dynamic
 
-VERSION = 2
+VERSION = 3
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(PROJECT, "build", "modules.bin")
+JOINT = "build/sentry.so"  # the extensions of sentry/ once more, in one file
 PACKAGES = ("sandbox", "sentry", "gofer", "shim")
 # Modules of the standard library that are not frozen into the interpreter and that a start needs.
 STANDARD = ("bisect", "heapq", "struct", "types", "weakref", "_weakrefset")
@@ -31,6 +34,18 @@ ModuleSpec = type(sys.__spec__) if sys.__spec__ else type(os.__spec__)
 ModuleType = type(sys)
 
 
+class Recorder(ExtensionFileLoader):
+    """Loads an extension and takes down that it is complete."""
+
+    def __init__(self, name, file, done):
+        super().__init__(name, file)
+        self.done = done
+
+    def exec_module(self, module):
+        super().exec_module(module)
+        self.done.append(self.name)
+
+
 class Finder:
     """A sys.meta_path entry over an open bundle file."""
 
@@ -39,6 +54,8 @@ class Finder:
         self.index = index
         self.groups = groups
         self.base = base
+        self.joint = -1  # descriptor of the library of extensions
+        self.checked = set()  # groups that are fresh
         self.done = []  # names of the modules that were run, in the order of their ends
 
     def find_spec(self, name, path=None, target=None):
@@ -47,7 +64,7 @@ class Finder:
             return None
         file, package = place(entry[0]), entry[1]
         if file.endswith(".so"):
-            spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=file)
+            spec = ModuleSpec(name, Recorder(name, file, self.done), origin=file)
         else:
             spec = ModuleSpec(name, self, origin=file, is_package=package)
         spec.has_location = True
@@ -63,35 +80,55 @@ class Finder:
         exec(loads(os.pread(self.fd, length, self.base + offset)), module.__dict__)
         self.done.append(module.__spec__.name)
 
+    def check(self, group) -> bool:
+        """Can the group be preloaded? Opens what that takes, so that a process without the right to walk here can do it."""
+        if group not in self.checked and group in self.groups:  # else its build did not come to an end
+            names = self.groups[group][0]
+            if not all(fresh(self.index[name]) for name in names):
+                return False
+            if self.joint < 0 and any(map(self.joined, names)):
+                if JOINT not in self.index or not fresh(self.index[JOINT]):
+                    return False
+                self.joint = os.open(place(JOINT), os.O_RDONLY | os.O_CLOEXEC)
+            self.checked.add(group)
+        return group in self.checked
+
+    def joined(self, name) -> bool:
+        return name.startswith("sentry.") and self.index[name][0].endswith(".so") and name not in sys.modules
+
     def preload(self, group) -> None:
         from sandbox import _host  # not for every command
 
-        if group not in self.groups:
-            return  # its build did not come to an end
+        if not self.check(group):
+            return
         names, offset, length = self.groups[group]
-        if all(name in sys.modules for name in names):
-            return
-        if not all(fresh(self.index[name]) for name in names):
-            return
         for name, code in zip(names, _host.load_code(self.fd, self.base + offset, length), strict=True):
             if name not in sys.modules:
                 self.run(name, code)
 
     def run(self, name, code) -> None:
-        """What an import of the module `name` would do. All that it imports is there."""
+        """What an import of the module `name` would do. All that it imports is there. code: None for an extension."""
         file, package = place(self.index[name][0]), self.index[name][1]
         parent, _, last = name.rpartition(".")
-        module = ModuleType(name)
-        spec = ModuleSpec(name, self, origin=file, is_package=package)
+        if code is None:
+            spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=f"/proc/self/fd/{self.joint}" if self.joined(name) else file)
+            module = create_dynamic(spec)
+            spec.origin = file
+        else:
+            module = ModuleType(name)
+            spec = ModuleSpec(name, self, origin=file, is_package=package)
         spec.has_location = True
-        module.__spec__, module.__loader__, module.__file__ = spec, self, file
+        module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, file
         module.__package__ = name if package else parent
         if package:
             module.__path__ = spec.submodule_search_locations
             module.__path__[:] = [os.path.dirname(file)]
         sys.modules[name] = module
         try:
-            exec(code, module.__dict__)
+            if code is None:
+                exec_dynamic(module)
+            else:
+                exec(code, module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
@@ -128,6 +165,11 @@ def install() -> "Finder | None":
     return finder
 
 
+def check(group) -> bool:
+    """Will `preload` load this group, even in a process that may no longer open our files?"""
+    return any(isinstance(finder, Finder) and finder.check(group) for finder in sys.meta_path)
+
+
 def preload(group) -> None:
     """Load the modules of a group (a name in GROUPS) at once, if there is a bundle and it is fresh."""
     for finder in sys.meta_path:
@@ -148,7 +190,7 @@ def single_modules():
     import glob
     import importlib.util
 
-    files = []
+    files, index, codes = [], {}, {}
     for package in PACKAGES:
         for file in sorted(glob.glob(f"{package}/**/*.py", recursive=True, root_dir=PROJECT)):
             stem = file[: -len(".py")]
@@ -159,11 +201,14 @@ def single_modules():
             files.append((name[: -len(".__init__")] if package_file else name, file, package_file))
         for file in sorted(glob.glob(f"{package}/**/*.cpython-*.so", recursive=True, root_dir=PROJECT)):
             files.append((file.partition(".")[0].replace("/", "."), file, False))
+    if os.path.exists(place(JOINT)):
+        st = os.stat(place(JOINT))
+        index[JOINT] = (JOINT, False, st.st_size, st.st_mtime_ns)
+        codes[JOINT] = None
     for name in STANDARD:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin and spec.origin.endswith(".py"):
             files.append((name, spec.origin, bool(spec.submodule_search_locations)))
-    index, codes = {}, {}
     for name, file, package in files:
         path = os.path.join(PROJECT, file)
         st = os.stat(path)
