@@ -88,8 +88,6 @@ DIRECTIVES = {
     "unraisable_tracebacks": False,
     # Annotations document; they are not C types unless a .pxd says so.
     "annotation_typing": False,
-    # Functions of modules and C classes are plain C functions: the objects that stand for Python ones cost a third of an import.
-    "binding": False,
 }
 
 # Chains of objects (a directory and its parent, ...) are freed without recursion, however long. cythonize() takes

@@ -24,25 +24,35 @@ JOINT = "build/sentry.so"  # the extensions of sentry/ once more, in one file
 PACKAGES = ("sandbox", "sentry", "gofer", "shim")
 # Modules of the standard library that are not frozen into the interpreter and that a start needs.
 STANDARD = ("bisect", "heapq", "struct", "types", "weakref", "_weakrefset")
+# What only some Sentries need (sentry/boot_config.py).
+OPTIONAL = ("sentry.platform.systrap", "sentry.platform.ptrace", "sentry.net.lwip", "sentry.net.resolver", "sentry.net.unix_host")
+COMMANDS = ("sandbox.main", "sandbox.commands.run", "sandbox.commands.do")
 # name -> (what is loaded already, what is imported)
 GROUPS = {
-    "launch": (("sandbox.main",), ("sandbox.commands.run", "sandbox.commands.do")),
-    "gofer": (("sandbox.main", "sandbox.commands.run", "sandbox.commands.do"), ("gofer.server",)),
-    "sentry": (("sandbox.main", "sandbox.commands.run", "sandbox.commands.do"), ("sentry.boot", "sentry.platform.systrap")),
-}  # fmt: skip
+    "launch": (("sandbox.main",), COMMANDS[1:]),
+    "gofer": (COMMANDS, ("gofer.server",)),
+    "sentry.boot": (COMMANDS, ("sentry.boot",)),
+    **{name: ((*COMMANDS, "sentry.boot"), (name,)) for name in OPTIONAL},
+}
 ModuleSpec = type(sys.__spec__) if sys.__spec__ else type(os.__spec__)
 ModuleType = type(sys)
 
 
-class Recorder(ExtensionFileLoader):
-    """Loads an extension and takes down that it is complete."""
+class Extension(ExtensionFileLoader):
+    """Loads the extension `name`, whose own file is `file`, from the file `origin`; takes down in `done` when it is complete."""
 
-    def __init__(self, name, file, done):
+    def __init__(self, name, file, origin, done):
         super().__init__(name, file)
+        self.origin = origin
         self.done = done
 
+    def create_module(self, spec):
+        module = create_dynamic(ModuleSpec(self.name, self, origin=self.origin))
+        module.__file__ = self.path
+        return module
+
     def exec_module(self, module):
-        super().exec_module(module)
+        exec_dynamic(module)
         self.done.append(self.name)
 
 
@@ -55,22 +65,24 @@ class Finder:
         self.groups = groups
         self.base = base
         self.joint = -1  # descriptor of the library of extensions
-        self.checked = set()  # groups that are fresh
+        self.checked = {}  # groups that are fresh -> the names of their modules
         self.done = []  # names of the modules that were run, in the order of their ends
 
     def find_spec(self, name, path=None, target=None):
         entry = self.index.get(name)
-        if entry is None or not fresh(entry):
+        if entry is None or not (any(name in names for names in self.checked.values()) or fresh(entry)):
             return None
         file, package = place(entry[0]), entry[1]
-        if file.endswith(".so"):
-            spec = ModuleSpec(name, Recorder(name, file, self.done), origin=file)
-        else:
-            spec = ModuleSpec(name, self, origin=file, is_package=package)
+        spec = ModuleSpec(name, self.loader(name, file), origin=file, is_package=package)
         spec.has_location = True
         if package:
             spec.submodule_search_locations[:] = [os.path.dirname(file)]
         return spec
+
+    def loader(self, name, file):
+        if not file.endswith(".so"):
+            return self
+        return Extension(name, file, f"/proc/self/fd/{self.joint}" if self.joint >= 0 and self.joined(name) else file, self.done)
 
     def create_module(self, spec):
         return None
@@ -81,20 +93,21 @@ class Finder:
         self.done.append(module.__spec__.name)
 
     def check(self, group) -> bool:
-        """Can the group be preloaded? Opens what that takes, so that a process without the right to walk here can do it."""
+        """Can the group be preloaded? Opens the library that it takes."""
         if group not in self.checked and group in self.groups:  # else its build did not come to an end
             names = self.groups[group][0]
             if not all(fresh(self.index[name]) for name in names):
                 return False
-            if self.joint < 0 and any(map(self.joined, names)):
-                if JOINT not in self.index or not fresh(self.index[JOINT]):
+            if self.joint < 0 and any(name not in sys.modules and self.joined(name) for name in names):
+                if not fresh(self.index[JOINT]):
                     return False
                 self.joint = os.open(place(JOINT), os.O_RDONLY | os.O_CLOEXEC)
-            self.checked.add(group)
+            self.checked[group] = set(names)
         return group in self.checked
 
     def joined(self, name) -> bool:
-        return name.startswith("sentry.") and self.index[name][0].endswith(".so") and name not in sys.modules
+        """Is the module to be taken from the library of extensions?"""
+        return JOINT in self.index and name.startswith("sentry.") and self.index[name][0].endswith(".so")
 
     def preload(self, group) -> None:
         from sandbox import _host  # not for every command
@@ -110,14 +123,9 @@ class Finder:
         """What an import of the module `name` would do. All that it imports is there. code: None for an extension."""
         file, package = place(self.index[name][0]), self.index[name][1]
         parent, _, last = name.rpartition(".")
-        if code is None:
-            spec = ModuleSpec(name, ExtensionFileLoader(name, file), origin=f"/proc/self/fd/{self.joint}" if self.joined(name) else file)
-            module = create_dynamic(spec)
-            spec.origin = file
-        else:
-            module = ModuleType(name)
-            spec = ModuleSpec(name, self, origin=file, is_package=package)
+        spec = ModuleSpec(name, self.loader(name, file), origin=file, is_package=package)
         spec.has_location = True
+        module = ModuleType(name) if code is not None else spec.loader.create_module(spec)
         module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, file
         module.__package__ = name if package else parent
         if package:
@@ -165,9 +173,9 @@ def install() -> "Finder | None":
     return finder
 
 
-def check(group) -> bool:
-    """Will `preload` load this group, even in a process that may no longer open our files?"""
-    return any(isinstance(finder, Finder) and finder.check(group) for finder in sys.meta_path)
+def check(groups) -> bool:
+    """Will `preload` load these groups, even in a process that may no longer open our files?"""
+    return any(isinstance(finder, Finder) and all(map(finder.check, groups)) and finder.joint >= 0 for finder in sys.meta_path)
 
 
 def preload(group) -> None:
@@ -181,7 +189,7 @@ def build() -> None:
     """Write the bundle (build time only)."""
     index, codes = single_modules()
     write(index, codes, {})
-    write(index, codes, {group: order(*imports) for group, imports in GROUPS.items()})
+    write(index, codes, {group: order(*imports) for group, imports in GROUPS.items() if all(name in index for name in imports[1])})
 
 
 def single_modules():

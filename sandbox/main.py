@@ -99,9 +99,6 @@ def load(name):
     for command, module, _ in COMMANDS:
         if command == name:
             if name in LAUNCHING:
-                from sandbox import _host
-
-                _host.use_huge_pages()
                 bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
     raise UsageError(f"unknown command {name!r}")
