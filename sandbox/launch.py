@@ -168,6 +168,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
+    if not spec.get("hostname") and not any(ns["type"] == "uts" for ns in (spec.get("linux") or {}).get("namespaces") or ()):
+        spec["hostname"] = os.uname().nodename
     container = new_container(undo, settings, cid, bundle, spec)
     terminal = new_terminal(undo, spec) if wants_terminal else None
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -245,6 +247,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     spare(gofer.pid)
     sentry.go()
     sentry.expect("ready")
+    if keeps_root(settings, cid, spec):
+        from sandbox import view  # for engines that look there
+
+        view.show(sentry.pid, exports, mounts)
 
     if console_socket:
         from sandbox import console

@@ -37,6 +37,7 @@ COMMANDS = (
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
 
+UNSUPPORTED = ("checkpoint", "restore")
 LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
@@ -104,6 +105,8 @@ def load(name):
                 _host.use_huge_pages()
                 bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
+    if name in UNSUPPORTED:  # engines ask `checkpoint --help` whether they may offer it
+        raise CliError(f"{name}: checkpoints are not supported")
     raise UsageError(f"unknown command {name!r}")
 
 
