@@ -3,6 +3,7 @@
 import os
 
 import _socket
+import select
 
 from sandbox.errors import CliError, os_text
 from sentry.core import jsonlite
@@ -50,7 +51,13 @@ class Client:
     def gone(self, what) -> "Gone":
         """What to raise. A Sentry that lets go of its socket is about to end: wait, so that the container is "stopped"
         for whoever asks next."""
-        if self.keeper.ended(END_TIMEOUT):
+        pidfd = self.keeper.pidfd()
+        try:
+            ended = pidfd < 0 or wait_readable(pidfd, END_TIMEOUT)
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+        if ended:
             return Gone(f"container {self.cid!r} is stopped: its sandbox has ended")
         return Gone(f"container {self.cid!r}: its sandbox {what}")
 
@@ -135,3 +142,10 @@ def exit_code(status) -> int:
     """A wait(2) status as an exit code: 128 + signal for a signal's death."""
     signal = status & 0x7F
     return 128 + signal if signal else status >> 8 & 0xFF
+
+
+def wait_readable(fd, seconds) -> bool:
+    """Wait until `fd` is readable (a pidfd: its process has ended)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

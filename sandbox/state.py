@@ -11,7 +11,6 @@ state.json says.
 
 import fcntl
 import os
-import select
 from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from time import gmtime, strftime, time
 
@@ -51,18 +50,6 @@ class Process:
 
     def alive(self) -> bool:
         return self.pid > 0 and self.started != 0 and start_time(self.pid) == self.started
-
-    def ended(self, seconds) -> bool:
-        """Wait up to `seconds` for the process to end."""
-        pidfd = self.pidfd()
-        if pidfd < 0:
-            return True
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            return bool(poll.poll(seconds * 1000))
-        finally:
-            os.close(pidfd)
 
     def pidfd(self) -> int:
         """A pidfd of the process, or -1 if it is gone. The caller closes it."""
