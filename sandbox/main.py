@@ -59,7 +59,7 @@ OPTIONS = [
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
     Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
     Option("--criu", "PATH", "accepted and without effect"),
-    Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME; the cgroup is made there without asking systemd"),
+    Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME: a transient unit of systemd; where that does not run, its cgroup alone"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
     Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
     Option("--version -v", None, "print the version"),

@@ -2,7 +2,7 @@
 
 import sys
 
-from sandbox import cgroups, control, oci, state
+from sandbox import control, launch, oci, state
 from sandbox.args import Option
 from sandbox.commands import common
 from sandbox.errors import CliError, UsageError
@@ -54,7 +54,7 @@ def run(settings, values, arguments) -> int:
     container = state.Container.open(settings.root, cid)
     try:
         container.require(state.CREATED, state.RUNNING, state.PAUSED)
-        cgroups.update(container.own.get("leaves") or [], resources)
+        launch.update_cgroups(container, resources)
         control.tell_resources(container, {key: resources[key] for key in ("cpu", "memory", "pids") if key in resources})
     finally:
         container.close()
