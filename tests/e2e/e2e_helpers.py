@@ -115,6 +115,11 @@ class Containerd:
             assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self.log()}"
         return done
 
+    def import_image(self, path) -> None:
+        """From an archive. The ctr of containerd 2 needs to be told that the unpacking is its own."""
+        local = ["--local"] if "--local" in self.ctr("images", "import", "--help").stdout else []
+        self.ctr("images", "import", *local, "--snapshotter", "native", path)
+
 
 def leftovers(containerd):
     """What containers of this containerd have left: processes, mounts, state, bundles."""
