@@ -1,6 +1,6 @@
 """Faster imports: the code of all modules in one file, made at build time.
 
-A container start imports some 200 modules; looking each one up in directories costs more than running it, and the
+A container start imports some 230 modules; looking each one up in directories costs more than running it, and the
 import machinery still half as much. The bundle has an index (module name -> where its code is, and size and time
 of its source) and groups: the modules that a step of the start needs, as one piece, in the order in which they are
 complete. `preload` runs a group without the import machinery; what imports find then is already there. The group of the
