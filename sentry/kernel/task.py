@@ -5,7 +5,7 @@ from sentry.core import leaks
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import WaitEntry, Waiter, WaitQueue
 from sentry.net import netns
-from sentry.platform.base import START_CALLS
+from sentry.platform.base import START_ALL, START_CALLS
 
 RLIM_INFINITY = (1 << 64) - 1
 (
@@ -156,14 +156,13 @@ class Task(Waiter):
 
     def start_calls(self) -> int:
         """What the platform may do on its own of the calls that a thread begins with (bits of base.START_CALLS)."""
-        may = 0
-        if self.kernel.trace is None:
+        if self.kernel.trace is not None:
+            return 0
+        may = START_ALL
+        if self.seccomp is not None:
             for nr, bit in START_CALLS.items():
-                may |= bit
-            if self.seccomp is not None:
-                for nr, bit in START_CALLS.items():
-                    if self.seccomp.bars(nr):
-                        may &= ~bit
+                if self.seccomp.bars(nr):
+                    may &= ~bit
         return may
 
     def take_thread(self) -> None:

@@ -37,6 +37,7 @@ OP_POKE = 9  # (addr, value)  store 8 bytes at once, addr a multiple of 8; only 
 
 # Calls that a thread begins or ends with and that concern it alone (Thread.tell_start): number -> bit
 START_CALLS = {273: 1, 218: 2, 158: 4, 334: 8, 60: 16, 231: 16}  # set_robust_list set_tid_address arch_prctl rseq exit exit_group
+START_ALL = 31
 
 TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
 PAGE = 4096
