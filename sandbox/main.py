@@ -173,4 +173,5 @@ def main(argv) -> None:
         code = 141
     except OSError as error:
         log.error(os_text(error))
+        code = 1  # output that could not be written, after all else went well
     os._exit(code)

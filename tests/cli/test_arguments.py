@@ -49,6 +49,13 @@ def test_parse(argv, expected):
     assert (values.bundle, values.env, values.tty, positional) == expected
 
 
+@pytest.mark.parametrize("command", ["list", "features", "syscalls", "--help"])
+def test_output_that_cannot_be_written(command, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([STOCKADE, "--root", tmp_path, command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (1, "stockade: No space left on device\n")
+
+
 def test_parse_stops_at_the_first_argument_when_asked():
     values, positional = parse(OPTIONS, ["-t", "id", "--tty", "-x"], interspersed=False)
     assert values.tty
