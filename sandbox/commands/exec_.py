@@ -43,9 +43,8 @@ def run(settings, values, arguments) -> int:
     common.open_debug(settings, cid)
     container = state.Container.open(settings.root, cid)
     try:
-        process = build(container, values, command)
         container.require(state.RUNNING)
-        return execute(container, values, process)
+        return execute(container, values, build(container, values, command))
     finally:
         container.close()
 
