@@ -154,8 +154,7 @@ def test_update_and_events(stockade, running):
     assert first["data"]["memory"]["usage"]["limit"] == 256 << 20
     assert first["data"]["memory"]["usage"]["usage"] > 1 << 20
     assert first["data"]["pids"]["limit"] == 90 and first["data"]["pids"]["current"] >= 3
-    time.sleep(0.5)
-    assert figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8
+    wait_for(lambda: figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8)
     assert stockade("update", "--memory", "300m", "--pids-limit", "95", cid).returncode == 0
     assert figures()["data"]["memory"]["usage"]["limit"] == 300 << 20
     resources = json.dumps({"memory": {"limit": 200 << 20}, "cpu": {"shares": 512}})
