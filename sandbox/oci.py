@@ -48,9 +48,9 @@ RESOURCES = ("memory", "cpu", "pids", "devices")
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
-def load(bundle: str) -> dict:
-    """The checked configuration of the bundle directory `bundle`."""
-    path = os.path.join(bundle, "config.json")
+def load(bundle: str, name="config.json") -> dict:
+    """The checked configuration of the bundle directory `bundle`; name: of its file."""
+    path = os.path.join(bundle, name)
     if os.path.exists(path) and not S_ISREG(os.stat(path).st_mode):
         raise CliError(f"{path} is not a regular file")  # a FIFO would be waited for
     spec = read_json(path)
