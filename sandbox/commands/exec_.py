@@ -43,9 +43,8 @@ def run(settings, values, arguments) -> int:
     common.open_debug(settings, cid)
     container = state.Container.open(settings.root, cid)
     try:
-        process = build(container, values, command)
         status = container.require(state.RUNNING, state.CREATED, *([state.PAUSED] if values.ignore_paused else []))
-        return execute(container, values, process, status == state.CREATED)
+        return execute(container, values, build(container, values, command), status == state.CREATED)
     finally:
         container.close()
 
