@@ -120,7 +120,8 @@ static inline int deliver(struct st_ctx *c, uint32_t slot, const struct parts *p
 		return i < ST_PARTS && len <= p->len[i] && st_copy((void *)p->addr[i], from, len) ? -1 : 0;
 	}
 	for (uint32_t i = 0; i < n && i < ST_OUTS; i++)
-		if (st_copy((void *)c->outs[i].addr, buffer(slot) + c->outs[i].off, c->outs[i].len))
+		if (st_copy((void *)c->outs[i].addr, c->outs[i].kind == ST_SEG_LATER ? (char *)c->later : buffer(slot) + c->outs[i].off,
+			    c->outs[i].len))
 			return -1;
 	return 0;
 }

@@ -119,8 +119,9 @@ struct st_seg {
 	uint64_t addr;
 	uint32_t len;
 	uint16_t off;
-	uint16_t kind; /* ST_M_* */
+	uint16_t kind; /* ST_M_*; of st_ctx.outs: 0, or ST_SEG_LATER */
 };
+#define ST_SEG_LATER 0x8000u /* the bytes stand in st_ctx.later: a new process need not touch its buffer */
 
 #define ST_OUTS 6
 #define ST_ANSWERS 11
@@ -177,7 +178,8 @@ struct st_ctx {
 	uint32_t alt_flags;
 	uint32_t starts;    /* ST_START_*: what the stub may do on its own of the calls that a thread begins and ends with */
 	int32_t tid;        /* what set_tid_address returns */
-	uint32_t pad5[7];
+	uint8_t later[16];  /* what a seg of kind ST_SEG_LATER names */
+	uint32_t pad5[3];
 	/* 704: whoever's turn it is; the Sentry reads it at any time */
 	uint64_t sigmask;   /* the thread's signal mask: there is no other */
 	uint64_t robust;    /* what set_robust_list and set_tid_address were told: there is no other place either */

@@ -189,6 +189,7 @@ static inline int sh_new_context(void **where, int *fd_out)
 	p = mmap(NULL, ST_CTX_LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED)
 		goto bad;
+	((struct st_ctx *)((char *)p + ST_CTX_SIZE))->turn = 0; /* has the page ready, which whoever needs it waits for */
 	*where = p;
 	*fd_out = fd;
 	return 0;

@@ -55,6 +55,7 @@ cdef class Platform(Registry):
     cdef Nursery _new_nursery(self, Thread seed)
     cdef int _empty(self, Nursery nursery) except -1
     cdef bint _was_fresh(self, Thread thread) except -1
+    cdef int _bury(self) except -1
     cdef Nursery _hungry(self)
     cdef bint _hungry_later(self) except -1
     cdef bint _find_clocks(self, uint64_t host) except -1

@@ -299,6 +299,7 @@ cdef class Platform(Registry):
             except ChildProcessError:
                 pass
             self._closed(space)
+        self.ended = []
         for nursery in self.nurseries[:]:
             self._empty(nursery)
         self.first = None
@@ -319,13 +320,10 @@ cdef class Platform(Registry):
 
     # -- ends of host processes -----------------------------------------------------------------------
     def _died(self, AddressSpace space):
-        """The host process has ended: reap it and report its threads."""
+        """The host process has ended: report its threads and reap it, or later, when its end was asked for."""
         cdef Thread thread
         cdef list dead = []
-        try:
-            os.waitpid(space.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
+        self.ended.append(space)
         if not space.killed:
             for thread in space.threads:
                 if thread.state != DEAD and not thread.exiting:
@@ -341,7 +339,19 @@ cdef class Platform(Registry):
                     thread.event = EV_DEAD
                     if thread not in self.ready:  # it may have had another event to report
                         self.ready.append(thread)
-        self._closed(space)
+            self._bury()
+
+    cdef int _bury(self) except -1:
+        """Reap what has ended: nobody waits for that, so it is done when there is nothing else to do, or too many are left."""
+        cdef AddressSpace space
+        ended, self.ended = self.ended, []
+        for space in ended:
+            try:
+                os.waitpid(space.pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+            self._closed(space)
+        return 0
 
     def _reap_stranger(self, int pid, int fd):
         del self.watched[fd]
@@ -715,6 +725,8 @@ cdef class Platform(Registry):
         self.ran = False
         if self.doomed and (len(self.doomed) > MOST_DOOMED or sh_tsc() - self.doomed_since > 20 * self.poll_every):
             end_doomed(self)
+        if len(self.ended) > MOST_DOOMED:
+            self._bury()
         while True:
             if self.later:
                 self._run_later()
@@ -765,8 +777,12 @@ cdef class Platform(Registry):
             if (self.clones or self._granting()) and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
                 # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
                 sh_yield()
-                if not self._poll(0) and not self.spare:
+                if self._poll(0):
+                    continue
+                if not self.spare:
                     self._spare_context()  # for the next one
+                elif self.ended:
+                    self._bury()
                 continue
             if may_spin:
                 now = <int64_t>sh_tsc()
@@ -781,6 +797,9 @@ cdef class Platform(Registry):
                     self.no_spin_until = sh_tsc() + 100 * self.poll_every
             if self.doomed:
                 end_doomed(self)
+                continue
+            if self.ended:
+                self._bury()
                 continue
             nursery = self._hungry()
             if nursery is not None:

@@ -14,6 +14,7 @@ cdef class Carrier(GuestThread):
     cdef int nsegs
     cdef st_seg outs[6]
     cdef int nouts
+    cdef char *later_at  # st_ctx.later
     cdef bint here  # the first of them is in `a`
     cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
     cdef bint in_scratch  # and it has not been copied to the buffer

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.platform.systrap_host cimport (
-    ST_BUF_SIZE, ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
+    ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_SEG_LATER, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
     ST_WHAT_PART, sh_part, sh_vector, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport vm_cstr, vm_read, vm_write
@@ -36,6 +36,7 @@ cdef class Carrier(GuestThread):
     cdef int _flush(self) except -1:
         """Write staged output by the slow road: the reply will not be a plain return."""
         cdef int i, pid
+        cdef char *data
         if not self.nouts:
             return 0
         pid = self._host_pid()
@@ -46,7 +47,8 @@ cdef class Carrier(GuestThread):
                 pass  # the process is gone, and its memory
         for i in range(self.nouts):
             # The stub has found the memory writable; should it be gone since, the guest unmapped it during the call.
-            sh_vm_write(pid, self.buf + self.outs[i].off, self.outs[i].addr, self.outs[i].len)
+            data = self.later_at if self.outs[i].kind == ST_SEG_LATER else self.buf + self.outs[i].off
+            sh_vm_write(pid, data, self.outs[i].addr, self.outs[i].len)
         self.nouts = 0
         return 0
 
@@ -232,13 +234,12 @@ cdef class Carrier(GuestThread):
     def write_later(self, uint64_t addr, bytes data):
         cdef size_t n = <size_t>len(data)
         cdef st_seg *o
-        if n > LATER or addr > ST_LIMIT - n or self.nouts == ST_OUTS or self.mask:
+        if n > LATER or addr > ST_LIMIT - n or self.nouts or self.mask or self.later_at == NULL:
             self._write(addr, data, True)
             return
         o = &self.outs[self.nouts]
-        o.addr, o.len, o.kind = addr, <uint32_t>n, 0
-        o.off = <uint16_t>(ST_BUF_SIZE - <uint32_t>(self.nouts + 1) * LATER)
-        memcpy(self.buf + o.off, PyBytes_AS_STRING(data), n)
+        o.addr, o.len, o.off, o.kind = addr, <uint32_t>n, 0, ST_SEG_LATER
+        memcpy(self.later_at, PyBytes_AS_STRING(data), n)
         self.nouts += 1
 
     def write_upto(self, uint64_t addr, data):

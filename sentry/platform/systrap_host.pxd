@@ -40,6 +40,7 @@ cdef extern from "systrap.h":
         ST_WHAT_LEN
         ST_ANSWERS
         ST_STARTS
+        ST_SEG_LATER
         ST_START_ROBUST
         ST_START_TID
         ST_START_FS
@@ -129,6 +130,7 @@ cdef extern from "systrap.h":
         uint32_t alt_flags
         uint32_t starts
         int32_t tid
+        uint8_t later[16]
         uint64_t sigmask
         uint64_t robust
         uint64_t clear_tid

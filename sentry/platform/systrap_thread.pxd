@@ -119,6 +119,7 @@ cdef class Registry:
     cdef list later  # (callback, arguments) to run from wait
     cdef list interrupting, slot_waits
     cdef list doomed  # AddressSpaces that are to be killed
+    cdef list ended  # those whose host process is to be reaped
     cdef uint64_t doomed_since  # TSC of the first
     cdef list spare  # (base, fd) of fresh context memory
     cdef list unused  # addresses of context memory that is to be unmapped

@@ -7,7 +7,7 @@ nothing else. The interface is that of sentry/platform/base.py.
 """
 
 import os
-from select import EPOLLIN
+from select import EPOLLET, EPOLLIN
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
@@ -763,6 +763,7 @@ cdef class Registry:
         self.spare = []
         self.unused = []
         self.doomed = []
+        self.ended = []
         self.nonces = b""
         self.hot = [None] * SH_HOT
         self.gap = 1e9
@@ -812,7 +813,7 @@ cdef class Registry:
         space.pidfd = sh_pidfd_open(pid)
         if space.pidfd < 0:
             raise OSError(-space.pidfd, "pidfd_open")
-        sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, space.pidfd, EPOLLIN)
+        sh_epoll_ctl(self.epoll, EPOLL_CTL_ADD, space.pidfd, EPOLLIN | EPOLLET)
         self.watched[space.pidfd] = space
         self.by_pid[pid] = space
         self._add_space(space)
@@ -831,6 +832,7 @@ cdef class Registry:
         thread.tell_altstack((0, 0, 0))
         thread.mask_at = &thread.ctx.sigmask
         thread.lists_at = &thread.ctx.robust
+        thread.later_at = <char *>thread.ctx.later
         thread.ctx.robust = thread.ctx.clear_tid = 0
         thread.ctx.starts = 0
         sh_write32(&thread.ctx.traced, 0)
@@ -888,7 +890,7 @@ cdef class Registry:
         thread.own_lists[0], thread.own_lists[1] = thread.lists_at[0], thread.lists_at[1]
         thread.lists_at = thread.own_lists
         thread.ctx = NULL
-        thread.buf = NULL
+        thread.buf = thread.later_at = NULL
         thread.nsegs = thread.nouts = 0
         if thread.interrupted:
             thread.interrupted = False

@@ -302,15 +302,19 @@ int main(void)
     reap("zombie leader, live thread", pid);
 
     SECTION("fork in a thread, stop all threads");
+    int told[2];
+    char byte;
+    pipe(told);
     pid = fork();
     if (pid == 0) {
         for (int i = 0; i < 3; i++)
             pthread_create(&threads[i], NULL, sleeper, NULL);
         CHILD("grandchild has one thread", char c = state_of(getpid()); say("state %c", c));
+        write(told[1], "x", 1);
         pause();
         _exit(0);
     }
-    sleep_ms(50);
+    read(told[0], &byte, 1);
     kill(pid, SIGSTOP);
     waitpid(pid, &status, WUNTRACED);
     show_status("all stopped", status);

@@ -314,6 +314,28 @@ def test_writes_before_the_child_runs(machine):
     assert machine.note(thread) == 0
 
 
+@pytest.mark.parametrize("way", ["ret", "resume", "read", "again"])
+def test_writes_on_the_way_back(machine, way):
+    """write_later, whatever else happens before the thread goes on."""
+    thread = machine.start("volatile int tids[2]; int main(void) { call0(57); note(tids[0] | (long)tids[1] << 32); done(0); }")
+    machine.syscall(thread, 57)
+    child = machine.fork(thread)
+    where = thread.task["tids"]
+    child.write_later(where, (99).to_bytes(4, "little"))
+    if way == "read":
+        assert child.read(where, 4) == (99).to_bytes(4, "little")
+    elif way == "again":
+        child.write_later(where + 4, (7).to_bytes(4, "little"))
+    if way == "resume":
+        child.regs.rax = 0
+        child.resume()
+    else:
+        child.ret(0)
+    thread.ret(5)
+    assert machine.note(child) == (99 | 7 << 32 if way == "again" else 99)
+    assert machine.note(thread) == 0
+
+
 def test_fault_event_then_next_thread(machine):
     thread = machine.start("int main(void) { *(volatile int *)0x40 = 1; done(0); }")
     assert machine.event(thread) == EV_FAULT
