@@ -1,5 +1,6 @@
 /* What of a way to a host can be asked, and the ends of waiting on one. See port.h. */
 #include "paths.h"
+#include "mtu.h"
 #include "port.h"
 #include "hooks.h"
 #include "lwip/etharp.h"
@@ -19,7 +20,7 @@ static int alias_count;
 static err_t alias_init(struct netif *netif)
 {
     netif->name[0] = 'w', netif->name[1] = 'a';
-    netif->output = etharp_output;
+    netif->output = output4;
     netif->hwaddr_len = ETH_HWADDR_LEN;
     netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
     return ERR_OK;

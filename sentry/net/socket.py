@@ -22,6 +22,7 @@ from sentry.abi.time import FOREVER, NSEC
 from sentry.core.creds import CAP_NET_ADMIN, CAP_NET_RAW
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
+from sentry.net import socket_filter
 from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE, POLLPRI, File
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 0, 1, 2, 10, 16
@@ -91,7 +92,7 @@ class Received:
 
 class Socket(File):
     __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error",
-                 "net")  # fmt: skip
+                 "net", "bpf")  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags):
         inode = SOCKFS.inode(S_IFSOCK | 0o777, t.creds.fsuid, t.creds.fsgid)
@@ -106,6 +107,7 @@ class Socket(File):
         self.linger = (0, 0)
         self.error = 0  # positive errno, reported once
         self.net = t.net  # netns.NetNamespace
+        self.bpf = None  # cbpf.SocketProgram, if there is one
 
     def anon_name(self):
         return b"socket:[%d]" % self.inode.ino
@@ -245,6 +247,8 @@ class Socket(File):
             self.options[option] = int(value != 0)
         elif option in NUMBERS:
             return self.set_number(t, option, value)
+        elif option in socket_filter.OPTIONS:
+            return socket_filter.set_option(self, t, option, data)
         elif option in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             forced = option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
             if forced and not t.creds.capable(CAP_NET_ADMIN):
