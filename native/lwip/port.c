@@ -128,6 +128,8 @@ static const uint8_t *bytes_of(const ip_addr_t *a, int *length)
 
 static struct link *link_of(const struct netif *netif) { return (struct link *)netif->state; }
 
+int link_index(const struct netif *netif) { return link_of(netif)->index; }
+
 static struct link *find_link(int index)
 {
     for (int i = 0; i < LINKS; i++)

@@ -59,5 +59,7 @@ void wire_manner(struct tcp_pcb *pcb, int may_be_cut, int prompt, int linger);
 int wire_path_mtu(const uint8_t *host, int length, int mtu); /* mtu: of the link */
 int wire_learn_mtu(const uint8_t *host, int mtu); /* "fragmentation needed": 1 if that is less than before */
 void wire_too_big(const uint8_t *source, int port, const uint8_t *host, int peer, uint32_t sequence, int mtu); /* the same, of a TCP segment */
+/* A neighbour: where to look for the next one, or -1: there are no more. at: 0, then what the last call said; state: NUD_*. */
+int wire_neighbour(int at, int *link, uint8_t *address, int *length, uint8_t *mac, int *state);
 int wire_resolved(const uint8_t *host, int length, int link); /* does the next hop answer? */
 #endif

@@ -12,6 +12,7 @@ from sentry.abi.errno import (
     EINVAL,
     EMSGSIZE,
     ENETUNREACH,
+    ENOENT,
     ENOTCONN,
     EOPNOTSUPP,
     EPIPE,
@@ -49,6 +50,7 @@ from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLL
 
 OVERHEAD = 768  # what Linux charges for a small datagram beside its data
 LOOPBACK = 1  # index of the loopback interface
+SIOCGSTAMP, SIOCGSTAMPNS = 0x8906, 0x8907
 CUT_ALL, CUT_LARGE, CUT_NEVER, CUT_PROBE = range(4)  # native/lwip/port.h
 
 
@@ -64,12 +66,14 @@ class Datagram:
 
 
 class DatagramSocket(InetSocket):
-    __slots__ = ("rx", "rx_charge", "largest")
+    __slots__ = ("rx", "rx_charge", "largest", "stamp", "stamping")
 
     def __init__(self, t, family, type_, protocol, flags, ports, largest):
         InetSocket.__init__(self, t, family, type_, protocol, flags, ports)
         self.rx = deque()
         self.rx_charge = 0
+        self.stamp = -1  # SIOCGSTAMP: when what was read last had come, CLOCK_REALTIME ns; 0: nobody had asked, -1: nothing was read
+        self.stamping = False  # somebody has asked
         self.largest = largest  # of a datagram
 
     def release(self):
@@ -296,6 +300,10 @@ class DatagramSocket(InetSocket):
         if not flags & MSG_PEEK:
             self.rx.popleft()
             self.rx_charge -= len(datagram.data) + OVERHEAD
+        if self.stamping:
+            self.stamp = datagram.time
+        elif self.stamp < 0:
+            self.stamp = 0
         data, packet = datagram.data, datagram.packet
         got = Received(data[:count], self.sender(packet), None, None, 0, len(data))
         if len(data) > count:
@@ -335,6 +343,16 @@ class DatagramSocket(InetSocket):
             if values.get((opt.SOL_IPV6, opt.IPV6_RECVTCLASS)):
                 rows.append((opt.SOL_IPV6, opt.IPV6_TCLASS, INT.pack(tos)))
         return rows or None
+
+    def ioctl(self, t, cmd, arg):
+        if cmd not in (SIOCGSTAMP, SIOCGSTAMPNS):
+            return InetSocket.ioctl(self, t, cmd, arg)
+        self.stamping = True
+        if self.stamp < 0:
+            return -ENOENT
+        self.stamp = self.stamp or time_ns()
+        t.write(arg, TIMEVAL.pack(self.stamp // NSEC, self.stamp % NSEC // (1000 if cmd == SIOCGSTAMP else 1)))
+        return 0
 
     # -- state
     def shutdown(self, t, how):

@@ -23,6 +23,8 @@ FLAGS = {VETH: IFF_BROADCAST | IFF_MULTICAST, BRIDGE: IFF_BROADCAST | IFF_MULTIC
 HOPS = 64  # that are followed
 LINKS_MOST = 4096  # of a sandbox
 MTU = 1500
+NEIGHBOURS_MOST = 1024  # net.ipv4.neigh.default.gc_thresh3
+NUD_REACHABLE, NUD_STALE, NUD_FAILED, NUD_PERMANENT = 0x02, 0x04, 0x20, 0x80
 TIME_EXCEEDED, UNREACHABLE = 11, 3  # types of ICMP
 LINK_LOCAL = b"\xfe\x80" + bytes(6)
 
@@ -97,11 +99,25 @@ def reach(stack, addr: bytes, device: int = 0, ttl: int = 64, source: "bytes | N
         if not link.kind:
             return None if came is None else Way(None, came, ttl)
         following = route.gateway or addr
-        far = next((one for one in heard(link) if one.stack is not stack and one.stack.is_local(following)), None)
+        far = resolve(link, following, source)
         if far is None:
             return Way(None, came, ttl, EHOSTUNREACH, None if came is None else own_address(stack, came, source))
         came, stack = far, far.stack
     return Way(None, came, ttl)
+
+
+def resolve(link, addr: bytes, source: "bytes | None") -> "Interface | None":
+    """Who answers on a link that the address is theirs; ip-neighbour(8) shows it."""
+    known, state = link.neighbours.get(addr, (None, 0))
+    if state == NUD_PERMANENT:
+        return next((one for one in heard(link) if one.hwaddr == known), None)
+    far = next((one for one in heard(link) if one.stack is not link.stack and one.stack.is_local(addr)), None)
+    if len(link.neighbours) >= NEIGHBOURS_MOST:
+        link.neighbours.clear()
+    link.neighbours[addr] = (far.hwaddr, NUD_REACHABLE) if far is not None else (b"", NUD_FAILED)
+    if far is not None and source is not None and link.stack.is_local(source) and len(far.neighbours) < NEIGHBOURS_MOST:
+        far.neighbours.setdefault(source, (link.hwaddr, NUD_STALE))
+    return far
 
 
 def own_address(stack, came, source) -> "bytes | None":
@@ -151,6 +167,7 @@ def leave(link) -> None:
     """Out of its namespace: what belongs to it there goes."""
     stack = link.stack
     link.addresses.clear()
+    link.neighbours.clear()
     link.broadcasts.clear()
     stack.routes[:] = [route for route in stack.routes if route.interface is not link]
     stack.interfaces.remove(link)

@@ -11,6 +11,7 @@ from sentry.abi.errno import (
     EINVAL,
     EMFILE,
     ENODEV,
+    ENOENT,
     ENOPROTOOPT,
     ENOTCONN,
     EOPNOTSUPP,
@@ -217,6 +218,10 @@ class InetSocket(Socket):
             return self.values.get((opt.SOL_IP, option), (0, ANY4))[1]
         if option == opt.IP_TRANSPARENT:
             return INT.pack(0)
+        if option == opt.IP_PROTOCOL:
+            return INT.pack(self.port if self.ports is not None else self.protocol)  # inet_num
+        if option == opt.SO_ORIGINAL_DST:
+            return -ENOENT if self.type == SOCK_STREAM else -ENOPROTOOPT  # nothing is redirected here
         return -ENOPROTOOPT
 
     def get_ipv6(self, option):
@@ -248,6 +253,8 @@ class InetSocket(Socket):
     def set_socket(self, t, option, data):
         if option == SO_BINDTODEVICE:
             return self.bind_to_device(t, data.split(b"\0")[0])
+        if option == SO_BINDTOIFINDEX and len(data) >= 4:
+            return self.bind_to_index(t, INT.unpack_from(data)[0])
         if option == SO_MARK and len(data) >= 4:
             if not t.creds.capable(CAP_NET_ADMIN):
                 return -EPERM
@@ -272,6 +279,14 @@ class InetSocket(Socket):
         if interface is None:
             return -ENODEV
         self.device = interface.index
+        return 0
+
+    def bind_to_index(self, t, index):
+        if self.device and not t.creds.capable(CAP_NET_RAW):
+            return -EPERM
+        if index < 0:
+            return -EINVAL
+        self.device = index  # there may be none yet
         return 0
 
     def set_ip(self, t, option, data):

@@ -12,7 +12,7 @@ from sentry.net.wire cimport Wire as Base
 
 from time import monotonic_ns
 
-from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT
+from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, ETIMEDOUT
 from sentry.core import log
 from sentry.net import icmp_errors, raw, udp, udplite
 from sentry.net import inet_options as opt
@@ -68,6 +68,7 @@ cdef extern from "port.h" nogil:
     int wire_path_mtu(const uint8_t *host, int length, int mtu)
     int wire_learn_mtu(const uint8_t *host, int mtu)
     void wire_too_big(const uint8_t *source, int port, const uint8_t *host, int peer, uint32_t sequence, int mtu)
+    int wire_neighbour(int at, int *link, uint8_t *address, int *length, uint8_t *mac, int *state)
     void wire_configure(tcp_pcb *pcb, int nodelay, int keepalive, int idle, int interval, int count, int ttl, int tos)
 
 cdef enum:
@@ -454,6 +455,16 @@ class Wire:
     def send_ip(self, protocol, data, source, host, ttl, tos, device, cut):
         self.arm()
         return wire_send(protocol, PyBytes_AS_STRING(data), len(data), octets(source), octets(host), len(host), ttl, tos, device, cut)
+
+    def neighbours(self):
+        """[(interface index, address, hardware address, NUD_*)] of who has answered."""
+        cdef int at = 0, link = 0, length = 0, state = 0
+        cdef uint8_t address[16]
+        cdef uint8_t mac[6]
+        rows = []
+        while (at := wire_neighbour(at, &link, address, &length, mac, &state)) >= 0:
+            rows.append((link, PyBytes_FromStringAndSize(<const char *>address, length), PyBytes_FromStringAndSize(<const char *>mac, 6), state))
+        return rows
 
     def learn_mtu(self, host, mtu):
         """A router has told how large packets to `host` may be."""

@@ -174,7 +174,7 @@ class RouteRow:
         ]
         if self.bits:
             parts.append(attr(RTA_DST, self.network))
-        if self.metric:
+        if self.metric or len(self.network) == 16:
             parts.append(attr32(RTA_PRIORITY, self.metric))
         if self.source is not None:
             parts.append(attr(RTA_PREFSRC, self.source))

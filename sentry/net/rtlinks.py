@@ -37,6 +37,7 @@ from sentry.net.inet_addr import LOOPBACK4, LOOPBACK6
 from sentry.net.netlink import tell
 
 NAME_MOST = 15
+SETTABLE = 0x1380  # IFF_NOARP, IFF_PROMISC, IFF_ALLMULTI, IFF_MULTICAST
 MTU_LEAST, MTU_MOST = 68, 65535
 
 
@@ -113,6 +114,7 @@ def raise_link(link, up: bool) -> None:
                 fabric.add_connected(link, addr, bits)
     else:
         link.flags &= ~IFF_UP
+        link.neighbours.clear()
         if not link.kind:
             link.flags &= ~IFF_RUNNING
         link.addresses[:] = [(addr, bits) for addr, bits in link.addresses if len(addr) == 4]
@@ -294,16 +296,21 @@ def set_link(t, net, flags, body):
         error = rename(link, text(attrs[IFLA_IFNAME]))
     if error:
         return error
+    before = link.flags
+    link.flags = before & ~(mask & SETTABLE) | wanted & mask & SETTABLE
     if link.kind:
         apply(link, attrs)
-    elif number(attrs, IFLA_MTU) is not None:
-        link.mtu = number(attrs, IFLA_MTU)
+    else:
+        if number(attrs, IFLA_MTU) is not None:
+            link.mtu = number(attrs, IFLA_MTU)
+        if number(attrs, IFLA_TXQLEN) is not None:
+            link.txqlen = number(attrs, IFLA_TXQLEN)
     error = master(link.stack, link, attrs)
     if error:
         return error
     if mask & IFF_UP or (not mask and wanted):
         raise_link(link, bool(wanted & IFF_UP))
-    elif {IFLA_MTU, IFLA_ADDRESS, IFLA_TXQLEN, IFLA_IFALIAS, IFLA_IFNAME} & attrs.keys():
+    elif link.flags != before or {IFLA_MTU, IFLA_ADDRESS, IFLA_TXQLEN, IFLA_IFALIAS, IFLA_IFNAME} & attrs.keys():
         announce(link)
     return 0
 

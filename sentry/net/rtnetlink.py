@@ -3,8 +3,11 @@
 In the first namespace in host mode the answers are the host's, and nothing can be changed.
 """
 
+from struct import Struct
+
 from sentry.abi.errno import (
     EADDRNOTAVAIL,
+    EBADF,
     EEXIST,
     EINVAL,
     ENETDOWN,
@@ -37,6 +40,7 @@ from sentry.abi.netlink import (
     RTA_UID,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -46,23 +50,28 @@ from sentry.abi.netlink import (
     RTM_MAX,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_NEWRULE,
     RTM_SETLINK,
     RTMSG,
     RTN_LOCAL,
     RTN_UNICAST,
+    attr,
     attr32,
     parse_attrs,
 )
 from sentry.core.creds import CAP_NET_ADMIN
-from sentry.net import fabric, hostlink, netns, rtbodies, rtlinks
+from sentry.net import fabric, hostlink, netns, rtbodies, rtlinks, rtneighbours
 from sentry.net.inet_addr import LOOPBACK4, LOOPBACK6, in_network, is_loopback
 from sentry.net.rtbodies import AF_INET, AF_INET6, RouteRow
 from sentry.net.netlink import SERVERS
 from sentry.net.stack import Route
 
 RTM_F_CLONED = 0x200
+AF_BRIDGE = b"\7"
+RTM_NEWQDISC, RTM_GETQDISC, TCA_KIND, TC_H_ROOT = 36, 38, 1, 0xFFFFFFFF
+TCMSG = Struct("<BxxxiIII")  # family, interface, handle, parent, users
 RTM_NEWNSID, RTM_GETNSID, NETNSA_NSID, NETNSA_PID, NETNSA_FD, NO_NSID = 88, 90, 1, 2, 3, 0xFFFFFFFF
 WIDTHS = {AF_INET: 4, AF_INET6: 16}
 FAMILIES = (bytes((AF_INET,)), bytes((AF_INET6,)))
@@ -92,20 +101,23 @@ def namespace_number(t, net, body):
         wanted = rtlinks.number(attrs, kind)
         if wanted is not None:
             other = find(t, wanted)
-    if isinstance(other, int):
+    if other in (-EBADF, -ESRCH):
         return other
+    if isinstance(other, int):
+        other = None  # a file of the host's, say
     number = net.ids.get(other.ino, NO_NSID) if other is not None else NO_NSID
     return [(RTM_NEWNSID, bytes(4) + attr32(NETNSA_NSID, number))]
 
 
 # -- questions
 def dump_links(net, body):
+    ports = body[:1] == AF_BRIDGE
     attrs = (parse_attrs(body, IFINFO.size) if len(body) >= IFINFO.size else None) or {}
     kind, master = rtlinks.kind_of(attrs), rtlinks.number(attrs, IFLA_MASTER)
     return [
         (RTM_NEWLINK, rtbodies.link_body(link))
         for link in net.stack.interfaces
-        if kind in ("", link.kind) and (not master or (link.master is not None and link.master.index == master))
+        if kind in ("", link.kind) and (not ports or link.master is not None) and (not master or (link.master is not None and link.master.index == master))
     ]
 
 
@@ -131,8 +143,11 @@ def dump_routes(net, body):
     ]
 
 
-def dump_neighbours(net, body):
-    return []
+def dump_qdiscs(net, body):
+    """There are no queues: what is sent is there."""
+    index = TCMSG.unpack_from(body)[1] if len(body) >= TCMSG.size else 0
+    return [(RTM_NEWQDISC, TCMSG.pack(0, link.index, 0, TC_H_ROOT, 2) + attr(TCA_KIND, b"noqueue\0"))
+            for link in net.stack.interfaces if link.flags & IFF_UP and index in (0, link.index)]  # fmt: skip
 
 
 def dump_rules(net, body):
@@ -179,8 +194,9 @@ DUMPS = {
     RTM_GETLINK: dump_links,
     RTM_GETADDR: dump_addresses,
     RTM_GETROUTE: dump_routes,
-    RTM_GETNEIGH: dump_neighbours,
+    RTM_GETNEIGH: rtneighbours.dump,
     RTM_GETRULE: dump_rules,
+    RTM_GETQDISC: dump_qdiscs,
 }
 GETS = {RTM_GETLINK: get_link, RTM_GETROUTE: get_route}
 
@@ -349,6 +365,8 @@ CHANGES = {
     RTM_DELLINK: rtlinks.del_link,
     RTM_NEWADDR: new_address,
     RTM_DELADDR: del_address,
+    RTM_NEWNEIGH: rtneighbours.new,
+    RTM_DELNEIGH: rtneighbours.delete,
     RTM_NEWROUTE: new_route,
     RTM_DELROUTE: del_route,
 }

@@ -47,6 +47,7 @@ class Interface:
         self.peer = self.master = self.stack = None
         self.ports = []
         self.txqlen = 1000
+        self.neighbours = {}  # address -> (hardware address, NUD_*), of links that guests have made
         self.broadcasts = {}  # address -> its broadcast address, if one was given
         self.alias = b""
 

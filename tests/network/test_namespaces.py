@@ -40,7 +40,7 @@ def inside(stockade, tmp_path, script):
     config = differential.guest_config(rootfs("debian-net"), "/", ["bash", "/script"], mounts)
     (tmp_path / "config.json").write_text(json.dumps(config))
     done = stockade("run", "--bundle", str(tmp_path), f"namespaces-{os.getpid()}", timeout=200)
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).decode()
 
 
 @pytest.mark.timeout(450)
