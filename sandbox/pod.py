@@ -113,7 +113,7 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
         container.set_process("gofer", state.Process(gofer.pid))
     seed = seed_of(undo, client)
     container.set_process("seed", state.Process(seed))
-    enter = launch.make_cgroups(settings, cid, spec, container, hook_lists)
+    enter = launch.make_cgroups(settings, cid, spec, container, hook_lists, [seed])
     enter(seed)
     launch.run_hooks(undo, hook_lists, container, pod.data["pid"])
     if gofer is None:
@@ -193,9 +193,9 @@ def destroy(container) -> None:
         except CliError as error:
             log.debug(str(error))  # the sandbox has ended, or hangs
         try:
-            if not launch.wait_readable(gofer, 1):
+            if not control.wait_readable(gofer, 1):
                 launch.kill(gofer)
-                launch.wait_readable(gofer, launch.END_TIMEOUT)
+                control.wait_readable(gofer, launch.END_TIMEOUT)
         finally:
             os.close(gofer)
     sentry = container.process("sentry")
