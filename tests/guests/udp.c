@@ -416,44 +416,6 @@ static void lite(void)
     close(udp);
 }
 
-/* When the last datagram came, peers' names, timeouts and interfaces by their newer options. */
-static void further(void)
-{
-    int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET, SOCK_STREAM, 0), index = 1, none = 77;
-    long when[2] = {0, 0}, timeout[2] = {0, 52000};
-    struct timespec now;
-    struct sockaddr_in name;
-    char data[8];
-    socklen_t length = sizeof name;
-    SECTION("further options");
-    bind_to(b, "127.0.0.1", 0);
-    RES(ioctl(b, 0x8906, when)); /* SIOCGSTAMP */
-    send_to(a, "one", 3, "127.0.0.1", port_of(b));
-    RES(recv(b, data, 8, 0));
-    RES(ioctl(b, 0x8907, when));
-    send_to(a, "two", 3, "127.0.0.1", port_of(b));
-    RES(recv(b, data, 8, 0));
-    RES(ioctl(b, 0x8906, when));
-    clock_gettime(CLOCK_REALTIME, &now);
-    IS(now.tv_sec - when[0] >= 0 && now.tv_sec - when[0] < 10 && when[1] < 1000000);
-    RES(getsockopt(a, SOL_SOCKET, 28, &name, &length)); /* SO_PEERNAME */
-    getsockname(b, (void *)&name, &length);
-    connect(a, (void *)&name, length);
-    memset(&name, 0, sizeof name);
-    RES(getsockopt(a, SOL_SOCKET, 28, &name, &length));
-    IS(ntohs(name.sin_port) == port_of(b));
-    RES(setsockopt(b, SOL_SOCKET, 66, timeout, sizeof timeout)); /* SO_RCVTIMEO_NEW */
-    RES(recv(b, data, 8, 0));
-    length = sizeof timeout;
-    RES(getsockopt(b, SOL_SOCKET, SO_RCVTIMEO, timeout, &length));
-    NUM(timeout[1]);
-    RES(setsockopt(a, SOL_SOCKET, 62, &none, sizeof none)); /* SO_BINDTOIFINDEX */
-    RES(setsockopt(a, SOL_SOCKET, 62, &index, sizeof index));
-    NUM(get(a, SOL_SOCKET, 62));
-    RES(getsockopt(tcp, 0, 80, data, &length)); /* SO_ORIGINAL_DST */
-    close(a), close(b), close(tcp);
-}
-
 int main(void)
 {
     GUARD(60);
@@ -468,6 +430,5 @@ int main(void)
     groups();
     sources();
     mixed();
-    further();
     return 0;
 }

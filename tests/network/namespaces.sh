@@ -1,5 +1,6 @@
 # Network namespaces inside: run natively and in the sandbox by test_namespaces.py, which compares the lines. Hardware addresses,
 # times and what only this kernel or only that one tells of are left out.
+exec 2>&1
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mkdir -p /run/netns
 ip link set lo up
@@ -104,8 +105,8 @@ ip netns exec two sysctl -qw net.ipv4.ip_forward=0
 ip netns exec one ping -c 1 -W 1 10.3.0.2 | grep -o "0 received"
 ip netns exec two sysctl -qw net.ipv4.ip_forward=1
 ip netns exec one ping -c 1 10.3.0.2 | grep -o "ttl=.."
-ip netns exec one ping -c 1 -W 1 -t 1 10.3.0.2 | pinged
-ip netns exec one ping -c 1 -W 1 10.3.9.2 | pinged
+ip netns exec one ping -c 1 -t 1 10.3.0.2 | pinged
+ip netns exec one ping -c 1 10.3.9.2 | pinged
 ip -n one route del 10.3.0.0/16; ip -n one route add 10.3.0.0/16 via 10.7.0.1 2>/dev/null || echo no; ip -n one route | sort
 
 echo "# changes"
@@ -118,7 +119,8 @@ ip link add lo type veth 2>&1; ip link del lo 2>&1; ip link set lo netns one 2>&
 ip link add x type veth peer name x 2>&1
 
 echo "# the end"
-ip netns del three; sleep 1
+ip netns del three
+for i in $(seq 100); do ip -n sw link show p-three >/dev/null 2>&1 || break; sleep 0.1; done # the end of a namespace takes its time
 ip -n sw -br link | names; ip -n two -br link | names
 ip -n one link del va; ip -n two -br link | names
 ip netns del one; ip netns del two; ip netns del sw
