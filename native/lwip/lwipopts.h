@@ -76,6 +76,7 @@
 #define TCP_TMR_INTERVAL 50
 #define LWIP_TCP_RTO_TIME 1000
 #define TCP_MSL 30000UL
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* TCP_LINGER2 */
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1
 
 /* TCP's checksums are left to the link, as the host does (struct virtio_net_hdr); port.c verifies what was not. */

@@ -1,5 +1,6 @@
 /* What of a way to a host can be asked, and the ends of waiting on one. See port.h. */
 #include "paths.h"
+#include "mtu.h"
 #include "port.h"
 #include "hooks.h"
 #include "lwip/etharp.h"
@@ -19,7 +20,7 @@ static int alias_count;
 static err_t alias_init(struct netif *netif)
 {
     netif->name[0] = 'w', netif->name[1] = 'a';
-    netif->output = etharp_output;
+    netif->output = output4;
     netif->hwaddr_len = ETH_HWADDR_LEN;
     netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
     return ERR_OK;
@@ -78,6 +79,32 @@ int wire_resolved(const uint8_t *host, int size, int index)
         if (neighbor_cache[i].state != ND6_NO_ENTRY && !memcmp(neighbor_cache[i].next_hop_address.addr, to->addr, 16))
             return neighbor_cache[i].state != ND6_INCOMPLETE;
     return 0;
+}
+
+int wire_neighbour(int at, int *link, uint8_t *address, int *length, uint8_t *mac, int *state)
+{
+    static const uint8_t states[] = {0, 0x01, 0x02, 0x04, 0x08, 0x10}; /* of ND6_*: NUD_INCOMPLETE, REACHABLE, STALE, DELAY, PROBE */
+    for (; at < ARP_TABLE_SIZE; at++) {
+        ip4_addr_t *ip;
+        struct netif *netif;
+        struct eth_addr *hardware;
+        if (!etharp_get_entry((size_t)at, &ip, &netif, &hardware))
+            continue;
+        *link = link_index(netif), *length = 4, *state = 0x02;
+        memcpy(address, &ip->addr, 4);
+        memcpy(mac, hardware->addr, 6);
+        return at + 1;
+    }
+    for (; at < ARP_TABLE_SIZE + LWIP_ND6_NUM_NEIGHBORS; at++) {
+        const struct nd6_neighbor_cache_entry *entry = &neighbor_cache[at - ARP_TABLE_SIZE];
+        if (entry->state == ND6_NO_ENTRY || entry->state >= sizeof states || !entry->netif)
+            continue;
+        *link = link_index(entry->netif), *length = 16, *state = states[entry->state];
+        memcpy(address, entry->next_hop_address.addr, 16);
+        memcpy(mac, entry->lladdr, 6);
+        return at + 1;
+    }
+    return -1;
 }
 
 uint32_t wire_acknowledged(struct tcp_pcb *pcb) { return pcb->lastack; }

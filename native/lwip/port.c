@@ -3,6 +3,7 @@
  * Frames travel with a struct virtio_net_hdr (PACKET_VNET_HDR), as the host's own do inside: segments of up to 64 KiB that
  * the host cuts where they leave the machine, and checksums that it fills in there. */
 #include "port.h"
+#include "mtu.h"
 #include "paths.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
@@ -127,6 +128,8 @@ static const uint8_t *bytes_of(const ip_addr_t *a, int *length)
 
 static struct link *link_of(const struct netif *netif) { return (struct link *)netif->state; }
 
+int link_index(const struct netif *netif) { return link_of(netif)->index; }
+
 static struct link *find_link(int index)
 {
     for (int i = 0; i < LINKS; i++)
@@ -246,15 +249,6 @@ static int transport(const uint8_t *ip, long length, int *protocol, const uint8_
 }
 
 /* ---- output */
-/* What "packet too big" has told of the way to a host. (Of IPv4 packets routers make fragments: they have no DF.) */
-static int path_mtu6(struct link *link, const uint8_t *host)
-{
-    ip_addr_t ip;
-    to_ip(&ip, host, 16, link->index);
-    int told = nd6_get_destination_mtu(ip_2_ip6(&ip), &link->netif); /* 0: nothing */
-    return told ? LWIP_MIN(link->mtu, LWIP_MAX(told, IP6_MIN_MTU_LENGTH)) : link->mtu;
-}
-
 static err_t emit(struct link *link, uint8_t *data, long length)
 {
     struct virtio_net_hdr head = {0};
@@ -270,7 +264,7 @@ static err_t emit(struct link *link, uint8_t *data, long length)
         head.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
         head.csum_start = (uint16_t)(SIZEOF_ETH_HDR + at);
         head.csum_offset = 16;
-        int mtu = size == 16 ? path_mtu6(link, host) : link->mtu;
+        int mtu = path_mtu(&link->netif, link->mtu, host, size);
         if (length - SIZEOF_ETH_HDR > mtu) {
             head.gso_type = size == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
             head.hdr_len = (uint16_t)(SIZEOF_ETH_HDR + at + (tcp[12] >> 4) * 4);
@@ -293,30 +287,11 @@ static err_t link_output(struct netif *netif, struct pbuf *p)
     return emit(link_of(netif), whole, p->tot_len);
 }
 
-/* As ip4_output_if and ip6_output_if, but never in fragments: TCP's way out (lwip.mk). */
-err_t wire_whole4(struct pbuf *p, const ip4_addr_t *src, const ip4_addr_t *dest, u8_t ttl, u8_t tos, u8_t proto, struct netif *netif)
-{
-    u16_t mtu = netif->mtu;
-    netif->mtu = 0;
-    err_t error = ip4_output_if(p, src, dest, ttl, tos, proto, netif);
-    netif->mtu = mtu;
-    return error;
-}
-
-err_t wire_whole6(struct pbuf *p, const ip6_addr_t *src, const ip6_addr_t *dest, u8_t ttl, u8_t tos, u8_t proto, struct netif *netif)
-{
-    u16_t mtu = netif->mtu, mtu6 = netif->mtu6;
-    netif->mtu = netif->mtu6 = 0;
-    err_t error = ip6_output_if(p, src, dest, ttl, tos, proto, netif);
-    netif->mtu = mtu, netif->mtu6 = mtu6;
-    return error;
-}
-
 static err_t link_init(struct netif *netif)
 {
     netif->name[0] = 'w', netif->name[1] = 'l';
     netif->linkoutput = link_output;
-    netif->output = etharp_output;
+    netif->output = output4;
     netif->output_ip6 = ethip6_output;
     netif->hwaddr_len = ETH_HWADDR_LEN;
     netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
@@ -730,7 +705,7 @@ void wire_age(int seconds)
 void wire_limit(long pending) { pending_bytes = pending; }
 
 /* ---- datagrams */
-static int send_pbuf(struct pbuf *p, int protocol, const uint8_t *source, const uint8_t *host, int size, int ttl, int tos, int index)
+static int send_pbuf(struct pbuf *p, int protocol, const uint8_t *source, const uint8_t *host, int size, int ttl, int tos, int index, int cut)
 {
     struct link *link = find_link(index);
     ip_addr_t from, to;
@@ -743,25 +718,27 @@ static int send_pbuf(struct pbuf *p, int protocol, const uint8_t *source, const 
         pbuf_free(p);
         return -ENETUNREACH;
     }
-    if (size == 4)
+    if (size == 4) {
+        mtu_begin(netif, link_of(netif)->mtu, host, cut, p->tot_len);
         error = ip4_output_if_src(p, ip_2_ip4(&from), ip_2_ip4(&to), (u8_t)ttl, (u8_t)tos, (u8_t)protocol, netif);
-    else
+        mtu_end(netif);
+    } else
         error = ip6_output_if_src(p, ip_2_ip6(&from), ip_2_ip6(&to), (u8_t)ttl, (u8_t)tos, (u8_t)protocol, netif);
     pbuf_free(p);
     return error == ERR_OK ? 0 : error == ERR_RTE ? -EHOSTUNREACH : -ENOBUFS;
 }
 
-int wire_send(int protocol, const char *data, long length, const uint8_t *source, const uint8_t *host, int size, int ttl, int tos, int link)
+int wire_send(int protocol, const char *data, long length, const uint8_t *source, const uint8_t *host, int size, int ttl, int tos, int link, int cut)
 {
     struct pbuf *p = length <= 65507 ? pbuf_alloc(PBUF_IP, (u16_t)length, PBUF_RAM) : NULL;
     if (!p)
         return length > 65507 ? -EMSGSIZE : -ENOBUFS;
     memcpy(p->payload, data, length);
-    return send_pbuf(p, protocol, source, host, size, ttl, tos, link);
+    return send_pbuf(p, protocol, source, host, size, ttl, tos, link, cut);
 }
 
 int wire_send_udp(const char *data, long length, const uint8_t *source, int source_port, const uint8_t *host, int port, int size,
-                  int ttl, int tos, int link)
+                  int ttl, int tos, int link, int cut)
 {
     struct pbuf *p = length <= 65507 ? pbuf_alloc(PBUF_IP, (u16_t)(length + 8), PBUF_RAM) : NULL;
     if (!p)
@@ -774,7 +751,7 @@ int wire_send_udp(const char *data, long length, const uint8_t *source, int sour
     uint16_t check = (uint16_t)~fold((uint64_t)sum(udp, total, pseudo(source, host, size, 17, total)));
     check = check ? check : 0xffff;
     udp[6] = check >> 8, udp[7] = (uint8_t)check;
-    return send_pbuf(p, 17, source, host, size, ttl, tos, link);
+    return send_pbuf(p, 17, source, host, size, ttl, tos, link, cut);
 }
 
 /* ---- connections */
@@ -817,7 +794,8 @@ static err_t on_data(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t error
         if (q->len)
             calls->data(arg, q->payload, q->len, q->next != NULL);
     pbuf_free(p);
-    (void)pcb;
+    if (ip_get_option(pcb, SOF_PROMPT))
+        tcp_ack_now(pcb);
     return ERR_OK;
 }
 

@@ -6,6 +6,10 @@
 
 struct tcp_pcb;
 
+/* Which IPv4 datagrams may be cut into fragments on their way: all; those larger than the path carries; none; none, and what is
+ * known of the path does not count (IP_PMTUDISC_*). */
+enum { CUT_ALL, CUT_LARGE, CUT_NEVER, CUT_PROBE };
+
 /* What the stack tells. `arg` is the connection's or the listener's. */
 struct wire_calls {
     void (*connected)(void *arg);
@@ -32,9 +36,9 @@ int wire_tick(int count);             /* 50 ms have passed, `count` ticks in all
 void wire_age(int seconds);            /* nothing ticked for so long */
 void wire_limit(long pending);        /* bytes received and not read, of all sockets: much of it stops further data */
 int wire_send(int protocol, const char *data, long length, const uint8_t *source, const uint8_t *host, int address_length,
-              int ttl, int tos, int link);
+              int ttl, int tos, int link, int cut); /* cut: CUT_*, of IPv4 */
 int wire_send_udp(const char *data, long length, const uint8_t *source, int source_port, const uint8_t *host, int port,
-                  int address_length, int ttl, int tos, int link);
+                  int address_length, int ttl, int tos, int link, int cut);
 
 struct tcp_pcb *wire_connect(void *arg, const uint8_t *local, int local_port, const uint8_t *remote, int port, int length, int link, int *error);
 struct tcp_pcb *wire_listen(void *arg, const uint8_t *local, int length, int port);
@@ -50,5 +54,12 @@ void wire_configure(struct tcp_pcb *pcb, int nodelay, int keepalive, int idle, i
 long wire_rtt(struct tcp_pcb *pcb); /* microseconds */
 uint32_t wire_acknowledged(struct tcp_pcb *pcb); /* the last sequence number that was */
 void wire_flush(struct tcp_pcb *pcb); /* send what is held back */
+/* IP_MTU_DISCOVER, TCP_QUICKACK (as long as it is set), TCP_LINGER2 (s, negative: none, 0: as usual). */
+void wire_manner(struct tcp_pcb *pcb, int may_be_cut, int prompt, int linger);
+int wire_path_mtu(const uint8_t *host, int length, int mtu); /* mtu: of the link */
+int wire_learn_mtu(const uint8_t *host, int mtu); /* "fragmentation needed": 1 if that is less than before */
+void wire_too_big(const uint8_t *source, int port, const uint8_t *host, int peer, uint32_t sequence, int mtu); /* the same, of a TCP segment */
+/* A neighbour: where to look for the next one, or -1: there are no more. at: 0, then what the last call said; state: NUD_*. */
+int wire_neighbour(int at, int *link, uint8_t *address, int *length, uint8_t *mac, int *state);
 int wire_resolved(const uint8_t *host, int length, int link); /* does the next hop answer? */
 #endif

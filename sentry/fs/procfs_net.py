@@ -16,7 +16,7 @@ from sentry.abi.netlink import (
     parse_attrs,
 )
 from sentry.fs.pseudo import fixed
-from sentry.net import hostlink, netdev, sockets, unix_names
+from sentry.net import fabric, hostlink, netdev, rtneighbours, sockets, unix_names
 
 TCP_HEADER = (
     b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                    "
@@ -124,6 +124,17 @@ def show_ipv6_route(t):
     return b"".join(lines)
 
 
+def show_arp(t):
+    names = {device.index: device.name for device in netdev.devices(t.net)}
+    lines = [b"IP address       HW type     Flags       HW address            Mask     Device\n"]
+    for index, addr, hwaddr, state in rtneighbours.of(t.net.stack):
+        if len(addr) == 4:
+            flags = (2 if hwaddr else 0) | (4 if state & fabric.NUD_PERMANENT else 0)  # ATF_COM, ATF_PERM
+            mac = b":".join(b"%02x" % byte for byte in hwaddr or bytes(6))
+            lines.append(b"%-16s 0x1         0x%x         %s     *        %s\n" % (b"%d.%d.%d.%d" % tuple(addr), flags, mac, names.get(index, b"*")))
+    return b"".join(lines)
+
+
 def show_if_inet6(t):
     return b"".join(
         b"%s %02x %02x %02x %02x %8s\n" % (addr.hex().encode(), device.index, bits, scope_number(scope), flags, device.name)
@@ -182,7 +193,7 @@ def show_netlink(t):
 
 # name -> show(t)
 OWN = {
-    b"arp": fixed(b"IP address       HW type     Flags       HW address            Mask     Device\n"),
+    b"arp": show_arp,
     b"dev": show_dev,
     b"dev_mcast": fixed(b""),
     b"if_inet6": show_if_inet6,

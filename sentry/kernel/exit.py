@@ -136,6 +136,7 @@ def exit_task(task, status: "int | None" = None) -> None:
     if task.fs is not None:
         fs, task.fs = task.fs, None
         fs.release()
+    task.net = None  # what is left of a task must not keep a namespace
     pass_on_children(task)
     if task is not tg.leader:
         tg.pids.tasks.pop(task.tid, None)

@@ -3,6 +3,8 @@ of the other kinds there is one for everybody, with the number that Linux gives 
 
 from stat import S_IFREG
 
+from sentry.abi.errno import EBADF, EINVAL, ESRCH
+from sentry.net import netns
 from sentry.vfs.dentry import Dentry, Path
 from sentry.vfs.file import File
 from sentry.vfs.inode import FileSystem, Inode
@@ -84,3 +86,18 @@ class NsFile(File):
         if cmd == 0xB703:  # NS_GET_NSTYPE
             return CLONE_FLAGS[self.inode.kind]
         return File.ioctl(self, t, cmd, arg)
+
+
+def net_by_descriptor(t, fd: int):
+    file = t.files.get(fd)
+    if file is None:
+        return -EBADF
+    return file.inode.ns if isinstance(file, NsFile) and file.inode.kind == b"net" else -EINVAL
+
+
+def net_by_process(t, pid: int):
+    task = t.tg.pids.tasks.get(pid)
+    return task.net if task is not None and task.net is not None else -ESRCH
+
+
+netns.FINDERS[:] = net_by_descriptor, net_by_process

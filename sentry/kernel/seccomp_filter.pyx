@@ -6,20 +6,16 @@ that a call which is always allowed costs one look at `Filter.barred`, also on t
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport int32_t, uint16_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.string cimport memset
 
+from sentry.core cimport cbpf
+from sentry.core.cbpf cimport cbpf_view, sock_filter
 from sentry.kernel.task cimport Task
 
-cdef struct sock_filter:
-    uint16_t code
-    uint8_t jt
-    uint8_t jf
-    uint32_t k
+from sentry.core.cbpf import SECCOMP_CODES
 
 cdef enum:
-    INSNS_MAX = 4096
-    MEMORY = 16
     DATA_SIZE = 64
     ACTION_FULL = 0xFFFF0000
     ALLOW = 0x7FFF0000
@@ -27,72 +23,6 @@ cdef enum:
     RT_SIGRETURN = 15
 
 cdef uint32_t NATIVE = 0xC000003E  # AUDIT_ARCH_X86_64
-
-# The instructions that seccomp takes (seccomp_check_filter): class | size, mode or operation | source.
-LD_W_ABS, LD_W_LEN, LD_IMM, LD_MEM, LDX_W_LEN, LDX_IMM, LDX_MEM, ST, STX = 0x20, 0x80, 0x00, 0x60, 0x81, 0x01, 0x61, 0x02, 0x03
-JA, RET_K, RET_A, TAX, TXA, NEG = 0x05, 0x06, 0x16, 0x07, 0x87, 0x84
-ALU = tuple(0x04 | operation | source for operation in (0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0) for source in (0, 8))
-JUMPS = tuple(0x05 | operation | source for operation in (0x10, 0x20, 0x30, 0x40) for source in (0, 8))
-CODES = frozenset((LD_W_ABS, LD_W_LEN, LD_IMM, LD_MEM, LDX_W_LEN, LDX_IMM, LDX_MEM, ST, STX, JA, RET_K, RET_A, TAX, TXA, NEG) + ALU + JUMPS)
-
-
-def verify(bytes code) -> bool:
-    """Whether the kernel would take this program (bpf_check_classic, seccomp_check_filter). code: struct sock_filter[]."""
-    cdef const sock_filter *insns = <const sock_filter *>PyBytes_AS_STRING(code)
-    cdef Py_ssize_t n = len(code) // sizeof(sock_filter), pc
-    cdef uint32_t k
-    cdef uint16_t op
-    if len(code) % sizeof(sock_filter) or not 0 < n <= INSNS_MAX:
-        return False
-    for pc in range(n):
-        op, k = insns[pc].code, insns[pc].k
-        if op not in CODES:
-            return False
-        if op == LD_W_ABS:
-            if k >= DATA_SIZE or k & 3:
-                return False
-        elif op == 0x34:  # division by a constant
-            if k == 0:
-                return False
-        elif op == 0x64 or op == 0x74:  # shifts by a constant
-            if k >= 32:
-                return False
-        elif op == LD_MEM or op == LDX_MEM or op == ST or op == STX:
-            if k >= MEMORY:
-                return False
-        elif op == JA:
-            if k >= <uint32_t>(n - pc - 1):
-                return False
-        elif op & 7 == 5:
-            if pc + insns[pc].jt + 1 >= n or pc + insns[pc].jf + 1 >= n:
-                return False
-    return (insns[n - 1].code == RET_K or insns[n - 1].code == RET_A) and stores_before_loads(code)
-
-
-def stores_before_loads(bytes code) -> bool:
-    """Whether no cell of the scratch memory is read that was not written before (check_load_and_stores)."""
-    cdef const sock_filter *insns = <const sock_filter *>PyBytes_AS_STRING(code)
-    cdef Py_ssize_t n = len(code) // sizeof(sock_filter), pc
-    cdef uint16_t masks[INSNS_MAX]
-    cdef uint16_t valid = 0, op
-    cdef uint32_t k
-    memset(masks, 0xFF, sizeof(masks))
-    for pc in range(n):
-        valid &= masks[pc]
-        op, k = insns[pc].code, insns[pc].k
-        if op == ST or op == STX:
-            valid |= <uint16_t>(1 << k)
-        elif op == LD_MEM or op == LDX_MEM:
-            if not valid >> k & 1:
-                return False
-        elif op == JA:
-            masks[pc + 1 + k] &= valid
-            valid = 0xFFFF
-        elif op & 7 == 5:
-            masks[pc + 1 + insns[pc].jt] &= valid
-            masks[pc + 1 + insns[pc].jf] &= valid
-            valid = 0xFFFF
-    return True
 
 
 cdef int converted_length(bytes code) except -1:
@@ -188,84 +118,22 @@ cdef class Program(Filter):
 
     def __init__(self, Filter previous, bytes code):
         Filter.__init__(self, previous)
-        if not verify(code):
+        if not cbpf.verify(code, SECCOMP_CODES, DATA_SIZE):
             raise ValueError("not a program for seccomp")
         self.code = code
         self.total = converted_length(code) + (previous.total + 4 if previous is not None else 0)
         self.prepare()
 
     cdef uint32_t result(self, const seccomp_data *data, bint *constant) except? 0xFFFFFFFF:
-        cdef const sock_filter *at = <const sock_filter *>PyBytes_AS_STRING(self.code)
-        cdef uint32_t a = 0, x = 0, k, operand
-        cdef uint32_t memory[MEMORY]
-        cdef uint16_t op
-        cdef bint only_number = constant[0]
-        memset(memory, 0, sizeof(memory))
-        while True:
-            op, k = at.code, at.k
-            at += 1
-            operand = x if op & 8 else k
-            if op == 0x20:
-                if only_number and k >= 8:
-                    constant[0] = False
-                    return 0
-                memcpy(&a, <const char *>data + k, 4)
-            elif op == 0x06:
-                return k
-            elif op == 0x16:
-                return a
-            elif op == 0x15 or op == 0x1D:
-                at += (at - 1).jt if a == operand else (at - 1).jf
-            elif op == 0x25 or op == 0x2D:
-                at += (at - 1).jt if a > operand else (at - 1).jf
-            elif op == 0x35 or op == 0x3D:
-                at += (at - 1).jt if a >= operand else (at - 1).jf
-            elif op == 0x45 or op == 0x4D:
-                at += (at - 1).jt if a & operand else (at - 1).jf
-            elif op == 0x05:
-                at += k
-            elif op == 0x80:
-                a = DATA_SIZE
-            elif op == 0x81:
-                x = DATA_SIZE
-            elif op == 0x00:
-                a = k
-            elif op == 0x01:
-                x = k
-            elif op == 0x60:
-                a = memory[k]
-            elif op == 0x61:
-                x = memory[k]
-            elif op == 0x02:
-                memory[k] = a
-            elif op == 0x03:
-                memory[k] = x
-            elif op == 0x07:
-                x = a
-            elif op == 0x87:
-                a = x
-            elif op == 0x84:
-                a = 0 - a
-            elif op == 0x04 or op == 0x0C:
-                a += operand
-            elif op == 0x14 or op == 0x1C:
-                a -= operand
-            elif op == 0x24 or op == 0x2C:
-                a *= operand
-            elif op == 0x34 or op == 0x3C:
-                if operand == 0:
-                    return 0  # ends the program, as in the kernel
-                a = a // operand
-            elif op == 0x44 or op == 0x4C:
-                a |= operand
-            elif op == 0x54 or op == 0x5C:
-                a &= operand
-            elif op == 0x64 or op == 0x6C:
-                a <<= operand & 31
-            elif op == 0x74 or op == 0x7C:
-                a >>= operand & 31
-            else:  # 0xA4, 0xAC: `verify` has seen the others off
-                a ^= operand
+        cdef cbpf_view view
+        cdef uint32_t answer
+        memset(&view, 0, sizeof(view))
+        view.data, view.size, view.own_order = <const uint8_t *>data, DATA_SIZE, True
+        view.known = <int64_t>8 if constant[0] else DATA_SIZE
+        answer = cbpf.run(self.code, &view)
+        if view.unknown:
+            constant[0] = False
+        return answer
 
 
 cdef class Strict(Filter):

@@ -12,14 +12,15 @@ from sentry.abi.errno import (
     EINVAL,
     EMSGSIZE,
     ENETUNREACH,
+    ENOENT,
     ENOTCONN,
     EOPNOTSUPP,
     EPIPE,
 )
 from sentry.abi.time import NSEC
-from sentry.net import inet_addr
+from sentry.net import inet_addr, socket_filter
 from sentry.net import inet_options as opt
-from sentry.net.inet import PKTINFO, PKTINFO6, SO_TIMESTAMPNS, InetSocket
+from sentry.net.inet import ORIGIN_LOCAL, PKTINFO, PKTINFO6, SO_TIMESTAMPNS, InetSocket
 from sentry.net.inet_addr import (
     ANY4,
     ANY6,
@@ -49,6 +50,8 @@ from sentry.vfs.file import POLL_READABLE, POLL_WRITABLE, POLLERR, POLLHUP, POLL
 
 OVERHEAD = 768  # what Linux charges for a small datagram beside its data
 LOOPBACK = 1  # index of the loopback interface
+SIOCGSTAMP, SIOCGSTAMPNS = 0x8906, 0x8907
+CUT_ALL, CUT_LARGE, CUT_NEVER, CUT_PROBE = range(4)  # native/lwip/port.h
 
 
 class Datagram:
@@ -63,12 +66,14 @@ class Datagram:
 
 
 class DatagramSocket(InetSocket):
-    __slots__ = ("rx", "rx_charge", "largest")
+    __slots__ = ("rx", "rx_charge", "largest", "stamp", "stamping")
 
     def __init__(self, t, family, type_, protocol, flags, ports, largest):
         InetSocket.__init__(self, t, family, type_, protocol, flags, ports)
         self.rx = deque()
         self.rx_charge = 0
+        self.stamp = -1  # SIOCGSTAMP: when what was read last had come, CLOCK_REALTIME ns; 0: nobody had asked, -1: nothing was read
+        self.stamping = False  # somebody has asked
         self.largest = largest  # of a datagram
 
     def release(self):
@@ -233,6 +238,28 @@ class DatagramSocket(InetSocket):
             tos = info[3] if info[3] is not None else tos
         return ttl, tos
 
+    def way(self, size, host, port, device) -> int:
+        """How a packet of `size` bytes may be cut on its way to the outside (CUT_*), or -EMSGSIZE."""
+        if len(host) == 4:
+            discover = self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MTU_DISCOVER)
+        else:
+            discover = self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_MTU_DISCOVER)
+            if self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_DONTFRAG):
+                discover = opt.IP_PMTUDISC_DO
+        if discover == opt.IP_PMTUDISC_WANT:
+            return CUT_LARGE
+        if discover in (opt.IP_PMTUDISC_DONT, opt.IP_PMTUDISC_OMIT):
+            return CUT_ALL
+        route = self.net.stack.route(host, device)
+        mtu = 1500 if isinstance(route, int) else route.interface.mtu
+        if discover == opt.IP_PMTUDISC_DO:
+            mtu = self.net.stack.wire.path_mtu(host, mtu)
+        if size > mtu:
+            if self.wants_errors():
+                self.put_error(EMSGSIZE, b"", host, port, ORIGIN_LOCAL, info=mtu)
+            return -EMSGSIZE
+        return CUT_ALL if discover == opt.IP_PMTUDISC_INTERFACE else CUT_NEVER if discover == opt.IP_PMTUDISC_DO else CUT_PROBE
+
     def transmit(self, data, host, port, source, device, ttl, tos) -> int:
         """Send it: 0 or -errno."""
         return -EOPNOTSUPP
@@ -240,6 +267,10 @@ class DatagramSocket(InetSocket):
     # -- receiving
     def take(self, data, packet) -> bool:
         """A datagram for this socket; False if there is no room for it."""
+        if self.bpf is not None:
+            data = self.filtered(data, packet)
+            if data is None:
+                return False
         charge = len(data) + OVERHEAD
         if self.rx_charge + charge > self.rcvbuf and self.rx:
             return False
@@ -248,6 +279,10 @@ class DatagramSocket(InetSocket):
         if self.queue.entries:
             self.queue.wake(POLL_READABLE)
         return True
+
+    def filtered(self, data, packet) -> "bytes | None":
+        """What the socket's filter leaves of it."""
+        return socket_filter.internet(self.bpf, data, packet, 0)
 
     def fail(self, errno):
         """An error to be reported once: SO_ERROR, or the next call."""
@@ -265,6 +300,10 @@ class DatagramSocket(InetSocket):
         if not flags & MSG_PEEK:
             self.rx.popleft()
             self.rx_charge -= len(datagram.data) + OVERHEAD
+        if self.stamping:
+            self.stamp = datagram.time
+        elif self.stamp < 0:
+            self.stamp = 0
         data, packet = datagram.data, datagram.packet
         got = Received(data[:count], self.sender(packet), None, None, 0, len(data))
         if len(data) > count:
@@ -304,6 +343,16 @@ class DatagramSocket(InetSocket):
             if values.get((opt.SOL_IPV6, opt.IPV6_RECVTCLASS)):
                 rows.append((opt.SOL_IPV6, opt.IPV6_TCLASS, INT.pack(tos)))
         return rows or None
+
+    def ioctl(self, t, cmd, arg):
+        if cmd not in (SIOCGSTAMP, SIOCGSTAMPNS):
+            return InetSocket.ioctl(self, t, cmd, arg)
+        self.stamping = True
+        if self.stamp < 0:
+            return -ENOENT
+        self.stamp = self.stamp or time_ns()
+        t.write(arg, TIMEVAL.pack(self.stamp // NSEC, self.stamp % NSEC // (1000 if cmd == SIOCGSTAMP else 1)))
+        return 0
 
     # -- state
     def shutdown(self, t, how):

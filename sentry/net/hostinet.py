@@ -28,7 +28,7 @@ from sentry.abi.errno import (
     ESOCKTNOSUPPORT,
 )
 from sentry.core.creds import CAP_NET_BIND_SERVICE, CAP_NET_RAW
-from sentry.net import hostcalls
+from sentry.net import hostcalls, socket_filter
 from sentry.net.socket import (
     AF_INET,
     AF_INET6,
@@ -45,6 +45,7 @@ from sentry.net.socket import (
     SHUT_RD,
     SHUT_WR,
     SO_LINGER,
+    SO_LOCK_FILTER,
     SO_MARK,
     SO_RCVBUFFORCE,
     SO_RCVTIMEO,
@@ -67,6 +68,8 @@ SEND_FLAGS = MSG_OOB | MSG_DONTROUTE | MSG_EOR | MSG_CONFIRM | MSG_MORE | MSG_FA
 RECEIVE_FLAGS = MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE
 TOLD_FLAGS = MSG_OOB | MSG_TRUNC | MSG_CTRUNC | MSG_EOR | MSG_ERRQUEUE
 STREAM_MOST = 1 << 18
+DATAGRAM_MOST = 65536
+FILTERS = (socket_filter.SO_ATTACH_FILTER, socket_filter.SO_DETACH_FILTER, socket_filter.SO_ATTACH_BPF, SO_LOCK_FILTER)  # the Sentry's
 OPTION_MOST = 512
 SIOCATMARK, SIOCOUTQNSD = 0x8905, 0x894B
 FIONREAD, TIOCOUTQ = 0x541B, 0x5411
@@ -162,6 +165,8 @@ class HostSocket(Socket):
         if self.error:
             return hostcalls.ready(self.fd) | IN_BITS | OUT_BITS | POLLERR
         if bits < 0:
+            if self.bpf is not None:
+                self.discard()
             bits = hostcalls.ready(self.fd)
             if bits & POLLIN:
                 bits |= IN_BITS
@@ -391,7 +396,10 @@ class HostSocket(Socket):
             if self.error:
                 return Socket.take_error(self)
             self.unknown()
-        got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
+        if self.bpf is not None and not flags & MSG_ERRQUEUE:
+            got = self.receive_filtered(count, flags & RECEIVE_FLAGS)
+        else:
+            got = hostcalls.receive(self.fd, min(count, 1 << 20), flags & RECEIVE_FLAGS)
         if type(got) is int:
             if got == -EAGAIN and self.shut & SHUT_RD and not (flags & MSG_DONTWAIT or self.flags & O_NONBLOCK):
                 return Received(b"")  # a call that never blocks is told otherwise, and the host's never do
@@ -405,6 +413,36 @@ class HostSocket(Socket):
         if control:
             received.control = parse_control(control)
         return received
+
+    def receive_filtered(self, count, flags):
+        """The first datagram that the socket's filter takes, as `hostcalls.receive` tells of it; others are thrown away."""
+        while True:
+            got = hostcalls.receive(self.fd, DATAGRAM_MOST, flags)
+            if type(got) is int:
+                return got
+            data, _, addr, control, told = got
+            taken = self.filtered(data, addr)
+            if taken is not None:
+                return taken[:count], len(taken), addr, control, told | (MSG_TRUNC if len(taken) > count else 0)
+            if flags & MSG_PEEK:
+                hostcalls.receive(self.fd, 0, 0)
+
+    def filtered(self, data, addr):
+        """What the filter leaves of a datagram from `addr`; None: nothing."""
+        source, own = endpoint(addr), endpoint(hostcalls.name(self.fd, False))
+        if source is None or own is None:
+            return data
+        ends = [end[0][12:] if self.family == AF_INET else end[0] for end in (source, own)]
+        packet = ends[0], source[1], ends[1], own[1], 64, 0, 0
+        return socket_filter.internet(self.bpf, data, packet, 8 if self.protocol in (17, 136) else 0)
+
+    def discard(self):
+        """Throw away what the filter does not take, so that nobody is told that there is something to read."""
+        while True:
+            got = hostcalls.receive(self.fd, DATAGRAM_MOST, MSG_PEEK)
+            if type(got) is int or self.filtered(got[0], got[2]) is not None:
+                return
+            hostcalls.receive(self.fd, 0, 0)
 
     # -- state
     def readable_bytes(self):
@@ -431,7 +469,7 @@ class HostSocket(Socket):
         return Socket.ioctl(self, t, cmd, arg)
 
     def getsockopt(self, t, level, option):
-        if level == SOL_SOCKET and (option in SO_TIMEOUTS or option == SO_LINGER):
+        if level == SOL_SOCKET and (option in SO_TIMEOUTS or option in (SO_LINGER, SO_LOCK_FILTER)):
             return Socket.getsockopt(self, t, level, option)
         if (level, option) in hostnet.READABLE:
             return hostcalls.get_option(self.fd, level, option, OPTION_MOST)
@@ -439,7 +477,7 @@ class HostSocket(Socket):
 
     def setsockopt(self, t, level, option, data):
         if level == SOL_SOCKET:
-            if option in SO_TIMEOUTS:
+            if option in SO_TIMEOUTS or option in FILTERS:
                 return Socket.setsockopt(self, t, level, option, data)
             if option == SO_LINGER:
                 return self.set_linger(t, data)

@@ -8,4 +8,4 @@ cdef class InetSocket(Socket):
     cdef public int port, remote_port, scope, device, shut, mark
     cdef public bint v6only, reuseaddr, reuseport, locked
     cdef public dict values, sources
-    cdef public object ports, groups, errors
+    cdef public object ports, groups, errors, group_bpf

@@ -11,6 +11,7 @@ from sentry.abi.errno import (
     EINVAL,
     EMFILE,
     ENODEV,
+    ENOENT,
     ENOPROTOOPT,
     ENOTCONN,
     EOPNOTSUPP,
@@ -48,7 +49,7 @@ GROUPS_MAX = 20  # net.ipv4.igmp_max_memberships
 class InetSocket(Socket):
     __slots__ = (
         "local", "port", "remote", "remote_port", "scope", "v6only", "device", "reuseaddr", "reuseport", "values", "ports",
-        "groups", "sources", "errors", "locked", "shut", "mark",
+        "groups", "sources", "errors", "locked", "shut", "mark", "group_bpf",
     )  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags, ports):
@@ -69,6 +70,7 @@ class InetSocket(Socket):
         self.locked = False  # bound by bind(2): a disconnect keeps the name
         self.shut = 0  # SHUT_* bits
         self.mark = 0
+        self.group_bpf = None  # of a SO_REUSEPORT group: SO_ATTACH_REUSEPORT_CBPF
         self.net.stack.sockets.add(self)
         if self.net.stack.timers is None:
             self.net.stack.timers = t.kernel.timers
@@ -150,12 +152,12 @@ class InetSocket(Socket):
         return any(sock.groups and any(row[0] == group for row in sock.groups) for sock in self.net.stack.sockets)
 
     # -- errors
-    def put_error(self, errno, data, host, port, origin, type_=0, code=0, info=0) -> None:
+    def put_error(self, errno, data, host, port, origin, type_=0, code=0, info=0, offender=None) -> None:
         """An error for the error queue (IP_RECVERR): about `data` that was sent to `host`."""
         if self.errors is None:
             self.errors = []
         if len(self.errors) < 64:
-            self.errors.append((errno, data, host, port, origin, type_, code, info))
+            self.errors.append((errno, data, host, port, origin, type_, code, info, offender or host))
 
     def wants_errors(self) -> bool:
         return bool(self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_RECVERR) or self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_RECVERR))
@@ -164,14 +166,14 @@ class InetSocket(Socket):
         """recvmsg with MSG_ERRQUEUE (ip(7), IP_RECVERR)."""
         if not self.errors:
             return -EAGAIN
-        errno, data, host, port, origin, type_, code, info = self.errors.pop(0)
+        errno, data, host, port, origin, type_, code, info, offender = self.errors.pop(0)
         self.error = self.errors[0][0] if self.errors else 0
         got = Received(data[:count], inet_addr.make(self.family, host, port, self.scope), None, None, MSG_ERRQUEUE, len(data))
         if len(data) > count:
             got.flags |= MSG_TRUNC
         from_ = b""
         if origin != ORIGIN_LOCAL:
-            from_ = inet_addr.make(self.family, host, 0)
+            from_ = inet_addr.make(self.family, offender, 0)
         row = EXTENDED_ERR.pack(errno, origin, type_, code, info, 0) + (from_ or inet_addr.SIN.pack(0, b"\0\0", ANY4))
         six = self.family == AF_INET6
         got.control = [(opt.SOL_IPV6 if six else opt.SOL_IP, opt.IPV6_RECVERR if six else opt.IP_RECVERR, row)]
@@ -216,6 +218,10 @@ class InetSocket(Socket):
             return self.values.get((opt.SOL_IP, option), (0, ANY4))[1]
         if option == opt.IP_TRANSPARENT:
             return INT.pack(0)
+        if option == opt.IP_PROTOCOL:
+            return INT.pack(self.port if self.ports is not None else self.protocol)  # inet_num
+        if option == opt.SO_ORIGINAL_DST:
+            return -ENOENT if self.type == SOCK_STREAM else -ENOPROTOOPT  # nothing is redirected here
         return -ENOPROTOOPT
 
     def get_ipv6(self, option):
@@ -231,7 +237,9 @@ class InetSocket(Socket):
         if self.net.stack.is_local(self.remote):
             return self.net.stack.interfaces[0].mtu
         route = self.net.stack.route(self.remote, self.device)
-        return 1500 if isinstance(route, int) else route.interface.mtu
+        mtu = 1500 if isinstance(route, int) else route.interface.mtu
+        wire = self.net.stack.wire
+        return mtu if wire is None else wire.path_mtu(self.remote, mtu)
 
     def setsockopt(self, t, level, option, data):
         if level == SOL_SOCKET:
@@ -245,6 +253,8 @@ class InetSocket(Socket):
     def set_socket(self, t, option, data):
         if option == SO_BINDTODEVICE:
             return self.bind_to_device(t, data.split(b"\0")[0])
+        if option == SO_BINDTOIFINDEX and len(data) >= 4:
+            return self.bind_to_index(t, INT.unpack_from(data)[0])
         if option == SO_MARK and len(data) >= 4:
             if not t.creds.capable(CAP_NET_ADMIN):
                 return -EPERM
@@ -269,6 +279,14 @@ class InetSocket(Socket):
         if interface is None:
             return -ENODEV
         self.device = interface.index
+        return 0
+
+    def bind_to_index(self, t, index):
+        if self.device and not t.creds.capable(CAP_NET_RAW):
+            return -EPERM
+        if index < 0:
+            return -EINVAL
+        self.device = index  # there may be none yet
         return 0
 
     def set_ip(self, t, option, data):

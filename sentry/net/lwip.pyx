@@ -12,9 +12,9 @@ from sentry.net.wire cimport Wire as Base
 
 from time import monotonic_ns
 
-from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, ETIMEDOUT
+from sentry.abi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, ETIMEDOUT
 from sentry.core import log
-from sentry.net import raw, udp, udplite
+from sentry.net import icmp_errors, raw, udp, udplite
 from sentry.net import inet_options as opt
 from sentry.net.inet_addr import is_any, is_multicast
 from sentry.net.netns import INIT
@@ -47,9 +47,9 @@ cdef extern from "port.h" nogil:
     void wire_age(int seconds)
     void wire_limit(long pending)
     int wire_send(int protocol, const char *data, long length, const uint8_t *source, const uint8_t *host, int address_length,
-                  int ttl, int tos, int link)
+                  int ttl, int tos, int link, int cut)
     int wire_send_udp(const char *data, long length, const uint8_t *source, int source_port, const uint8_t *host, int port,
-                      int address_length, int ttl, int tos, int link)
+                      int address_length, int ttl, int tos, int link, int cut)
     tcp_pcb *wire_connect(void *arg, const uint8_t *local, int local_port, const uint8_t *remote, int port, int length, int link, int *error)
     tcp_pcb *wire_listen(void *arg, const uint8_t *local, int length, int port)
     long wire_write(tcp_pcb *pcb, const char *data, long length, int more)
@@ -64,6 +64,11 @@ cdef extern from "port.h" nogil:
     uint32_t wire_acknowledged(tcp_pcb *pcb)
     void wire_flush(tcp_pcb *pcb)
     int wire_resolved(const uint8_t *host, int length, int link)
+    void wire_manner(tcp_pcb *pcb, int may_be_cut, int prompt, int linger)
+    int wire_path_mtu(const uint8_t *host, int length, int mtu)
+    int wire_learn_mtu(const uint8_t *host, int mtu)
+    void wire_too_big(const uint8_t *source, int port, const uint8_t *host, int peer, uint32_t sequence, int mtu)
+    int wire_neighbour(int at, int *link, uint8_t *address, int *length, uint8_t *mac, int *state)
     void wire_configure(tcp_pcb *pcb, int nodelay, int keepalive, int idle, int interval, int count, int ttl, int tos)
 
 cdef enum:
@@ -73,12 +78,6 @@ cdef enum:
     HOLD = 200000000  # ns that data may be held back for (tcp(7), TCP_CORK)
     QUIET = 200  # ticks without a frame or a connection after which the clock stops
     EPOLLIN = 1
-    UNREACHABLE = 3, UNREACHABLE6 = 1
-
-# What ICMP's code of "destination unreachable" means to a socket (icmp(7), icmp_err_convert).
-ERRORS = {0: ENETUNREACH, 1: EHOSTUNREACH, 2: ENOPROTOOPT, 3: ECONNREFUSED, 4: EMSGSIZE}
-ERRORS6 = {0: ENETUNREACH, 3: EHOSTUNREACH, 4: ECONNREFUSED}
-HARD = (ENOPROTOOPT, ECONNREFUSED, EMSGSIZE)
 
 cdef set LIVE = set()  # what lwIP holds pointers to
 cdef set HELD = set()  # connections with TCP_CORK or MSG_MORE that may hold data back
@@ -161,6 +160,10 @@ cdef class Conn(Base):
             self.pcb, sock.option(level, table, opt.TCP_NODELAY), bool(sock.options.get(SO_KEEPALIVE)),
             sock.option(level, table, opt.TCP_KEEPIDLE), sock.option(level, table, opt.TCP_KEEPINTVL),
             sock.option(level, table, opt.TCP_KEEPCNT), ttl, tos,
+        )
+        wire_manner(
+            self.pcb, sock.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MTU_DISCOVER) not in (opt.IP_PMTUDISC_WANT, opt.IP_PMTUDISC_DO),
+            sock.values.get((level, opt.TCP_QUICKACK), 0), sock.values.get((level, opt.TCP_LINGER2), 0),
         )
         cork = bool(sock.option(level, table, opt.TCP_CORK))
         if self.cork and not cork or sock.option(level, table, opt.TCP_NODELAY):
@@ -315,41 +318,14 @@ cdef int on_message(int protocol, const char *header, int header_length, const c
         if protocol == udp.IPPROTO_UDPLITE:
             udplite.arrive(STACK, body, sender, to, ttl, tos, link)
             return 1
-        if length >= 36 and body[0] == (UNREACHABLE if address_length == 4 else UNREACHABLE6):
-            unreachable(body, address_length)
+        if protocol == (1 if address_length == 4 else 58):
+            icmp_errors.arrive(STACK, body, sender)
         head = PyBytes_FromStringAndSize(header, header_length) if address_length == 4 else None
         raw.arrive(STACK, protocol, body, (sender, 0, to, 0, ttl, tos, link), head)
         return 1
     except Exception:
         log.exception("a message from outside")
         return 1
-
-
-cdef unreachable(bytes body, int size):
-    """An ICMP error about a packet of ours, which it quotes: to the socket that sent it."""
-    code, quoted = body[1], body[8:]
-    if size == 4:
-        at = (quoted[0] & 15) * 4
-        protocol, source, host = quoted[9], quoted[12:16], quoted[16:20]
-        errno = ERRORS.get(code, EHOSTUNREACH)
-    else:
-        at = 40
-        if len(quoted) < 40:
-            return
-        protocol, source, host = quoted[6], quoted[8:24], quoted[24:40]
-        errno = ERRORS6.get(code, EHOSTUNREACH)
-    if len(quoted) < at + 8:
-        return
-    port, peer = int.from_bytes(quoted[at : at + 2], "big"), int.from_bytes(quoted[at + 2 : at + 4], "big")
-    if protocol == 17:
-        for sock in STACK.receivers(STACK.udp, source, port, host, peer, False):
-            if errno in HARD or sock.wants_errors():
-                sock.refused(quoted[at + 8 :], host, peer, errno, body[0], code)
-    elif protocol == 6:
-        for sock in STACK.tcp.bound.get(port, ()):
-            if sock.state == SYN_SENT and sock.remote == host and sock.remote_port == peer and sock.wire is not None:
-                sock.stop_connecting()
-                sock.fail(errno)
 
 
 cdef wire_calls CALLS
@@ -471,13 +447,36 @@ class Wire:
         listening.users += 1
         return listening
 
-    def send_udp(self, data, source, source_port, host, port, ttl, tos, device):
+    def send_udp(self, data, source, source_port, host, port, ttl, tos, device, cut):
         self.arm()
-        return wire_send_udp(PyBytes_AS_STRING(data), len(data), octets(source), source_port, octets(host), port, len(host), ttl, tos, device)
+        return wire_send_udp(PyBytes_AS_STRING(data), len(data), octets(source), source_port, octets(host), port, len(host), ttl, tos,
+                             device, cut)
 
-    def send_ip(self, protocol, data, source, host, ttl, tos, device):
+    def send_ip(self, protocol, data, source, host, ttl, tos, device, cut):
         self.arm()
-        return wire_send(protocol, PyBytes_AS_STRING(data), len(data), octets(source), octets(host), len(host), ttl, tos, device)
+        return wire_send(protocol, PyBytes_AS_STRING(data), len(data), octets(source), octets(host), len(host), ttl, tos, device, cut)
+
+    def neighbours(self):
+        """[(interface index, address, hardware address, NUD_*)] of who has answered."""
+        cdef int at = 0, link = 0, length = 0, state = 0
+        cdef uint8_t address[16]
+        cdef uint8_t mac[6]
+        rows = []
+        while (at := wire_neighbour(at, &link, address, &length, mac, &state)) >= 0:
+            rows.append((link, PyBytes_FromStringAndSize(<const char *>address, length), PyBytes_FromStringAndSize(<const char *>mac, 6), state))
+        return rows
+
+    def learn_mtu(self, host, mtu):
+        """A router has told how large packets to `host` may be."""
+        wire_learn_mtu(octets(host), mtu)
+
+    def too_big(self, source, port, host, peer, sequence, mtu):
+        """The same about a segment of a connection."""
+        wire_too_big(octets(source), port, octets(host), peer, sequence, mtu)
+
+    def path_mtu(self, host, mtu):
+        """How large packets to `host` may be. mtu: of the interface."""
+        return wire_path_mtu(octets(host), len(host), mtu)
 
     def join(self, group, index):
         self.arm()
@@ -496,6 +495,8 @@ def start(kernel, interfaces, routes, neighbours):
     global WIRE
     WIRE = Wire(kernel)
     STACK.interfaces += interfaces
+    for interface in interfaces:
+        interface.stack = STACK
     STACK.routes += routes
     STACK.timers = kernel.timers
     STACK.wire = WIRE

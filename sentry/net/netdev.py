@@ -22,7 +22,7 @@ from sentry.abi.netlink import (
     parse_attrs,
 )
 from sentry.core.creds import CAP_NET_ADMIN
-from sentry.net import hostlink, rtnetlink, socket
+from sentry.net import hostlink, rtlinks, rtnetlink, socket
 
 AF_INET = 2
 IFNAMSIZ, IFREQ_SIZE = 16, 40
@@ -176,7 +176,7 @@ def change(t, net, device, cmd: int, request: bytes) -> int:
         return -EOPNOTSUPP
     if cmd == SIOCSIFFLAGS:
         (flags,) = IFREQ_SHORT.unpack_from(request, IFNAMSIZ)
-        rtnetlink.raise_link(net, link, bool(flags & IFF_UP))
+        rtlinks.raise_link(link, bool(flags & IFF_UP))
         return 0
     (mtu,) = IFREQ_INT.unpack_from(request, IFNAMSIZ)
     if mtu < 0:

@@ -36,6 +36,7 @@ from sentry.abi.netlink import (
     align,
 )
 from sentry.core.creds import CAP_NET_ADMIN
+from sentry.net import socket_filter
 from sentry.net.socket import (
     AF_NETLINK,
     FAMILIES,
@@ -210,6 +211,10 @@ class NetlinkSocket(Socket):
 
     def put(self, datagram: bytes, group=0) -> None:
         """Queue a datagram; what does not fit is lost, and the next receive says so (ENOBUFS)."""
+        if self.bpf is not None:
+            datagram = socket_filter.plain(self.bpf, datagram)
+            if datagram is None:
+                return
         charge = len(datagram) + OVERHEAD
         if self.held + charge > self.rcvbuf and self.messages:
             if not self.options.get(NETLINK_NO_ENOBUFS):

@@ -2,9 +2,9 @@
 
 from struct import Struct
 
-from sentry.abi.errno import EADDRNOTAVAIL, EINVAL, ENOPROTOOPT, EPERM, EPROTONOSUPPORT
+from sentry.abi.errno import EADDRNOTAVAIL, EINVAL, ENETUNREACH, ENOPROTOOPT, EPERM, EPROTONOSUPPORT, ETIMEDOUT
 from sentry.core.creds import CAP_NET_RAW
-from sentry.net import inet_addr
+from sentry.net import fabric, icmp_errors, inet_addr, socket_filter
 from sentry.net import inet_options as opt
 from sentry.net.datagram import LOOPBACK, DatagramSocket
 from sentry.net.inet_addr import AF_INET, AF_INET6
@@ -14,6 +14,7 @@ from sentry.net.stack import pick
 IPPROTO_IP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW = 0, 1, 58, 255
 ECHO, ECHO_REPLY = {4: 8, 16: 128}, {4: 0, 16: 129}
 IP_HEADER = Struct(">BBHHHBBH4s4s")
+IP6_HEADER = Struct(">IHBB16s16s")
 ICMP_FILTER = 1
 LARGEST = 65507
 
@@ -68,6 +69,36 @@ def loop(stack, protocol: int, message: bytes, source: bytes, host: bytes, ttl: 
         arrive(stack, protocol, reply, (host, 0, source, 0, 64, tos, LOOPBACK))
 
 
+def travel(stack, protocol: int, message: bytes, source: bytes, host: bytes, ttl: int, tos: int, device: int) -> bool:
+    """By a link that a guest has made; False: it does not go there."""
+    way = fabric.reach(stack, host, device, ttl, source)
+    if way is None:
+        return False
+    if way.stack is not None:
+        arrive(way.stack, protocol, message, (source, 0, host, 0, way.ttl, tos, way.interface.index))
+        if protocol in (IPPROTO_ICMP, IPPROTO_ICMPV6) and len(message) >= 8 and message[0] == ECHO[len(host)]:
+            reply = with_checksum(bytes((ECHO_REPLY[len(host)], 0)) + message[2:], host, source)
+            back = fabric.reach(way.stack, source)
+            if back is not None and back.stack is not None:
+                arrive(back.stack, protocol, reply, (host, 0, source, 0, back.ttl, tos, back.interface.index))
+    elif way.by is not None:
+        tell(stack, way, protocol, message, source, host)
+    return True
+
+
+def tell(stack, way, protocol: int, message: bytes, source: bytes, host: bytes) -> None:
+    """The router that stopped a message of ours on its way says why."""
+    if len(host) == 4:
+        kind, code = (fabric.TIME_EXCEEDED, 0) if way.errno == ETIMEDOUT else (fabric.UNREACHABLE, 0 if way.errno == ENETUNREACH else 1)
+        quoted = ip_header(source, host, protocol, len(message), 1, 0) + message[:548]
+    else:
+        kind, code = (3, 0) if way.errno == ETIMEDOUT else (1, 0 if way.errno == ENETUNREACH else 3)
+        quoted = IP6_HEADER.pack(6 << 28, len(message), protocol, 1, source, host) + message[:1192]
+    body = with_checksum(bytes((kind, code)) + bytes(6) + quoted, way.by, source)
+    icmp_errors.arrive(stack, body, way.by)
+    arrive(stack, IPPROTO_ICMP if len(host) == 4 else IPPROTO_ICMPV6, body, (way.by, 0, source, 0, 64, 0, LOOPBACK))
+
+
 class IcmpSocket(DatagramSocket):
     """Common to both kinds."""
 
@@ -77,7 +108,12 @@ class IcmpSocket(DatagramSocket):
         if self.net.stack.is_local(host):
             loop(self.net.stack, protocol, message, source, host, ttl, tos)
             return 0
-        return self.net.stack.wire.send_ip(protocol, message, source, host, ttl, tos, device)
+        if self.net.stack.linked and travel(self.net.stack, protocol, message, source, host, ttl, tos, device):
+            return 0
+        if self.net.stack.wire is None:
+            return -ENETUNREACH
+        cut = self.way(len(message) + (20 if len(host) == 4 else 40), host, 0, device)
+        return cut if cut < 0 else self.net.stack.wire.send_ip(protocol, message, source, host, ttl, tos, device, cut)
 
 
 class PingSocket(IcmpSocket):
@@ -111,6 +147,9 @@ class RawSocket(IcmpSocket):
     def release(self):
         self.net.stack.raw.remove(self)
         DatagramSocket.release(self)
+
+    def filtered(self, data, packet):
+        return socket_filter.internet(self.bpf, data, packet, 0, whole=self.family == AF_INET)
 
     def bind(self, t, addr):
         parsed = self.parse_bind(addr)

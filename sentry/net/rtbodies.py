@@ -20,14 +20,21 @@ from sentry.abi.netlink import (
     IFF_BROADCAST,
     IFF_LOOPBACK,
     IFF_LOWER_UP,
+    IFF_RUNNING,
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
     IFLA_BROADCAST,
     IFLA_CARRIER,
     IFLA_GROUP,
+    IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINK,
+    IFLA_LINK_NETNSID,
+    IFLA_LINKINFO,
     IFLA_LINKMODE,
+    IFLA_MASTER,
     IFLA_MTU,
     IFLA_NUM_RX_QUEUES,
     IFLA_NUM_TX_QUEUES,
@@ -45,6 +52,7 @@ from sentry.abi.netlink import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
+    RTA_PREF,
     RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_TABLE,
@@ -60,8 +68,7 @@ from sentry.abi.netlink import (
 from sentry.net.inet_addr import LOOPBACK6, is_link_local, is_loopback
 
 AF_INET, AF_INET6 = 2, 10
-OPER_UNKNOWN, OPER_DOWN, OPER_UP = 0, 2, 6
-TXQLEN = 1000
+OPER_UNKNOWN, OPER_DOWN, OPER_LOWERLAYERDOWN, OPER_UP = 0, 2, 3, 6
 FOREVER = b"\xff\xff\xff\xff"
 
 
@@ -71,7 +78,7 @@ def family_of(addr: bytes) -> int:
 
 def flags_of(link) -> int:
     """IFF_* as SIOCGIFFLAGS and RTM_NEWLINK show them."""
-    return link.flags | (IFF_LOWER_UP if link.flags & IFF_UP else 0)
+    return link.flags | (IFF_LOWER_UP if link.flags & (IFF_RUNNING if link.kind else IFF_UP) else 0)
 
 
 def is_lo(link) -> bool:
@@ -80,23 +87,27 @@ def is_lo(link) -> bool:
 
 def link_body(link, change=0) -> bytes:
     lo = is_lo(link)
-    state = OPER_DOWN if not link.flags & IFF_UP else OPER_UNKNOWN if lo else OPER_UP
+    state = OPER_DOWN if not link.flags & IFF_UP else OPER_UNKNOWN if lo or link.kind == "dummy" else OPER_UP
+    if link.kind and link.flags & IFF_UP and not link.flags & IFF_RUNNING:
+        state = OPER_LOWERLAYERDOWN if link.kind == "veth" else OPER_DOWN
+    running = bool(link.flags & IFF_RUNNING) or not link.kind
     return b"".join((
         IFINFO.pack(0, ARPHRD_LOOPBACK if lo else ARPHRD_ETHER, link.index, flags_of(link), change),
         attr(IFLA_IFNAME, link.name.encode() + b"\0"),
-        attr32(IFLA_TXQLEN, TXQLEN),
+        attr32(IFLA_TXQLEN, link.txqlen),
         attr(IFLA_OPERSTATE, bytes((state,))),
         attr(IFLA_LINKMODE, b"\0"),
         attr32(IFLA_MTU, link.mtu),
         attr32(IFLA_GROUP, 0),
         attr32(IFLA_NUM_TX_QUEUES, 1),
         attr32(IFLA_NUM_RX_QUEUES, 1),
-        attr(IFLA_CARRIER, b"\1"),
+        attr(IFLA_CARRIER, bytes((running,))),
         attr(IFLA_ADDRESS, link.hwaddr),
         attr(IFLA_BROADCAST, bytes(6) if lo else b"\xff" * 6),
-        attr(IFLA_QDISC, b"noqueue\0"),
+        attr(IFLA_QDISC, b"noop\0" if link.kind and not link.flags & IFF_UP else b"noqueue\0"),
         attr(IFLA_STATS64, bytes(8 * 25)),
         attr(IFLA_STATS, bytes(4 * 24)),
+        kind_attrs(link),
     ))  # fmt: skip
 
 
@@ -110,11 +121,32 @@ def address_body(link, addr: bytes, bits: int) -> bytes:
     parts = [IFADDR.pack(family_of(addr), bits, IFA_F_PERMANENT, scope, link.index), attr(IFA_ADDRESS, addr)]
     if len(addr) == 4:
         parts.append(attr(IFA_LOCAL, addr))
-        if link.flags & IFF_BROADCAST and bits < 31:
+        if link.kind:
+            if addr in link.broadcasts:
+                parts.append(attr(IFA_BROADCAST, link.broadcasts[addr]))
+        elif link.flags & IFF_BROADCAST and bits < 31:
             parts.append(attr(IFA_BROADCAST, broadcast_of(addr, bits)))
         parts.append(attr(IFA_LABEL, link.name.encode() + b"\0"))
     parts.append(attr32(IFA_FLAGS, IFA_F_PERMANENT))
     parts.append(attr(IFA_CACHEINFO, FOREVER + FOREVER + bytes(8)))
+    return b"".join(parts)
+
+
+def kind_attrs(link) -> bytes:
+    """What is told of a link that a guest has made."""
+    parts = []
+    if link.alias:
+        parts.append(attr(IFLA_IFALIAS, link.alias + b"\0"))
+    if link.master is not None:
+        parts.append(attr32(IFLA_MASTER, link.master.index))
+    if link.kind:
+        parts.append(attr(IFLA_LINKINFO, attr(IFLA_INFO_KIND, link.kind.encode() + b"\0")))
+    peer = link.peer
+    if peer is not None:
+        parts.append(attr32(IFLA_LINK, peer.index))
+        net, other = link.stack.net and link.stack.net(), peer.stack.net and peer.stack.net()
+        if peer.stack is not link.stack and net is not None and other is not None:
+            parts.append(attr32(IFLA_LINK_NETNSID, net.id_of(other)))
     return b"".join(parts)
 
 
@@ -142,24 +174,29 @@ class RouteRow:
         ]
         if self.bits:
             parts.append(attr(RTA_DST, self.network))
-        if self.metric:
+        if self.metric or len(self.network) == 16:
             parts.append(attr32(RTA_PRIORITY, self.metric))
         if self.source is not None:
             parts.append(attr(RTA_PREFSRC, self.source))
         if self.gateway is not None:
             parts.append(attr(RTA_GATEWAY, self.gateway))
         parts.append(attr32(RTA_OIF, self.link.index))
+        if len(self.network) == 16:
+            parts.append(attr(RTA_PREF, b"\0"))
         return b"".join(parts)
+
+
+def route_row(route) -> RouteRow:
+    scope = RT_SCOPE_LINK if route.gateway is None and len(route.network) == 4 else RT_SCOPE_UNIVERSE
+    own = route.source is not None or (route.metric == 256 and len(route.network) == 16)
+    protocol = RTPROT_KERNEL if route.gateway is None and own else RTPROT_BOOT
+    return RouteRow(route.network, route.bits, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, route.gateway, route.interface,
+                    route.source, route.metric)  # fmt: skip
 
 
 def routes_of(stack) -> "list[RouteRow]":
     """The main table, then what follows from the addresses: the local table. In the order of the host's tries."""
-    rows = []
-    for route in stack.routes:
-        scope = RT_SCOPE_LINK if route.gateway is None and len(route.network) == 4 else RT_SCOPE_UNIVERSE
-        protocol = RTPROT_KERNEL if route.gateway is None and route.source is not None else RTPROT_BOOT
-        rows.append(RouteRow(route.network, route.bits, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, route.gateway,
-                             route.interface, route.source, route.metric))  # fmt: skip
+    rows = [route_row(route) for route in stack.routes]
     for link in stack.interfaces:
         for addr, bits in link.addresses:
             if addr == LOOPBACK6:

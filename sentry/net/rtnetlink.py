@@ -3,8 +3,11 @@
 In the first namespace in host mode the answers are the host's, and nothing can be changed.
 """
 
+from struct import Struct
+
 from sentry.abi.errno import (
     EADDRNOTAVAIL,
+    EBADF,
     EEXIST,
     EINVAL,
     ENETDOWN,
@@ -16,20 +19,16 @@ from sentry.abi.errno import (
 )
 from sentry.abi.netlink import (
     IFA_ADDRESS,
+    IFA_BROADCAST,
     IFA_LOCAL,
     IFADDR,
-    IFF_RUNNING,
     IFF_UP,
     IFINFO,
-    IFLA_IFNAME,
-    IFLA_LINKINFO,
-    IFLA_MTU,
+    IFLA_MASTER,
     NETLINK_ROUTE,
-    NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
     NLM_F_REPLACE,
-    RT_SCOPE_LINK,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
     RTA_DST,
@@ -38,8 +37,10 @@ from sentry.abi.netlink import (
     RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_TABLE,
+    RTA_UID,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_DELROUTE,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -49,31 +50,29 @@ from sentry.abi.netlink import (
     RTM_MAX,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_NEWRULE,
     RTM_SETLINK,
-    RTMGRP_IPV4_IFADDR,
-    RTMGRP_IPV4_ROUTE,
-    RTMGRP_IPV6_IFADDR,
-    RTMGRP_IPV6_ROUTE,
-    RTMGRP_LINK,
     RTMSG,
     RTN_LOCAL,
     RTN_UNICAST,
-    RTPROT_BOOT,
-    RTPROT_KERNEL,
+    attr,
     attr32,
     parse_attrs,
 )
 from sentry.core.creds import CAP_NET_ADMIN
-from sentry.net import hostlink, rtbodies
+from sentry.net import fabric, hostlink, netns, rtbodies, rtlinks, rtneighbours
 from sentry.net.inet_addr import LOOPBACK4, LOOPBACK6, in_network, is_loopback
 from sentry.net.rtbodies import AF_INET, AF_INET6, RouteRow
-from sentry.net.netlink import SERVERS, tell
+from sentry.net.netlink import SERVERS
 from sentry.net.stack import Route
 
 RTM_F_CLONED = 0x200
-RTM_NEWNSID, RTM_GETNSID, NETNSA_NSID, NO_NSID = 88, 90, 1, 0xFFFFFFFF  # namespaces have no numbers for each other
+AF_BRIDGE = b"\7"
+RTM_NEWQDISC, RTM_GETQDISC, TCA_KIND, TC_H_ROOT = 36, 38, 1, 0xFFFFFFFF
+TCMSG = Struct("<BxxxiIII")  # family, interface, handle, parent, users
+RTM_NEWNSID, RTM_GETNSID, NETNSA_NSID, NETNSA_PID, NETNSA_FD, NO_NSID = 88, 90, 1, 2, 3, 0xFFFFFFFF
 WIDTHS = {AF_INET: 4, AF_INET6: 16}
 FAMILIES = (bytes((AF_INET,)), bytes((AF_INET6,)))
 
@@ -85,18 +84,41 @@ def answer(t, sock, kind, flags, body):
     if kind & 3 != 2:  # neither of the RTM_GET*
         if not t.creds.capable(CAP_NET_ADMIN):
             return -EPERM
-        return -EPERM if sock.net.host else change(sock.net, kind, flags, body)
+        return -EPERM if sock.net.host else change(t, sock.net, kind, flags, body)
     if kind == RTM_GETNSID:
-        return [(RTM_NEWNSID, bytes(4) + attr32(NETNSA_NSID, NO_NSID))]
+        return namespace_number(t, sock.net, body)
     if sock.net.host:
         return hostlink.ask(kind, flags, body)
     handler = (DUMPS if flags & NLM_F_DUMP == NLM_F_DUMP else GETS).get(kind)
     return -EOPNOTSUPP if handler is None else handler(sock.net, body)
 
 
+def namespace_number(t, net, body):
+    """RTM_GETNSID: by what number messages here name another namespace."""
+    attrs = (parse_attrs(body, 4) if len(body) >= 4 else None) or {}
+    other = None
+    for kind, find in ((NETNSA_PID, netns.by_process), (NETNSA_FD, netns.by_descriptor)):
+        wanted = rtlinks.number(attrs, kind)
+        if wanted is not None:
+            other = find(t, wanted)
+    if other in (-EBADF, -ESRCH):
+        return other
+    if isinstance(other, int):
+        other = None  # a file of the host's, say
+    number = net.ids.get(other.ino, NO_NSID) if other is not None else NO_NSID
+    return [(RTM_NEWNSID, bytes(4) + attr32(NETNSA_NSID, number))]
+
+
 # -- questions
 def dump_links(net, body):
-    return [(RTM_NEWLINK, rtbodies.link_body(link)) for link in net.stack.interfaces]
+    ports = body[:1] == AF_BRIDGE
+    attrs = (parse_attrs(body, IFINFO.size) if len(body) >= IFINFO.size else None) or {}
+    kind, master = rtlinks.kind_of(attrs), rtlinks.number(attrs, IFLA_MASTER)
+    return [
+        (RTM_NEWLINK, rtbodies.link_body(link))
+        for link in net.stack.interfaces
+        if kind in ("", link.kind) and (not ports or link.master is not None) and (not master or (link.master is not None and link.master.index == master))
+    ]
 
 
 def dump_addresses(net, body):
@@ -121,8 +143,11 @@ def dump_routes(net, body):
     ]
 
 
-def dump_neighbours(net, body):
-    return []
+def dump_qdiscs(net, body):
+    """There are no queues: what is sent is there."""
+    index = TCMSG.unpack_from(body)[1] if len(body) >= TCMSG.size else 0
+    return [(RTM_NEWQDISC, TCMSG.pack(0, link.index, 0, TC_H_ROOT, 2) + attr(TCA_KIND, b"noqueue\0"))
+            for link in net.stack.interfaces if link.flags & IFF_UP and index in (0, link.index)]  # fmt: skip
 
 
 def dump_rules(net, body):
@@ -130,31 +155,18 @@ def dump_rules(net, body):
     return [(RTM_NEWRULE, rule) for one in (AF_INET, AF_INET6) if family in (0, one) for rule in rtbodies.rule_bodies(one)]
 
 
-def find_link(net, body):
-    """The link that an ifinfomsg means, by index or name: (link, attributes) or -errno."""
-    if len(body) < IFINFO.size:
-        return -EINVAL
-    attrs = parse_attrs(body, IFINFO.size)
-    if attrs is None:
-        return -EINVAL
-    index = IFINFO.unpack_from(body)[2]
-    name = attrs.get(IFLA_IFNAME)
-    if index > 0:
-        link = net.stack.interface(index)
-    elif name is not None:
-        link = net.stack.named(name.split(b"\0", 1)[0].decode("latin-1"))
-    else:
-        return -EINVAL
-    return (link, attrs) if link is not None else -ENODEV
-
-
 def get_link(net, body):
-    found = find_link(net, body)
+    found = rtlinks.find(net, body)
     return found if isinstance(found, int) else [(RTM_NEWLINK, rtbodies.link_body(found[0]))]
 
 
 def get_route(net, body):
     """`ip route get`: how a packet to the address would go."""
+    rows = find_route(net, body)
+    return rows if isinstance(rows, int) else [(kind, row + attr32(RTA_UID, 0)) for kind, row in rows]
+
+
+def find_route(net, body):
     request = parse_route(net, body)
     if isinstance(request, int):
         return request
@@ -182,66 +194,17 @@ DUMPS = {
     RTM_GETLINK: dump_links,
     RTM_GETADDR: dump_addresses,
     RTM_GETROUTE: dump_routes,
-    RTM_GETNEIGH: dump_neighbours,
+    RTM_GETNEIGH: rtneighbours.dump,
     RTM_GETRULE: dump_rules,
+    RTM_GETQDISC: dump_qdiscs,
 }
 GETS = {RTM_GETLINK: get_link, RTM_GETROUTE: get_route}
 
 
 # -- changes
-def change(net, kind, flags, body) -> int:
+def change(t, net, kind, flags, body) -> int:
     handler = CHANGES.get(kind)
-    return -EOPNOTSUPP if handler is None else handler(net, flags, body)
-
-
-def set_link(net, flags, body):
-    found = find_link(net, body)
-    if isinstance(found, int):
-        return found
-    link, attrs = found
-    _, _, _, wanted, mask = IFINFO.unpack_from(body)
-    if link.link is not None:
-        return -EOPNOTSUPP  # the packet stack's own interface stays as it was taken over
-    if IFLA_MTU in attrs and len(attrs[IFLA_MTU]) == 4:
-        link.mtu = int.from_bytes(attrs[IFLA_MTU], "little")
-    if mask & IFF_UP or (not mask and wanted):
-        raise_link(net, link, bool(wanted & IFF_UP))
-    return 0
-
-
-def raise_link(net, link, up: bool) -> None:
-    """`ip link set LINK up` or `down`. The loopback interface has its addresses from its first `up` on."""
-    before = link.flags
-    if up:
-        link.flags |= IFF_UP | IFF_RUNNING
-        if rtbodies.is_lo(link) and not link.addresses:
-            link.addresses += [(LOOPBACK4, 8), (LOOPBACK6, 128)]
-    else:
-        link.flags &= ~(IFF_UP | IFF_RUNNING)
-        link.addresses[:] = [(addr, bits) for addr, bits in link.addresses if len(addr) == 4]
-        net.stack.routes[:] = [route for route in net.stack.routes if route.interface is not link]
-    if link.flags != before:
-        tell(net, RTMGRP_LINK, RTM_NEWLINK, rtbodies.link_body(link, IFF_UP))
-
-
-def new_link(net, flags, body):
-    found = find_link(net, body)
-    if found == -EINVAL and len(body) >= IFINFO.size:
-        return -ENODEV
-    if found == -ENODEV and flags & NLM_F_CREATE:
-        return -EOPNOTSUPP  # no kinds of links can be made: veth, bridge, dummy ...
-    if isinstance(found, int):
-        return found
-    if flags & NLM_F_EXCL:
-        return -EEXIST
-    if IFLA_LINKINFO in found[1]:
-        return -EOPNOTSUPP
-    return set_link(net, flags, body)
-
-
-def del_link(net, flags, body):
-    found = find_link(net, body)
-    return found if isinstance(found, int) else -EOPNOTSUPP
+    return -EOPNOTSUPP if handler is None else handler(t, net, flags, body)
 
 
 def parse_address(net, body):
@@ -264,7 +227,7 @@ def parse_address(net, body):
     return link, addr, bits
 
 
-def new_address(net, flags, body):
+def new_address(t, net, flags, body):
     found = parse_address(net, body)
     if isinstance(found, int):
         return found
@@ -273,12 +236,19 @@ def new_address(net, flags, body):
         return -EOPNOTSUPP
     if any(own == addr and (len(own) == 16 or length == bits) for own, length in link.addresses):
         return 0 if flags & NLM_F_REPLACE and not flags & NLM_F_EXCL else -EEXIST
+    broadcast = (parse_attrs(body, IFADDR.size) or {}).get(IFA_BROADCAST)
+    if broadcast is not None and len(broadcast) == len(addr):
+        link.broadcasts[addr] = broadcast
     link.addresses.append((addr, bits))
-    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_NEWADDR, rtbodies.address_body(link, addr, bits))
+    rtlinks.announce_address(link, addr, bits, True)
+    if link.kind and link.flags & IFF_UP:
+        route = fabric.add_connected(link, addr, bits)
+        if route is not None:
+            rtlinks.announce_route(net.stack, route, True)
     return 0
 
 
-def del_address(net, flags, body):
+def del_address(t, net, flags, body):
     found = parse_address(net, body)
     if isinstance(found, int):
         return found
@@ -288,7 +258,11 @@ def del_address(net, flags, body):
     if (addr, bits) not in link.addresses:
         return -EADDRNOTAVAIL
     link.addresses.remove((addr, bits))
-    tell(net, RTMGRP_IPV4_IFADDR if len(addr) == 4 else RTMGRP_IPV6_IFADDR, RTM_DELADDR, rtbodies.address_body(link, addr, bits))
+    link.broadcasts.pop(addr, None)
+    rtlinks.announce_address(link, addr, bits, False)
+    route = fabric.drop_connected(link, addr, bits) if link.kind else None
+    if route is not None:
+        rtlinks.announce_route(net.stack, route, False)
     return 0
 
 
@@ -334,19 +308,12 @@ def same_route(route, request) -> bool:
     return route.network == network and route.bits == request.bits and route.metric == request.metric
 
 
-def route_row(route) -> RouteRow:
-    scope = RT_SCOPE_LINK if route.gateway is None else RT_SCOPE_UNIVERSE
-    protocol = RTPROT_KERNEL if route.gateway is None and route.source is not None else RTPROT_BOOT
-    return RouteRow(route.network, route.bits, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, route.gateway, route.interface,
-                    route.source, route.metric)  # fmt: skip
-
-
-def new_route(net, flags, body):
+def new_route(t, net, flags, body):
     request = parse_route(net, body)
     if isinstance(request, int):
         return request
     stack = net.stack
-    if request.table != RT_TABLE_MAIN or stack.wire is not None:
+    if request.table != RT_TABLE_MAIN:
         return -EOPNOTSUPP
     link = request.link
     if link is None and request.gateway is not None:
@@ -356,6 +323,8 @@ def new_route(net, flags, body):
             return -ENETUNREACH
     if link is None:
         return -ENODEV
+    if link.link is not None:
+        return -EOPNOTSUPP  # the packet stack has the routes of its own interfaces
     if not link.flags & IFF_UP:
         return -ENETDOWN
     network = request.network or bytes(request.width)
@@ -369,33 +338,35 @@ def new_route(net, flags, body):
         stack.routes.remove(old)
     route = Route(network, request.bits, link, request.gateway, request.metric, request.source)
     stack.routes.append(route)
-    tell(net, RTMGRP_IPV4_ROUTE if request.width == 4 else RTMGRP_IPV6_ROUTE, RTM_NEWROUTE, route_row(route).body())
+    rtlinks.announce_route(stack, route, True)
     return 0
 
 
-def del_route(net, flags, body):
+def del_route(t, net, flags, body):
     request = parse_route(net, body)
     if isinstance(request, int):
         return request
     stack = net.stack
-    if stack.wire is not None:
-        return -EOPNOTSUPP
     network = request.network or bytes(request.width)
     for route in stack.routes:
         if route.network == network and route.bits == request.bits and request.link in (None, route.interface):
             if request.gateway in (None, route.gateway) and request.metric in (0, route.metric):
+                if route.interface.link is not None:
+                    return -EOPNOTSUPP
                 stack.routes.remove(route)
-                tell(net, RTMGRP_IPV4_ROUTE if request.width == 4 else RTMGRP_IPV6_ROUTE, RTM_DELROUTE, route_row(route).body())
+                rtlinks.announce_route(stack, route, False)
                 return 0
     return -ESRCH
 
 
 CHANGES = {
-    RTM_NEWLINK: new_link,
-    RTM_SETLINK: set_link,
-    RTM_DELLINK: del_link,
+    RTM_NEWLINK: rtlinks.new_link,
+    RTM_SETLINK: rtlinks.set_link,
+    RTM_DELLINK: rtlinks.del_link,
     RTM_NEWADDR: new_address,
     RTM_DELADDR: del_address,
+    RTM_NEWNEIGH: rtneighbours.new,
+    RTM_DELNEIGH: rtneighbours.delete,
     RTM_NEWROUTE: new_route,
     RTM_DELROUTE: del_route,
 }

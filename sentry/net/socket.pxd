@@ -19,4 +19,4 @@ cdef class Socket(File):
     cdef public long long rcvtimeo, sndtimeo
     cdef public tuple linger
     cdef public int error
-    cdef public object net
+    cdef public object net, bpf

@@ -22,6 +22,7 @@ from sentry.abi.time import FOREVER, NSEC
 from sentry.core.creds import CAP_NET_ADMIN, CAP_NET_RAW
 from sentry.core.waitq import WaitQueue
 from sentry.fs.anon import SOCKFS
+from sentry.net import socket_filter
 from sentry.vfs.file import O_RDWR, POLL_READABLE, POLL_WRITABLE, POLLPRI, File
 
 AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 0, 1, 2, 10, 16
@@ -42,6 +43,7 @@ SO_TIMESTAMP, SO_ACCEPTCONN, SO_PEERSEC, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_PASS
 SO_TIMESTAMPNS, SO_RXQ_OVFL, SO_WIFI_STATUS, SO_NOFCS, SO_LOCK_FILTER, SO_SELECT_ERR_QUEUE, SO_BUSY_POLL = 35, 40, 41, 43, 44, 45, 46
 SO_INCOMING_CPU, SO_ZEROCOPY, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_PREFER_BUSY_POLL, SO_RCVMARK = 49, 60, 63, 64, 69, 75
 SO_RCVPRIORITY, SO_PASSRIGHTS = 82, 83
+SO_PEERNAME, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW = 28, 66, 67
 SO_MARK, SO_PROTOCOL, SO_DOMAIN, SO_PEEK_OFF, SO_PEERGROUPS, SO_PASSPIDFD, SO_PEERPIDFD = 36, 38, 39, 42, 59, 76, 77
 # Options that are on or off, with what they are at first. Families give some of them an effect.
 FLAGS = dict.fromkeys(
@@ -91,7 +93,7 @@ class Received:
 
 class Socket(File):
     __slots__ = ("family", "type", "protocol", "options", "sndbuf", "rcvbuf", "rcvlowat", "rcvtimeo", "sndtimeo", "linger", "error",
-                 "net")  # fmt: skip
+                 "net", "bpf")  # fmt: skip
 
     def __init__(self, t, family, type_, protocol, flags):
         inode = SOCKFS.inode(S_IFSOCK | 0o777, t.creds.fsuid, t.creds.fsgid)
@@ -106,6 +108,7 @@ class Socket(File):
         self.linger = (0, 0)
         self.error = 0  # positive errno, reported once
         self.net = t.net  # netns.NetNamespace
+        self.bpf = None  # cbpf.SocketProgram, if there is one
 
     def anon_name(self):
         return b"socket:[%d]" % self.inode.ino
@@ -223,8 +226,10 @@ class Socket(File):
             return INT.pack(self.rcvlowat)
         if option in (SO_SNDLOWAT, SO_BSDCOMPAT):
             return INT.pack(1 if option == SO_SNDLOWAT else 0)
-        if option in (SO_RCVTIMEO, SO_SNDTIMEO):
-            ns = self.rcvtimeo if option == SO_RCVTIMEO else self.sndtimeo
+        if option == SO_PEERNAME:
+            return self.peer_name()
+        if option in (SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW):
+            ns = self.rcvtimeo if option in (SO_RCVTIMEO, SO_RCVTIMEO_NEW) else self.sndtimeo
             return TIMEVAL.pack(ns // NSEC, ns % NSEC // 1000)
         if option == SO_ACCEPTCONN:
             return INT.pack(self.listening())
@@ -245,6 +250,8 @@ class Socket(File):
             self.options[option] = int(value != 0)
         elif option in NUMBERS:
             return self.set_number(t, option, value)
+        elif option in socket_filter.OPTIONS:
+            return socket_filter.set_option(self, t, option, data)
         elif option in (SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             forced = option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE)
             if forced and not t.creds.capable(CAP_NET_ADMIN):
@@ -261,14 +268,14 @@ class Socket(File):
             self.linger = LINGER.unpack_from(data)
         elif option == SO_RCVLOWAT:
             self.rcvlowat = max(1, value) if value >= 0 else 0x7FFFFFFF
-        elif option in (SO_RCVTIMEO, SO_SNDTIMEO):
+        elif option in (SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW):
             if len(data) < 16:
                 return -EINVAL
             sec, usec = TIMEVAL.unpack_from(data)
             if not 0 <= usec < 1000000:
                 return -EDOM
             ns = 0 if sec < 0 else min(sec * NSEC + usec * 1000, FOREVER)
-            if option == SO_RCVTIMEO:
+            if option in (SO_RCVTIMEO, SO_RCVTIMEO_NEW):
                 self.rcvtimeo = ns
             else:
                 self.sndtimeo = ns

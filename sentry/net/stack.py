@@ -8,6 +8,7 @@ from os import urandom
 from time import monotonic_ns
 
 from sentry.abi.errno import EADDRINUSE, EADDRNOTAVAIL, ENETUNREACH
+from sentry.net import socket_filter
 from sentry.net.inet_addr import (
     ANY6,
     BROADCAST,
@@ -20,9 +21,8 @@ from sentry.net.inet_addr import (
     is_multicast,
 )
 
-IFF_UP, IFF_BROADCAST, IFF_LOOPBACK, IFF_RUNNING, IFF_MULTICAST = 1, 2, 8, 0x40, 0x1000
+IFF_UP, IFF_BROADCAST, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP, IFF_MULTICAST = 1, 2, 8, 0x40, 0x80, 0x1000
 FIRST_PORT, LAST_PORT = 32768, 60999  # net.ipv4.ip_local_port_range
-TIME_WAIT = 60 * 10**9
 
 
 def pick(count: int) -> int:
@@ -31,7 +31,9 @@ def pick(count: int) -> int:
 
 
 class Interface:
-    """`addresses`: [(address, prefix length)]; `hwaddr`: 6 bytes; `link`: how packets leave, or None."""
+    """`addresses`: [(address, prefix length)]; `hwaddr`: 6 bytes; `link`: how packets leave, or None. Of links that guests have
+    made (fabric.py): `kind`, the other end of a veth pair (`peer`), the bridge that it belongs to (`master`) or whose it is
+    (`ports`), and the Stack that it is in."""
 
     def __init__(self, index, name, flags, mtu, hwaddr=bytes(6), addresses=(), link=None):
         self.index = index
@@ -41,6 +43,13 @@ class Interface:
         self.hwaddr = hwaddr
         self.addresses = list(addresses)
         self.link = link
+        self.kind = ""
+        self.peer = self.master = self.stack = None
+        self.ports = []
+        self.txqlen = 1000
+        self.neighbours = {}  # address -> (hardware address, NUD_*), of links that guests have made
+        self.broadcasts = {}  # address -> its broadcast address, if one was given
+        self.alias = b""
 
 
 class Route:
@@ -74,9 +83,9 @@ class Ports:
             if not left:
                 del self.bound[port]
 
-    def linger(self, addr, port, reuse) -> None:
-        """A connection from here was closed from this end."""
-        self.waiting.setdefault(port, {})[addr, reuse] = monotonic_ns() + TIME_WAIT
+    def linger(self, addr, port, reuse, time) -> None:
+        """A connection from here was closed from this end; its name stays taken for `time` ns."""
+        self.waiting.setdefault(port, {})[addr, reuse] = monotonic_ns() + time
 
     def lingering(self, addr, port, reuse) -> bool:
         rows = self.waiting.get(port)
@@ -106,6 +115,7 @@ class Stack:
         self.interfaces = [
             Interface(1, "lo", IFF_UP | IFF_LOOPBACK | IFF_RUNNING, 65536, addresses=[(LOOPBACK4, 8), (LOOPBACK6, 128)])
         ]
+        self.interfaces[0].stack = self
         self.routes = []
         self.tcp = Ports("tcp")
         self.udp = Ports("udp")
@@ -116,6 +126,9 @@ class Stack:
         self.resolver = None  # what answers at 127.0.0.11 (resolver.py)
         self.wire = None  # the packet stack, if any interface has a link
         self.timers = None  # of the kernel
+        self.net = None  # weak reference to the NetNamespace
+        self.linked = 0  # interfaces that guests have made (fabric.py)
+        self.last_index = 0
         self.on_listen = None  # called when a TCP socket begins or ceases to listen
 
     # -- addresses
@@ -171,7 +184,7 @@ class Stack:
         if best is None:
             if is_multicast(addr) or is_link_local(addr):
                 for interface in self.interfaces:
-                    if interface.flags & IFF_MULTICAST and device in (0, interface.index):
+                    if interface.flags & IFF_MULTICAST and interface.flags & IFF_UP and device in (0, interface.index):
                         return Route(addr, len(addr) * 8, interface)
             return -ENETUNREACH
         return best
@@ -247,9 +260,12 @@ class Stack:
                 found.append(sock)
         if not found:
             return None
-        return found[0] if len(found) == 1 else found[pick(len(found))]
+        if len(found) == 1:
+            return found[0]
+        index = socket_filter.choose(found, b"")
+        return found[pick(len(found)) if index is None else index]
 
-    def receivers(self, ports: Ports, addr: bytes, port: int, sender: bytes, sender_port: int, many: bool) -> list:
+    def receivers(self, ports: Ports, addr: bytes, port: int, sender: bytes, sender_port: int, many: bool, data: bytes = b"") -> list:
         """The sockets that get a datagram: the best match, or with `many` (multicast, broadcast) all that match."""
         best, found = -1, []
         for sock in ports.bound.get(port, ()):
@@ -277,6 +293,9 @@ class Stack:
             return found
         # SO_REUSEPORT spreads by sender; SO_REUSEADDR alone: the last one bound.
         if found[0].reuseport:
+            index = socket_filter.choose(found, data)
+            if index is not None:
+                return [found[index]]
             return [found[hash((sender, sender_port)) % len(found)]]
         return [found[-1]]
 

@@ -29,7 +29,7 @@ from sentry.abi.errno import (
     EPROTONOSUPPORT,
     ETIMEDOUT,
 )
-from sentry.net import inet_addr, tcp_waits
+from sentry.net import fabric, inet_addr, tcp_waits
 from sentry.net import inet_options as opt
 from sentry.net.inet import InetSocket
 from sentry.net.inet_addr import ANY4, ANY6, AF_INET, AF_INET6, AF_UNSPEC, LOOPBACK4, LOOPBACK6, is_any, is_link_local, is_multicast
@@ -53,6 +53,7 @@ from sentry.vfs.file import O_NONBLOCK, POLL_READABLE, POLL_WRITABLE, POLLERR, P
 IPPROTO_TCP = 6
 BOTH = SHUT_RD | SHUT_WR
 ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN = range(1, 11)
+TIME_WAIT_TIME = tcp_waits.TIME_WAIT
 BACKLOG_MAX = 4096  # net.core.somaxconn
 RCVBUF, SNDBUF = 131072, 16384  # the middle values of net.ipv4.tcp_rmem and tcp_wmem
 SNDBUF_CONNECTED = 2626560  # what a send buffer that nobody set grows to
@@ -112,7 +113,9 @@ class TcpSocket(InetSocket):
             wire, self.wire = self.wire, None
             wire.detach(self.rx_bytes > 0 or self.linger == (1, 0))
         if self.active and self.locked:
-            self.ports.linger(self.local, self.port, self.reuseaddr)
+            waits = tcp_waits.fin_time(self) if self.state == FIN_WAIT2 else TIME_WAIT_TIME
+            if waits:
+                self.ports.linger(self.local, self.port, self.reuseaddr, waits)
         self.unbind()
         self.rx.clear()
         self.state = CLOSE
@@ -348,8 +351,13 @@ class TcpSocket(InetSocket):
             return -EADDRNOTAVAIL
         self.remote, self.remote_port, self.scope = host, port, scope
         self.shut, self.done, self.error = 0, False, 0
+        way = None
+        if self.net.stack.linked and not self.net.stack.is_local(host):
+            way = fabric.reach(self.net.stack, host, scope or self.device, 64, local)
         if self.net.stack.is_local(host):
-            self.arrive(t)
+            self.arrive(t, self.net.stack, scope)
+        elif way is not None:
+            self.cross(t, way)
         elif self.net.stack.wire is None:
             self.remote = None
             return -ENETUNREACH
@@ -363,9 +371,29 @@ class TcpSocket(InetSocket):
             self.timer = tcp_waits.Syn(self, t.kernel.timers)
         return 0
 
-    def arrive(self, t):
-        """At a listener of this sandbox."""
-        listener = self.net.stack.listener(self.remote, self.remote_port, self.scope)
+    def cross(self, t, way):
+        """By a link that a guest has made."""
+        back = None
+        if way.stack is not None:
+            back = fabric.reach(way.stack, self.local)
+        if back is not None and back.stack is self.net.stack:
+            self.arrive(t, way.stack, way.interface.index)
+        elif way.by is not None and way.errno != ETIMEDOUT:
+            self.fail(way.errno)
+        else:  # no answer: of the neighbours, or of anybody
+            self.state = SYN_SENT
+            timers = t.kernel.timers
+            if way.errno == EHOSTUNREACH:
+                self.timer = timers.add(monotonic_ns() + tcp_waits.RESOLVE_TIME, self.no_neighbour)
+            else:
+                self.timer = timers.add(monotonic_ns() + tcp_waits.syn_time(self), self.time_out)
+
+    def no_neighbour(self):
+        self.time_out(unreachable=True)
+
+    def arrive(self, t, stack, scope):
+        """At a listener of this sandbox, which may be in another namespace."""
+        listener = stack.listener(self.remote, self.remote_port, scope)
         if listener is None:
             self.fail(ECONNREFUSED)
         elif len(listener.pending) > listener.backlog:
@@ -387,6 +415,8 @@ class TcpSocket(InetSocket):
         """The connection is made."""
         self.stop_timer()
         self.listener = None
+        if listener.net is not t.net:
+            t = fabric.Stranger(t, listener.net)
         new = listener.embryo(t, self.remote, self.local, self.port)
         new.peer, self.peer = self, new
         self.state = ESTABLISHED
@@ -710,7 +740,7 @@ class TcpSocket(InetSocket):
     def mss(self):
         if self.remote is None:
             return self.values.get((opt.SOL_TCP, opt.TCP_MAXSEG), 536)
-        if self.wire is not None:
+        if self.wire is not None or not self.net.stack.is_local(self.remote):
             return self.mtu() - (40 if len(self.remote) == 4 else 60)
         return min(MSS_LOOPBACK[len(self.remote)], self.values.get((opt.SOL_TCP, opt.TCP_MAXSEG), 65535))
 
@@ -744,6 +774,12 @@ class TcpSocket(InetSocket):
         if self.wire is not None and self.state != LISTEN:
             self.wire.configure(self)
         return 0
+
+    def set_ip(self, t, option, data):
+        error = InetSocket.set_ip(self, t, option, data)
+        if not error and self.wire is not None and self.state != LISTEN:
+            self.wire.configure(self)
+        return error
 
     def set_socket(self, t, option, data):
         error = InetSocket.set_socket(self, t, option, data)

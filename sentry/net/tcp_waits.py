@@ -7,6 +7,7 @@ from sentry.core.waitq import WaitEntry, Waiter
 from sentry.net import inet_options as opt
 
 RESOLVE_TIME = 3 * NSEC  # net.ipv4.neigh.*.mcast_solicit questions, a second apart
+TIME_WAIT = 60 * NSEC
 FIN_TIMEOUT_MAX = 120  # s
 RTO_MAX = 120  # s
 
@@ -37,6 +38,12 @@ def linger_time(seconds: int) -> int:
     if seconds < 0:
         return -1
     return min(seconds, FIN_TIMEOUT_MAX) or opt.TCP_TABLE[opt.TCP_LINGER2][0]
+
+
+def fin_time(sock) -> int:
+    """ns that a closed socket keeps its name while the other end has not closed (TCP_LINGER2, tcp_fin_time)."""
+    seconds = sock.option(opt.SOL_TCP, opt.TCP_TABLE, opt.TCP_LINGER2)
+    return 0 if seconds < 0 else seconds * NSEC
 
 
 class Syn:

@@ -2,6 +2,7 @@
 
 from sentry.abi.errno import ECONNREFUSED, EINVAL, ENOPROTOOPT, EPROTONOSUPPORT
 from sentry.net import inet_options as opt
+from sentry.net import fabric, raw, socket_filter
 from sentry.net.datagram import LOOPBACK, DatagramSocket
 from sentry.net.inet import ORIGIN_ICMP, ORIGIN_ICMP6
 from sentry.net.inet_addr import is_loopback, is_multicast
@@ -9,6 +10,7 @@ from sentry.net.socket import INT, SOCK_DGRAM
 
 IPPROTO_UDP, IPPROTO_UDPLITE = 17, 136
 LARGEST = 65507
+UDP_HEADER = 8
 
 
 class UdpSocket(DatagramSocket):
@@ -16,6 +18,9 @@ class UdpSocket(DatagramSocket):
 
     def __init__(self, t, family, flags):
         DatagramSocket.__init__(self, t, family, SOCK_DGRAM, IPPROTO_UDP, flags, t.net.stack.udp, LARGEST)
+
+    def filtered(self, data, packet):
+        return socket_filter.internet(self.bpf, data, packet, UDP_HEADER)
 
     def check_port(self, port):
         return 0 if port else -EINVAL
@@ -43,22 +48,47 @@ class UdpSocket(DatagramSocket):
             found = deliver(self.net.stack, data, (source, self.port, host, port, ttl, tos, index), many)
             if not many and not found:
                 self.refused(data, host, port)
+        if self.net.stack.linked and not self.net.stack.is_local(host) and device != LOOPBACK:
+            if self.across(data, host, port, source, device, ttl, tos, many):
+                return 0
         if self.net.stack.wire is not None and not self.net.stack.is_local(host) and device != LOOPBACK:
-            return self.net.stack.wire.send_udp(data, source, self.port, host, port, ttl, tos, device)
+            cut = self.way(len(data) + (28 if len(host) == 4 else 48), host, port, device)
+            return cut if cut < 0 else self.net.stack.wire.send_udp(data, source, self.port, host, port, ttl, tos, device, cut)
         return 0
+
+    def across(self, data, host, port, source, device, ttl, tos, many) -> bool:
+        """By a link that a guest has made; False: it does not go there."""
+        stack = self.net.stack
+        if many:
+            route = stack.route(host, device)
+            out = stack.interface(device) if device else None if isinstance(route, int) else route.interface
+            for far in fabric.heard(out) if out is not None and out.kind else ():
+                deliver(far.stack, data, (source, self.port, host, port, ttl, tos, far.index), True)
+            return out is not None and bool(out.kind)
+        way = fabric.reach(stack, host, device, ttl, source)
+        if way is None:
+            return False
+        if way.stack is not None:
+            packet = (source, self.port, host, port, way.ttl, tos, way.interface.index)
+            if not deliver(way.stack, data, packet, False):
+                self.refused(data, host, port)
+        elif way.by is not None:
+            datagram = self.port.to_bytes(2, "big") + port.to_bytes(2, "big") + (len(data) + 8).to_bytes(2, "big") + bytes(2) + data
+            raw.tell(stack, way, IPPROTO_UDP, datagram, source, host)
+        return True
 
     def loops(self, host):
         if len(host) == 4:
             return not is_multicast(host) or self.option(opt.SOL_IP, opt.IP_TABLE, opt.IP_MULTICAST_LOOP)
         return self.option(opt.SOL_IPV6, opt.IPV6_TABLE, opt.IPV6_MULTICAST_LOOP)
 
-    def refused(self, data, host, port, errno=ECONNREFUSED, type_=3, code=3):
+    def refused(self, data, host, port, errno=ECONNREFUSED, type_=3, code=3, info=0, offender=None):
         """Nobody is there: port unreachable (ICMP)."""
         if self.wants_errors():
             if len(host) == 4:
-                self.put_error(errno, data, host, port, ORIGIN_ICMP, type_, code)
+                self.put_error(errno, data, host, port, ORIGIN_ICMP, type_, code, info, offender)
             else:
-                self.put_error(errno, data, host, port, ORIGIN_ICMP6, 1, 4)
+                self.put_error(errno, data, host, port, ORIGIN_ICMP6, *((type_, code) if offender else (1, 4)), info, offender)
             self.fail(errno)
         elif self.remote is not None:
             self.fail(errno)
@@ -85,7 +115,7 @@ class UdpSocket(DatagramSocket):
 def deliver(stack, data: bytes, packet: tuple, many: bool) -> bool:
     """Hand a datagram to the sockets that it is for. False: there is none."""
     source, source_port, host, port = packet[:4]
-    found = stack.receivers(stack.udp, host, port, source, source_port, many)
+    found = stack.receivers(stack.udp, host, port, source, source_port, many, data)
     for sock in found:
         sock.take(data, packet)
     return bool(found)

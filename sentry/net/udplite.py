@@ -34,7 +34,10 @@ class UdpLiteSocket(UdpSocket):
         if stack.wire is not None and not local and device != LOOPBACK:
             message = self.port.to_bytes(2, "big") + port.to_bytes(2, "big") + coverage.to_bytes(2, "big") + b"\0\0" + data
             total = cover(message, coverage, source, host) or 0xFFFF
-            return stack.wire.send_ip(IPPROTO_UDPLITE, message[:6] + total.to_bytes(2, "big") + data, source, host, ttl, tos, device)
+            cut = self.way(len(message) + (20 if len(host) == 4 else 40), host, port, device)
+            if cut < 0:
+                return cut
+            return stack.wire.send_ip(IPPROTO_UDPLITE, message[:6] + total.to_bytes(2, "big") + data, source, host, ttl, tos, device, cut)
         return 0
 
     def accepts(self, coverage: int) -> bool:

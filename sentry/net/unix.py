@@ -24,7 +24,7 @@ from sentry.abi.errno import (
     ETOOMANYREFS,
 )
 from sentry.abi.time import NSEC
-from sentry.net import unix_flight, unix_names
+from sentry.net import socket_filter, unix_flight, unix_names
 from sentry.net.socket import (
     AF_UNIX,
     AF_UNSPEC,
@@ -402,6 +402,12 @@ class UnixSocket(Socket):
             return -EMSGSIZE
         if self.charged >= self.sndbuf:
             return -EAGAIN
+        if self.peer.bpf is not None:
+            taken = self.peer.filtered(data, rights)
+            if taken is None:
+                return len(data)
+            self.put(t, self.peer, taken, rights, creds).eor = bool(flags & MSG_EOR)
+            return len(data)
         self.put(t, self.peer, data, rights, creds).eor = bool(flags & MSG_EOR)
         return len(data)
 
@@ -425,6 +431,11 @@ class UnixSocket(Socket):
             return -EAGAIN
         if target.type != self.type:
             return -EPROTOTYPE
+        length = len(data)
+        if target.bpf is not None and not target.dead:
+            data = target.filtered(data, rights)
+            if data is None:
+                return length
         if target.dead:
             self.peer = None
             self.left(target)
@@ -440,7 +451,14 @@ class UnixSocket(Socket):
                 target.blocked.append(self)
             return -EAGAIN
         self.put(t, target, data, rights, creds)
-        return len(data)
+        return length
+
+    def filtered(self, data, rights):
+        """What this socket's filter takes of a message; None: nothing, and `rights` are let go of."""
+        data = socket_filter.plain(self.bpf, data)
+        if data is None:
+            drop(rights)
+        return data
 
     def receive(self, t, count, flags):
         if self.type == SOCK_STREAM:

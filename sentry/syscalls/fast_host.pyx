@@ -66,7 +66,7 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
     cdef uint64_t count = thread.a[2]
     cdef char *to
     cdef ssize_t n
-    if sock.error:
+    if sock.error or sock.bpf is not None:
         return SLOW
     if count > USER_END or thread.a[1] > USER_END - count:
         return -EFAULT

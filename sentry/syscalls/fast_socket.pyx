@@ -156,8 +156,8 @@ cdef long send(UnixSocket sock, GuestThread thread, Vector *vector) except? -900
     cdef bytes data
     if peer is None or peer.dead or sock.error or sock.shut & SHUT_WR or sock.charged >= sock.sndbuf:
         return SLOW
-    # the ends ask for credentials or times, or may come to
-    if sock.passcred or peer.passcred or peer.stamps or peer.listener is not None:
+    # the ends ask for credentials or times, or may come to, or filter
+    if sock.passcred or peer.passcred or peer.stamps or peer.listener is not None or peer.bpf is not None:
         return SLOW
     if sock.type == STREAM:
         if vector.total > PIECE or not vector.total or not sock.connected or <long>vector.total > (sock.sndbuf >> 1) - 64:

@@ -25,6 +25,7 @@ from sentry.abi.fs import (
 from sentry.core import log
 from sentry.core.creds import CAP_SYS_ADMIN
 from sentry.core.syscall import Flags, Ptr, Str, ULong, syscall
+from sentry.kernel.nsfs import NSFS, NsInode
 from sentry.platform.base import MemFault
 from sentry.vfs import walk
 from sentry.vfs.mount import FILE_SYSTEMS, Mount, new_group
@@ -111,6 +112,9 @@ def bind(t, ns, source, target, recursive) -> int:
     where = walk.resolve(t, AT_FDCWD, source)
     if type(where) is int:
         return where
+    if where.mount is None and isinstance(where.dentry.inode, NsInode) and target.mount.ns is ns:
+        mount = ns.attach(Mount(NSFS, where.dentry, MS_RELATIME, b"nsfs"), target)  # it keeps the namespace (ip-netns(8))
+        return mount if type(mount) is int else 0
     if where.mount is None or where.mount.ns is not ns or target.mount.ns is not ns or where.dentry.dead:
         return -EINVAL
     mount = ns.bind(where, target, recursive)

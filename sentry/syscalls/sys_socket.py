@@ -35,7 +35,7 @@ from sentry.core.syscall import (
     syscall,
 )
 from sentry.core.waitq import Wait, WaitEntry
-from sentry.net import inet_families, netdev, rtnetlink, sockdiag, socket, unix  # noqa: F401  (families register themselves)
+from sentry.net import inet_families, netdev, rtnetlink, sockdiag, socket, socket_filter, unix  # noqa: F401  (families register themselves)
 from sentry.net.socket import (
     AF_UNIX,
     MSG_DONTWAIT,
@@ -248,6 +248,11 @@ def sys_getsockopt(t, fd, level, option, addr, length_addr):
     (room,) = INT.unpack(t.read(length_addr, 4))
     if room < 0:
         return -EINVAL
+    if level == SOL_SOCKET and option == socket_filter.SO_ATTACH_FILTER:
+        count = socket_filter.get(sock, t, addr, room)
+        if count >= 0:
+            t.write(length_addr, INT.pack(count))
+        return min(count, 0)
     value = sock.getsockopt(t, level, option) if (level, option) != (SOL_SOCKET, SO_PEERPIDFD) else peer_pidfd(t, sock)
     if isinstance(value, int):
         return value

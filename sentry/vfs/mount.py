@@ -50,7 +50,7 @@ class Mount:
         _next_id += 1
         self.id = _next_id
         self.fs = fs
-        if fs.root_dentry is None:
+        if root is None and fs.root_dentry is None:
             fs.root_dentry = Dentry(None, b"/", fs.root)
             if fs.root_dentry.children is not None:
                 roots.append(fs.root_dentry)

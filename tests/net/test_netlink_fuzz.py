@@ -8,7 +8,7 @@ import pytest
 from sentry.abi.netlink import HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
 from sentry.core.creds import ALL_CAPS, Creds
 from sentry.core.waitq import WaitQueue
-from sentry.net import hostinet, netlink, netns, rtnetlink, sockdiag  # noqa: F401  (they register themselves)
+from sentry.net import fabric, hostinet, netlink, netns, rtnetlink, sockdiag  # noqa: F401  (they register themselves)
 
 KINDS = [*range(16, 36), 20, 20, 60, 79, 123, 124, 0xFFFF]
 FLAGS = [0, NLM_F_DUMP, NLM_F_ACK, NLM_F_DUMP | NLM_F_ACK, 0x600, 0x500, 0xFFFF]
@@ -39,11 +39,21 @@ class Caller:
 
 @pytest.fixture
 def caller():
+    netns.FINDERS[:] = lambda t, fd: -9, lambda t, pid: t.net if pid == 1 else -3
     return Caller(netns.new())
 
 
-def attributes(rng):
-    parts = []
+def link_info(rng):
+    """IFLA_LINKINFO of a link that can be made, with or without what is told of its other end."""
+    kind = rng.choice([b"veth\0", b"bridge", b"dummy", b"vlan"])
+    peer = struct.pack("<BxHiII", 0, 0, rng.choice([0, 3, -1]), rng.choice([0, 1]), 1) + attributes(rng, 1)
+    data = struct.pack("<HH", 4 + len(peer), 1) + peer
+    body = struct.pack("<HH", 4 + len(kind), 1) + kind + bytes(-len(kind) % 4) + struct.pack("<HH", 4 + len(data), 2) + data
+    return struct.pack("<HH", 4 + len(body), 18) + body + bytes(-len(body) % 4)
+
+
+def attributes(rng, depth=0):
+    parts = [link_info(rng)] if not depth and rng.random() < 0.3 else []
     for _ in range(rng.randrange(6)):
         body = rng.choice([b"lo\0", b"veth0\0", bytes(4), bytes(16), b"\x7f\0\0\1", b"\1\0\0\0", rng.randbytes(rng.randrange(40))])
         length = rng.choice([4 + len(body)] * 8 + [0, 3, 0xFFFF, 5 + len(body)])
@@ -51,7 +61,18 @@ def attributes(rng):
     return b"".join(parts)
 
 
+def new_link(rng):
+    """A request that may well make a link."""
+    body = struct.pack("<BxHiII", 0, 0, 0, rng.choice([0, 1]), rng.choice([0, 1])) + link_info(rng)
+    if rng.random() < 0.5:
+        name = b"n%d\0" % rng.randrange(20)
+        body += struct.pack("<HH", 4 + len(name), 3) + name + bytes(-len(name) % 4)
+    return HEADER.pack(HEADER.size + len(body), 16, NLM_F_REQUEST | 0x400, 1, 0) + body
+
+
 def request(rng):
+    if rng.random() < 0.1:
+        return new_link(rng)
     head = rng.choice([
         struct.pack("<BxHiII", 0, 1, rng.choice([0, 1, 2, -1, 2**31 - 1]), rng.choice([0, 1, 2**32 - 1]), rng.choice([0, 1, 2**32 - 1])),
         struct.pack("<BBBBI", rng.choice([0, 2, 10, 255]), rng.choice([0, 8, 24, 32, 64, 128, 255]), 0, 0, rng.choice([0, 1, 99])),
@@ -77,7 +98,12 @@ def test_any_request_is_answered(caller, protocol, seed):
             pass
         assert sock.held == 0
     stack = caller.net.stack
-    assert [link.index for link in stack.interfaces] == [1]
+    assert [link.index for link in stack.interfaces if not link.kind] == [1]
+    assert stack.linked == len(stack.interfaces) - 1
+    if protocol == 0:
+        assert stack.linked  # else nothing was tried
+    fabric.destroy_all(stack)
+    assert len(stack.interfaces) == 1 and not stack.linked
     assert all(len(addr) in (4, 16) and 0 <= bits <= 8 * len(addr) for addr, bits in stack.interfaces[0].addresses)
     assert all(0 <= route.bits <= 8 * len(route.network) for route in stack.routes)
     sock.decref()

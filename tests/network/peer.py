@@ -68,6 +68,41 @@ def digest_client(host, port, size=20000000):
     print(f"sent {seen.hexdigest()}")
 
 
+def narrow(host, port, echo_port):
+    """A way on which packets must be smaller than the link's: what TCP and UDP make of it. A server of digests and one of
+    sizes are there."""
+    IP_MTU_DISCOVER, IP_RECVERR, IP_MTU, MSG_ERRQUEUE = 10, 11, 14, 0x2000
+    conn = socket.create_connection((host, int(port)), 10)
+    conn.settimeout(30)
+    data = os.urandom(2000000)
+    conn.sendall(data)
+    conn.shutdown(socket.SHUT_WR)
+    print(conn.recv(100) == b"2000000", "TCP mtu", conn.getsockopt(0, IP_MTU))
+    conn.close()
+    for discover in range(6):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(0, IP_MTU_DISCOVER, discover)
+        sock.setsockopt(0, IP_RECVERR, 1)
+        sock.connect((host, int(echo_port)))
+        said = [f"discover {discover} mtu {sock.getsockopt(0, IP_MTU)}"]
+        for size in (1200, 1400, 1480, 3000):
+            try:
+                sock.send(bytes(size))
+                ready = select.poll()
+                ready.register(sock, select.POLLIN)
+                ready.poll(5000)
+                said.append(f"{size}: {sock.recv(65535, socket.MSG_DONTWAIT).decode()}")
+            except OSError as error:
+                said.append(f"{size}: {errno.errorcode[error.errno]}")
+                try:
+                    control = sock.recvmsg(65535, 500, MSG_ERRQUEUE)[1]
+                    number, origin, kind, code, info = struct.unpack_from("IBBBxI", control[0][2])
+                    said.append(f"({errno.errorcode[number]} {origin} {kind} {code} {info})")
+                except BlockingIOError:
+                    said.append("(no more)")
+        print(*said)
+
+
 def errors(*hosts):
     for host in hosts:
         try:
@@ -97,6 +132,15 @@ def udp_echo(host, port):
         if data == b"end":
             return
         sock.sendto(data, peer)
+
+
+def udp_sizes(host, port):
+    """Answers each datagram with its size."""
+    sock = socket.socket(family(host), socket.SOCK_DGRAM)
+    sock.bind((host, int(port)))
+    while True:
+        data, peer = sock.recvfrom(65535)
+        sock.sendto(b"%d" % len(data), peer)
 
 
 def udp_client(host, port):

@@ -138,9 +138,43 @@ def test_a_connection_from_a_further_address(container, wire):
 
 ROUTER = (
     "netns add {c}", "link add vc netns {c} type veth peer name vd netns {b}", "-n {c} addr add fd78::2/64 dev vc nodad",
-    "-n {b} addr add fd78::1/64 dev vd nodad", "-n {c} link set lo up", "-n {c} link set vc up mtu 1300", "-n {b} link set vd up mtu 1300",
+    "-n {b} addr add fd78::1/64 dev vd nodad", "-n {c} link set lo up", "-n {c} link set vc up", "-n {b} link set vd up mtu 1300",
     "-n {c} route add fd77::/64 via fd78::1", "-n {a} route add fd78::/64 via fd77::1 dev va",
 )  # fmt: skip
+
+
+ROUTER4 = (
+    "netns add {c}", "link add vc netns {c} type veth peer name vd netns {b}", "-n {c} addr add 10.76.0.2/24 dev vc",
+    "-n {b} addr add 10.76.0.1/24 dev vd", "-n {c} link set lo up", "-n {c} link set vc up", "-n {b} link set vd up mtu 1300",
+    "-n {c} route add 10.77.0.0/24 via 10.76.0.1",
+)  # fmt: skip
+
+
+def test_a_narrow_way_of_ipv4(container, wire):
+    """Packets that must not be cut are answered by the router, and that is heeded as natively."""
+    names = {"b": wire.b, "c": f"{wire.b}-c"}
+    inside = ["ip", "netns", "exec", names["c"], sys.executable, PEER]
+    said, sizes = [], None
+    try:
+        for line in ROUTER4:
+            subprocess.run(["ip", *line.format(**names).split()], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "exec", wire.b, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"], check=True)
+        sizes = subprocess.Popen([*inside, "udp-sizes", "10.76.0.2", "5002"])
+        for native in (True, False):
+            server = subprocess.Popen([*inside, "digest-server", "10.76.0.2", "5001"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            wait_for_port(wire, "10.76.0.2", 5001)
+            command = ["narrow", "10.76.0.2", "5001", "5002"]
+            client = subprocess.Popen(["ip", "netns", "exec", wire.a, sys.executable, PEER, *command], stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, text=True) if native else container("python3", "/tests/peer.py", *command)  # fmt: skip
+            said.append(output(client, 60).splitlines())
+            output(server)
+        assert said[0] == said[1]
+        assert said[1][0] == "True TCP mtu 1300"
+    finally:
+        if sizes is not None:
+            sizes.kill()
+            sizes.wait()
+        subprocess.run(["ip", "netns", "del", names["c"]], check=False)
 
 
 def test_a_narrow_way(container, wire):
