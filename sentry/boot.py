@@ -100,7 +100,7 @@ class Sandbox:
 
     def set_clocks(self, platform):
         """Time offsets of the OCI configuration, and the vDSO that guests are told of."""
-        host, offsets = self.config.host, self.config.spec.get("linux", {}).get("timeOffsets") or {}
+        host, offsets = self.config.host, (self.config.spec.get("linux") or {}).get("timeOffsets") or {}
         ahead = [
             (offset.get("secs") or 0) * 10**9 + (offset.get("nanosecs") or 0)
             for offset in (offsets.get("monotonic") or {}, offsets.get("boottime") or {})
