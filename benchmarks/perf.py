@@ -98,7 +98,7 @@ def place(address, symbol, file, symbols):
     if "kernel" in file or address >= 1 << 63:
         return "host kernel", f"[k] {symbol}"
     name = os.path.basename(file)
-    if name.endswith(".so") and ".cpython-" in name:
+    if name == "sentry.so" or name.endswith(".so") and ".cpython-" in name:
         return "extensions", cython_name(symbol)
     if "python" in name:
         return "interpreter", f"{symbol} ({name})"

@@ -14,6 +14,7 @@ make_tree() {
     tar -c --exclude=__pycache__ --exclude='*.pyx' --exclude='*.pxd' --exclude='*.c' bin sandbox sentry gofer shim LICENSE |
         tar -x -C "$top/project"
     cp build/native/stub "$top/project/build/native/"
+    [ ! -e build/sentry.so ] || cp build/sentry.so "$top/project/build/"
     cp -r build/seccomp build/protos "$top/project/build/"
     # Debian's Python, without what no command needs
     cp "/usr/bin/python$version" "$python/bin/"
