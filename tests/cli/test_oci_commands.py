@@ -105,6 +105,21 @@ def test_exec_in_a_paused_container(stockade, running, tmp_path):
     assert (tmp_path / "late").read_text() == "done\n"
 
 
+def test_exec_before_the_start(stockade, running, tmp_path):
+    """As with runc, programs may run in a container whose own has not begun."""
+    cid = running("cat /made; ps -o pid,args | grep -c sleep", status="created")
+    result = stockade("exec", cid, "/bin/sh", "-c", "echo early > /made; exit 4")
+    assert (result.returncode, result.stderr) == (4, b"")
+    assert status(stockade, cid) == "created"
+    assert stockade("start", cid).returncode == 0
+    wait_for(lambda: (tmp_path / "out").read_text().startswith("early\n"))
+    other = running("sleep 1000", status="created")
+    with stockade.popen("exec", other, "/bin/sleep", "1000") as waiting:
+        time.sleep(0.3)
+        assert stockade("delete", "--force", other).returncode == 0
+        assert waiting.wait(20) != 0
+
+
 def test_another_configuration_file(stockade, tmp_path, busybox_root):
     """`--config`, as crun takes it."""
     assert stockade("spec", "--bundle", tmp_path).returncode == 0

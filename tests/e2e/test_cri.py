@@ -354,6 +354,7 @@ def test_mounts_as_kubelet_makes_them(kubelet, tmp_path):
             {"container_path": "/etc/hosts", "host_path": str(tmp_path / "hosts")},
             {"container_path": "/readonly", "host_path": str(memory), "readonly": True},
             {"container_path": "/host", "host_path": str(host), "propagation": kubelet.pb.HOST_TO_CONTAINER},
+            {"container_path": "/both", "host_path": str(host), "propagation": kubelet.pb.BIDIRECTIONAL},
         ]
         kubelet.pod()
         cid = kubelet.start("one", "sleep", "1000", mounts=mounts)
@@ -362,7 +363,7 @@ def test_mounts_as_kubelet_makes_them(kubelet, tmp_path):
         assert (memory / "file").read_text() == "x\n"
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(host / "sub")], check=True)
         (host / "sub/late").write_text("mounted later\n")
-        assert kubelet.sh(cid, "cat /host/sub/late") == "mounted later\n"
+        assert kubelet.sh(cid, "cat /host/sub/late /both/sub/late") == "mounted later\nmounted later\n"
     finally:
         kubelet.remove(kubelet.sandbox)
         for directory in (host / "sub", host, memory):
