@@ -12,7 +12,7 @@ its directory, and that one into its own, up to the root.
 
 from weakref import WeakValueDictionary
 
-from sentry.abi.errno import ENODATA, ENOENT, EOPNOTSUPP
+from sentry.abi.errno import EEXIST, ENODATA, ENOENT, EOPNOTSUPP
 from sentry.abi.fs import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from sentry.fs.tmpfs import (
     TmpfsDir,
@@ -326,6 +326,13 @@ class OverlayDir(Lowered, TmpfsDir):
     def insert(self, name, inode):
         self.pin()
         TmpfsDir.insert(self, name, inode)
+
+    def link(self, name, inode):
+        if self.has(name):
+            return -EEXIST
+        if isinstance(inode, Lowered):
+            inode.pin()  # or its first name would find another node one day
+        return TmpfsDir.link(self, name, inode)
 
     def take(self, name, inode):
         self.pin()

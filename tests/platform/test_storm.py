@@ -162,7 +162,7 @@ def test_deaf_guest_is_killed(platform, mini):
     t.interrupt()
     mini.until(lambda: seen)
     assert t.event == base.EV_DEAD
-    assert 0.08 < time.monotonic() - start < 3
+    assert 0.08 < time.monotonic() - start < 60
 
 
 def test_stop_leaves_no_process(mini):

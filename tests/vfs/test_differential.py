@@ -311,3 +311,16 @@ def test_random_sequences(seed, uid, kind, monkeypatch):
     assert isinstance(expected, list), expected
     for i, (want, got) in enumerate(zip(expected, actual)):
         assert got == want, f"step {i}, after {steps[max(0, i - 6) : i]}"
+
+
+def test_a_lower_file_gets_a_second_name():
+    """Nobody has to hold on to the node for both names to stay those of one file."""
+    task = FakeTask()
+    task.call("mkdir", b"/top", 0o755)
+    populate(task.call)
+    top = OverlayFS(task.fs.root.mount.fs).root.lookup(b"top")
+    assert top.link(b"g2", top.lookup(b"k").lookup(b"a")) == 0
+    first, second = top.lookup(b"k").lookup(b"a"), top.lookup(b"g2")
+    assert first is second and first.nlink == 2
+    assert top.link(b"g2", first) == -17  # EEXIST
+    assert first.nlink == 2
