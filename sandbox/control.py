@@ -3,12 +3,14 @@
 import os
 
 import _socket
+import select
 
 from sandbox.errors import CliError, os_text
 from sentry.core import jsonlite
 
 PACKET_MAX = 60000
 ANSWER_MAX = 1 << 20
+END_TIMEOUT = 2  # seconds
 
 
 def address(directory_fd) -> str:
@@ -28,18 +30,36 @@ def listen(container):
     return sock
 
 
+class Gone(CliError):
+    """The sandbox has ended, or ends, and answers no more."""
+
+
 class Client:
-    """A connection to the Sentry of `container` (state.Container, open)."""
+    """A connection to the Sentry of `container` (state.Container, open). Gone, here or later, if that has ended."""
 
     def __init__(self, container):
         self.cid = container.id
+        self.keeper = container.keeper
         self.sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         self.sock.settimeout(None)
         try:
             self.sock.connect(address(container.lock))
         except OSError as error:
             self.sock.close()
-            raise CliError(f"container {self.cid!r}: its sandbox does not answer: {os_text(error)}") from None
+            raise self.gone(f"does not answer: {os_text(error)}") from None
+
+    def gone(self, what) -> "Gone":
+        """What to raise. A Sentry that lets go of its socket is about to end: wait, so that the container is "stopped"
+        for whoever asks next."""
+        pidfd = self.keeper.pidfd()
+        try:
+            ended = pidfd < 0 or wait_readable(pidfd, END_TIMEOUT)
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+        if ended:
+            return Gone(f"container {self.cid!r} is stopped: its sandbox has ended")
+        return Gone(f"container {self.cid!r}: its sandbox {what}")
 
     def send(self, request, fds=()) -> None:
         """Send a request (dict) with descriptors."""
@@ -55,7 +75,7 @@ class Client:
             rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
             self.sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else [])
         except OSError as error:
-            raise CliError(f"container {self.cid!r}: its sandbox is gone: {os_text(error)}") from None
+            raise self.gone(f"is gone: {os_text(error)}") from None
         finally:
             if body >= 0:
                 os.close(body)
@@ -85,7 +105,7 @@ class Client:
         self.send(request, fds)
         answer = self.receive()
         if answer is None:
-            raise CliError(f"container {self.cid!r}: its sandbox ended during the request")
+            raise self.gone("ended during the request")
         return answer
 
     def call_for_descriptor(self, request) -> int:
@@ -99,7 +119,7 @@ class Client:
         for level, kind, rights in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 return int.from_bytes(rights[:4], "little")
-        raise CliError(f"container {self.cid!r}: its sandbox ended during the request")
+        raise self.gone("ended during the request")
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -122,3 +142,10 @@ def exit_code(status) -> int:
     """A wait(2) status as an exit code: 128 + signal for a signal's death."""
     signal = status & 0x7F
     return 128 + signal if signal else status >> 8 & 0xFF
+
+
+def wait_readable(fd, seconds) -> bool:
+    """Wait until `fd` is readable (a pidfd: its process has ended)."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

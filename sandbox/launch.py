@@ -5,7 +5,6 @@ import os
 from stat import S_ISDIR
 
 import _socket
-import select
 
 from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, nameservers, network, oci, sentry_process, state, trees
 from sandbox import bundle as bundle_file
@@ -480,7 +479,7 @@ def destroy(container) -> None:
         for pidfd in ending:
             kill(pidfd)
         for pidfd in ending:
-            wait_readable(pidfd, END_TIMEOUT)
+            control.wait_readable(pidfd, END_TIMEOUT)
             os.close(pidfd)
     cgroups.remove(container.own["cgroups"])
     container.remove()
@@ -506,10 +505,3 @@ def sweep(root, prefix) -> None:
             if container.status() == state.STOPPED and not container.process("cli").alive():
                 destroy(container)
             container.close()
-
-
-def wait_readable(fd, seconds) -> bool:
-    """Wait until `fd` is readable (a pidfd: its process has ended)."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

@@ -193,9 +193,9 @@ def destroy(container) -> None:
         except CliError as error:
             log.debug(str(error))  # the sandbox has ended, or hangs
         try:
-            if not launch.wait_readable(gofer, 1):
+            if not control.wait_readable(gofer, 1):
                 launch.kill(gofer)
-                launch.wait_readable(gofer, launch.END_TIMEOUT)
+                control.wait_readable(gofer, launch.END_TIMEOUT)
         finally:
             os.close(gofer)
     sentry = container.process("sentry")

@@ -148,6 +148,7 @@ def serve(values, listener, path) -> None:
     _host.use_huge_pages()
     for group in ("launch", "gofer", "sentry"):  # here, so that gofers and Sentries share them with us
         bundle.preload(group)
+    from shim.idle import Idle
     from shim.loop import Loop
     from shim.publish import Publisher
     from shim.service import NAMES, Service
@@ -167,7 +168,8 @@ def serve(values, listener, path) -> None:
         loop.running = False
 
     service = Service(loop, publisher, values.namespace, stop, write)
-    Server(loop, listener, dict.fromkeys(NAMES, service.methods()), write)
+    idle = Idle(loop, lambda: bool(service.tasks and server.connections), lambda: service.idle(bool(server.connections)))
+    server = Server(loop, listener, dict.fromkeys(NAMES, service.methods()), write, idle.active)
     loop.run()
     os.unlink(path)
     os._exit(0)
@@ -188,6 +190,11 @@ def remember(directory, root) -> None:
     """A container is being made: leave in the bundle where its state is."""
     with open(os.path.join(directory, MEMORY), "w", encoding="utf-8") as file:
         file.write(root)
+
+
+def remembers(directory) -> bool:
+    """Neither `forget` nor containerd's removal of the bundle has been there."""
+    return os.path.exists(os.path.join(directory, MEMORY))
 
 
 def forget(directory) -> None:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sandbox import VERSION, child
 from sandbox.errors import CliError, os_text
-from shim import config, metrics, oom
+from shim import config, main, metrics, oom
 from shim.publish import timestamp
 from shim.task import Task
 from shim.ttrpc import ALREADY_EXISTS, INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, RpcError
@@ -85,6 +85,16 @@ class Service:
     def process(self, request):
         return self.task(request.id).process(request.exec_id)
 
+    def idle(self, connected) -> None:
+        """Nothing has happened for a while. End if there is no container, or only some that were removed while nobody was
+        connected."""
+        for task in tuple(self.tasks.values()):
+            if not connected and not main.remembers(task.bundle):
+                task.abandon()
+                del self.tasks[task.id]
+        if not self.tasks:
+            self.stop()
+
     def exited(self, process) -> None:
         """A container or a program of Exec has ended."""
         task = process.task
@@ -104,7 +114,7 @@ class Service:
             raise RpcError("starting from a checkpoint is not implemented", UNIMPLEMENTED)
         settings = config.settings(self.namespace, request.options)
         task = Task(self, settings, request)
-        task.create()
+        task.create(call.connection.gone)
         self.tasks[request.id] = task
         io = events_pb2.TaskIO(stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, terminal=request.terminal)
         self.publisher.send(events_pb2.TaskCreate(

@@ -62,8 +62,9 @@ class Task(Process):
         Process.__init__(self, self, "", request)
         self.rootfs = os.path.join(self.bundle, "rootfs")
 
-    def create(self) -> None:
-        """CliError, OSError, RpcError; then nothing is left."""
+    def create(self, unwanted) -> None:
+        """unwanted: function that tells whether nobody waits for the container any more, so that nobody would ever remove it.
+        CliError, OSError, RpcError; then nothing is left."""
         try:
             main.remember(self.bundle, self.settings.root)
             rootfs.mount(self.request.rootfs, self.rootfs)
@@ -77,6 +78,8 @@ class Task(Process):
             if terminal:
                 self.stdio.attach(self.sandbox.terminal)
             self.stdio.started()
+            if unwanted():
+                raise RpcError("the client is gone")
         except BaseException:
             self.stdio.close()
             self.discard()
@@ -200,6 +203,17 @@ class Task(Process):
             self.sandbox.gofer.kill()
         rootfs.unmount(self.rootfs)
         main.forget(self.bundle)
+
+    def abandon(self) -> None:
+        """containerd has removed the bundle without a word to this shim: end what is left."""
+        self.close_mirror()
+        if os.path.isdir(os.path.join(self.settings.root, self.id)):
+            container = self.container()
+            try:
+                launch.destroy(container)
+            finally:
+                container.close()
+        rootfs.unmount(self.rootfs)
 
     def update(self, resources) -> None:
         try:

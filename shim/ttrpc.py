@@ -77,7 +77,19 @@ class Connection:
         self.input = bytearray()
         self.output = bytearray()
         self.fd = sock.fileno()
+        server.connections.add(self)
         server.loop.watch(self.fd, events.IN, self.ready)
+
+    def gone(self) -> bool:
+        """Has the client closed its end, or ended?"""
+        if self.sock is not None:
+            try:
+                return not self.sock.recv(1, _socket.MSG_PEEK)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass
+        return True
 
     def ready(self, mask) -> None:
         if mask & events.OUT:
@@ -124,16 +136,21 @@ class Connection:
             self.server.loop.unwatch(self.fd)
             self.sock.close()
             self.sock = None
+            self.server.connections.remove(self)
+            self.server.active()
 
 
 class Server:
-    """Serves `services` {name: {method: function(call, payload bytes)}} on a listening socket."""
+    """Serves `services` {name: {method: function(call, payload bytes)}} on a listening socket. active: function that is told when
+    a client comes, calls or goes."""
 
-    def __init__(self, loop, listener, services, log):
+    def __init__(self, loop, listener, services, log, active):
         self.loop = loop
         self.listener = listener
         self.services = services
         self.log = log
+        self.active = active
+        self.connections = set()
         listener.setblocking(False)
         loop.watch(listener.fileno(), events.IN, self.incoming)
 
@@ -145,6 +162,7 @@ class Server:
         sock = _socket.socket(fileno=number)
         sock.setblocking(False)
         Connection(self, sock)
+        self.active()
 
     def serve(self, connection, stream, kind, data) -> None:
         if kind != REQUEST or not stream & 1:
@@ -153,6 +171,7 @@ class Server:
             request = ttrpc_pb2.Request.FromString(data)
         except DecodeError:
             raise ProtocolError("a request that is none") from None
+        self.active()
         call = Call(connection, stream, request.method)
         method = self.services.get(request.service, {}).get(request.method)
         if method is None:

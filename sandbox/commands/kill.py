@@ -29,6 +29,9 @@ def run(settings, values, arguments) -> int:
         client = control.Client(container)
         client.call(request)
         client.close()
+    except control.Gone:
+        if not values.all:
+            raise
     finally:
         container.close()
     return 0

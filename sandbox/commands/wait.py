@@ -21,14 +21,26 @@ def run(settings, values, arguments) -> int:
             code = container.exit_code()
         else:
             container.require(state.CREATED, state.RUNNING, state.PAUSED)
-            client = control.Client(container)
-            client.send({"op": "wait", "pid": pid})
-            container.unlock()  # others may use it meanwhile
-            answer = client.receive()
-            code = container.exit_code() if answer is None else control.exit_code(answer["status"])
+            code = asked(container, pid)
     finally:
         container.close()
     if code is None:
         raise CliError(f"container {cid!r}: nothing tells how it ended")
     print(jsonlite.dumps({"id": cid, "exitStatus": code}))
     return 0
+
+
+def asked(container, pid) -> "int | None":
+    """The exit code as the Sentry tells it, or as it wrote it down if it ends meanwhile."""
+    try:
+        client = control.Client(container)
+        client.send({"op": "wait", "pid": pid})
+        container.unlock()  # others may use it meanwhile
+        answer = client.receive()
+        if answer is None:
+            raise client.gone("ended during the request")
+        return control.exit_code(answer["status"])
+    except control.Gone:
+        if pid:
+            raise
+        return container.exit_code()

@@ -3,7 +3,10 @@
 import json
 import os
 import random
+import signal
 import socket
+import subprocess
+import time
 
 import pytest
 from cli_helpers import needs_root
@@ -96,3 +99,21 @@ def test_peers_that_come_and_go(connect):
     with connect() as sock:
         sock.send(b'{"op": "wait"}')
         assert "error" in ask(sock, b'{"op": "state"}')  # one request at a time
+
+
+def test_the_sandbox_ends_while_a_command_wants_to_talk_to_it(cli, bundle):
+    """Its socket is gone first, then the process: the container is "stopped", as if the command had come later."""
+    commands = (["wait", "c"], 0, '"exitStatus":5', ""), (["kill", "--all", "c"], 0, "", ""), (["kill", "c"], 1, "", "is stopped")
+    assert cli("create", "--bundle", bundle("sleep"), "c").returncode == 0
+    state = os.path.join(cli.state, "c")
+    pid = cli.state_of("c")["pid"]
+    os.rename(os.path.join(state, "control"), os.path.join(state, "elsewhere"))
+    with open(os.path.join(state, "exit"), "w") as file:
+        file.write("5\n")
+    running = [cli.popen(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for arguments, *_ in commands]
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGKILL)
+    for process, (_, code, out, err) in zip(running, commands, strict=True):
+        output, errors = process.communicate(timeout=10)
+        assert (process.returncode, out in output, err in errors) == (code, True, True), (output, errors)
+    assert cli("delete", "c").returncode == 0

@@ -20,7 +20,7 @@ def containerd(tmp_path_factory, image):
     daemon = Containerd(top)
     daemon.start()
     try:
-        daemon.ctr("images", "import", "--snapshotter", "native", image)
+        daemon.import_image(image)
         yield daemon
     finally:
         for cid in daemon.ctr("containers", "ls", "-q", check=False).stdout.split():
@@ -67,7 +67,7 @@ def kubernetes(tmp_path_factory, image, busybox_root):
     try:
         archive(f"{busybox_root}/.", top / "pause.tar", PAUSE, ("sleep", "1000000"))
         for path in (image, f"{top}/pause.tar"):
-            daemon.ctr("images", "import", "--snapshotter", "native", path)
+            daemon.import_image(path)
         yield daemon
     finally:
         daemon.stop()

@@ -115,6 +115,24 @@ class Containerd:
             assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self.log()}"
         return done
 
+    def import_image(self, path) -> None:
+        """From an archive. The ctr of containerd 2 needs to be told that the unpacking is its own."""
+        local = ["--local"] if "--local" in self.ctr("images", "import", "--help").stdout else []
+        self.ctr("images", "import", *local, "--snapshotter", "native", path)
+
+
+def entries(top):
+    return [os.path.join(top, name) for name in os.listdir(top)] if os.path.isdir(top) else []
+
+
+def made_below(top, state):
+    """Is the container whose state directory that is, if it tells, of a bundle below `top`? Other tests may run at the same time."""
+    try:
+        with open(f"{state}/state.json") as file:
+            return json.load(file)["bundle"].startswith(top)
+    except FileNotFoundError:
+        return os.path.isdir(state)
+
 
 def leftovers(containerd):
     """What containers of this containerd have left: processes, mounts, state, bundles."""
@@ -133,10 +151,8 @@ def leftovers(containerd):
                 processes[int(name)] = comm
     with open("/proc/self/mountinfo") as file:
         mounts = [line for line in file if containerd.top in line]
-    state = []
-    for top in (f"/run/containerd/stockade/{containerd.namespace}", f"{containerd.top}/state/io.containerd.runtime.v2.task/{containerd.namespace}"):
-        if os.path.isdir(top):
-            state += [os.path.join(top, name) for name in os.listdir(top)]
+    state = [path for path in entries(f"/run/containerd/stockade/{containerd.namespace}") if made_below(containerd.top, path)]
+    state += entries(f"{containerd.top}/state/io.containerd.runtime.v2.task/{containerd.namespace}")
     cgroups = []
     for controller in ("memory", "pids", "."):
         top = f"/sys/fs/cgroup/{controller}/{containerd.namespace}"

@@ -53,14 +53,25 @@ class Liar:
         return result
 
 
+def open_files():
+    """Descriptors of this process with what they are."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add((name, os.readlink(f"/proc/self/fd/{name}")))
+        except FileNotFoundError:
+            pass  # that of listdir itself
+    return found
+
+
 @pytest.fixture
 def liar():
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     liar = Liar()
     yield liar
     liar.client.shutdown()
     liar.sock.close()
-    assert len(os.listdir("/proc/self/fd")) <= before, "descriptors were kept"
+    assert not open_files() - before, "descriptors were kept"
 
 
 CALLS = {
