@@ -170,7 +170,7 @@ def test_out_of_memory(ctr):
     stream = subprocess.Popen(ctr.containerd.argv("events"), stdout=subprocess.PIPE, text=True)
     try:
         time.sleep(0.5)
-        script = "awk 'BEGIN { s = 1; while (1) s = s s }'; echo code $?; sleep 0.5; exit 3"
+        script = "dd if=/dev/zero of=/dev/null bs=300M count=1; echo code $?; sleep 0.5; exit 3"
         done = ctr.run("sh", "-c", script, flags=("--rm", "--memory-limit", str(100 << 20)))
         assert (done.stdout.splitlines()[-1], done.returncode) == ("code 137", 3)
         time.sleep(0.5)
