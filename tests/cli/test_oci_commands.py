@@ -55,7 +55,7 @@ def cpu_time(pid):
     return total
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end
@@ -92,20 +92,67 @@ def test_pause_stops_everything(stockade, running, tmp_path):
     assert stockade("exec", cid, "/bin/true").returncode == 0
 
 
+def test_exec_in_a_paused_container(stockade, running, tmp_path):
+    """--ignore-paused: the program begins when the container is resumed."""
+    cid = running("while :; do sleep 0.05; done")
+    assert stockade("pause", cid).returncode == 0
+    with open(tmp_path / "late", "wb") as out:
+        waiting = stockade.popen("exec", "--ignore-paused", cid, "/bin/sh", "-c", "i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done; echo done", stdout=out)
+        time.sleep(0.5)
+        assert waiting.poll() is None and (tmp_path / "late").read_text() == ""
+        assert stockade("resume", cid).returncode == 0
+        assert waiting.wait(30) == 0
+    assert (tmp_path / "late").read_text() == "done\n"
+
+
+def test_exec_before_the_start(stockade, running, tmp_path):
+    """As with runc, programs may run in a container whose own has not begun."""
+    cid = running("cat /made; ps -o pid,args | grep -c sleep", status="created")
+    result = stockade("exec", cid, "/bin/sh", "-c", "echo early > /made; exit 4")
+    assert (result.returncode, result.stderr) == (4, b"")
+    assert status(stockade, cid) == "created"
+    assert stockade("start", cid).returncode == 0
+    wait_for(lambda: (tmp_path / "out").read_text().startswith("early\n"))
+    other = running("sleep 1000", status="created")
+    with stockade.popen("exec", other, "/bin/sleep", "1000") as waiting:
+        time.sleep(0.3)
+        assert stockade("delete", "--force", other).returncode == 0
+        assert waiting.wait(20) != 0
+
+
+def test_another_configuration_file(stockade, tmp_path, busybox_root):
+    """`--config`, as crun takes it."""
+    assert stockade("spec", "--bundle", tmp_path).returncode == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["root"]["path"] = str(busybox_root)
+    config["process"].update(terminal=False, args=["/bin/echo", "other"])
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text("{}")
+    result = stockade("run", "--bundle", tmp_path, "--config", "other.json", "c1")
+    assert (result.returncode, result.stdout) == (0, b"other\n"), result.stderr
+
+
 def test_pause_does_not_interrupt(stockade, running, tmp_path):
     """Sleeps and reads that are under way neither fail nor begin anew."""
-    cid = running("sleep 1; echo slept; read line < /fifo; echo got $line", status="created")
-    assert stockade("start", cid).returncode == 0
-    assert stockade("exec", cid, "/bin/busybox", "mkfifo", "/fifo").returncode == 0
-    assert stockade("pause", cid).returncode == 0
-    time.sleep(1.2)
-    assert (tmp_path / "out").read_text() == ""
+
+    def out():
+        return (tmp_path / "out").read_text()
+
+    for seconds in (1.5, 5, 20, 60):  # until the command is quicker than the sleep
+        cid = running(f"mkfifo /fifo; echo begun; sleep {seconds}; echo slept; read line < /fifo; echo got $line")
+        wait_for(lambda: out().startswith("begun\n"))
+        assert stockade("pause", cid).returncode == 0
+        if out() == "begun\n":
+            break
+        assert stockade("delete", "--force", cid).returncode == 0
+    time.sleep(seconds)
+    assert out() == "begun\n"
     assert stockade("resume", cid).returncode == 0
-    wait_for(lambda: "slept" in (tmp_path / "out").read_text())
+    wait_for(lambda: "slept" in out(), 120)
     assert stockade("pause", cid).returncode == 0
     assert stockade("resume", cid).returncode == 0
     assert stockade("exec", cid, "/bin/sh", "-c", "echo word > /fifo").returncode == 0
-    wait_for(lambda: (tmp_path / "out").read_text() == "slept\ngot word\n")
+    wait_for(lambda: out() == "begun\nslept\ngot word\n")
 
 
 @pytest.mark.parametrize("how", ["kill", "delete"])
@@ -147,14 +194,15 @@ def test_update_and_events(stockade, running):
     assert first["data"]["memory"]["usage"]["limit"] == 256 << 20
     assert first["data"]["memory"]["usage"]["usage"] > 1 << 20
     assert first["data"]["pids"]["limit"] == 90 and first["data"]["pids"]["current"] >= 3
-    time.sleep(0.5)
-    assert figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8
+    wait_for(lambda: figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8)
     assert stockade("update", "--memory", "300m", "--pids-limit", "95", cid).returncode == 0
     assert figures()["data"]["memory"]["usage"]["limit"] == 300 << 20
     resources = json.dumps({"memory": {"limit": 200 << 20}, "cpu": {"shares": 512}})
     assert stockade("update", "--resources=-", cid, input=resources.encode()).returncode == 0
     assert figures()["data"]["memory"]["usage"]["limit"] == 200 << 20
     assert figures()["data"]["pids"]["limit"] == 95
+    assert stockade("update", "--cpu-quota", "50000", "--cpu-period", "100000", "--cpu-burst", "10000", cid).returncode == 0
+    assert stockade("update", "--blkio-weight", "500", cid).returncode == 0  # where the kernel has none, it is said in the log
     bad = stockade("update", "--memory", "many", cid)
     assert bad.returncode == 1 and b"is not a number" in bad.stderr
 
