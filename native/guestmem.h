@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#define GUEST_STEP (1u << 17)
+
 /* Copies n bytes between `buf` and the guest's `addr`; returns how many were copied before the first
  * page that cannot be. The kernel copies page by page within an element, though it promises no
  * more than whole elements, so a short answer is tried again up to the next page's end. */
@@ -20,6 +22,8 @@ static inline size_t guest_copy(int pid, uint64_t addr, void *buf, size_t n, uin
 		n = limit - addr;
 	while (done < n) {
 		size_t want = n - done, page = 4096 - ((addr + done) & 4095);
+		if (want > GUEST_STEP) /* (see sh_vm_write in systrap_host.h) */
+			want = GUEST_STEP;
 		for (;;) {
 			struct iovec local = {(char *)buf + done, want}, remote = {(void *)(addr + done), want};
 			ssize_t got = write ? process_vm_writev(pid, &local, 1, &remote, 1, 0)

@@ -141,11 +141,23 @@ static inline long sh_vm_read(int pid, void *to, uint64_t addr, uint64_t len)
 	return n < 0 ? -errno : n;
 }
 
+/* In steps: pages that are missing are made by the call, which keeps the guest's memory alive meanwhile. Where none is left,
+ * the host kills the guest, and others as well if what it had does not come back soon. */
+#define SH_STEP (1u << 17)
 static inline long sh_vm_write(int pid, const void *from, uint64_t addr, uint64_t len)
 {
-	struct iovec l = { (void *)from, len }, r = { (void *)addr, len };
-	long n = process_vm_writev(pid, &l, 1, &r, 1, 0);
-	return n < 0 ? -errno : n;
+	uint64_t done = 0, want;
+	do {
+		want = len - done < SH_STEP ? len - done : SH_STEP;
+		struct iovec l = { (char *)from + done, want }, r = { (void *)(addr + done), want };
+		long n = process_vm_writev(pid, &l, 1, &r, 1, 0);
+		if (n < 0)
+			return done ? (long)done : -errno;
+		done += (uint64_t)n;
+		if ((uint64_t)n < want)
+			break;
+	} while (done < len);
+	return (long)done;
 }
 
 /* --- processes --- */

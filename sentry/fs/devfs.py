@@ -20,6 +20,7 @@ RNDGETENTCNT = 0x80045200
 
 class NullFile(File):
     __slots__ = ()
+    discards = True
 
     def read(self, t, count, pos):
         return b""
@@ -41,6 +42,10 @@ class ZeroFile(NullFile):
 
 class FullFile(ZeroFile):
     __slots__ = ()
+    discards = False
+
+    def takes(self, count):
+        return 0
 
     def write(self, t, data, pos):
         return -ENOSPC
@@ -48,6 +53,7 @@ class FullFile(ZeroFile):
 
 class RandomFile(NullFile):
     __slots__ = ()
+    discards = False
 
     def __init__(self, flags, inode, path):
         File.__init__(self, flags, inode, path, WaitQueue())

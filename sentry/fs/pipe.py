@@ -197,6 +197,11 @@ class PipeFile(File):
     def read(self, t, count, pos):
         return -ESPIPE if pos is not None else self.pipe.read(count)
 
+    def takes(self, count):
+        pipe = self.pipe
+        most = max(pipe.slots - pipe.used, 1) * PAGE + count % PAGE
+        return count if count < most else most
+
     def unread(self, data):
         chunk = self.pipe.packet or Chunk(data, False)  # a packet is not read in part
         self.pipe.packet = None

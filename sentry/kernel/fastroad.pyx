@@ -117,15 +117,20 @@ cdef int serve(GuestThread thread) except -1:
     cdef fast_t handler = NULL
     cdef Task task = <Task?>thread.task
     cdef long result
+    cdef bint trapped = COUNT_TRAPS and thread.trapped
+    if trapped and task.ptrace is None:
+        if KERNEL.count_trap(task, thread):
+            return 2 if more() else 1
+        trapped = False
     if 0 <= thread.nr < NR_FAST:
         handler = fast_table()[thread.nr]
-    if handler == NULL or task.work or (COUNT_TRAPS and thread.trapped) or barred(task, thread.nr):
-        return plain(task, thread)
+    if handler == NULL or task.work or trapped or barred(task, thread.nr):
+        return plain(task, thread, trapped)
     if PROFILE is not None:
         PROFILE.begin()
     result = (<raw_t>handler)(task, thread)
     if result == SLOW:
-        return plain(task, thread)
+        return plain(task, thread, False)
     if result == RAISED and PyErr_Occurred() != NULL:
         result = failed(task, thread.nr)
     answered_fast(thread.nr)
@@ -145,14 +150,17 @@ cdef int serve(GuestThread thread) except -1:
     return 2 if more() else 1
 
 
-cdef int plain(Task task, GuestThread thread) except -1:
-    """What Kernel.system_call does, which serves the rare cases: sites that may be rewritten, unknown calls."""
+cdef int plain(Task task, GuestThread thread, bint trapped) except -1:
+    """What Kernel.system_call does, which serves the rare cases: traced tasks, unknown calls, filters. trapped: the trap is still to
+    be counted."""
     cdef object result
     cdef Row row
     cdef long value
     cdef int overflow = 0
-    if COUNT_TRAPS and thread.trapped or not 0 <= thread.nr < <long>len(ROWS) or ROWS[thread.nr] is None or barred(task, thread.nr):
+    if trapped:
         KERNEL.system_call(task, thread)
+    elif not 0 <= thread.nr < <long>len(ROWS) or ROWS[thread.nr] is None or barred(task, thread.nr):
+        KERNEL.serve(task, thread)
     else:
         if PROFILE is not None:
             PROFILE.begin()
@@ -215,7 +223,7 @@ cdef object run(Row row, Task task, GuestThread thread):
 
 
 cdef int serve_plainly(GuestThread thread) except -1:
-    return plain(<Task?>thread.task, thread)
+    return plain(<Task?>thread.task, thread, COUNT_TRAPS and thread.trapped)
 
 
 cdef int back(Task task, long result) except -1:

@@ -22,6 +22,7 @@ cdef class Kernel:
     cpdef loop(self)
     cpdef dispatch(self, thread)
     cpdef system_call(self, Task task, thread)
+    cpdef bint count_trap(self, Task task, thread) except -1
     cpdef serve(self, Task task, thread)
     cpdef poll_wait(self, Task task)
     cpdef time_out(self, Task task)

@@ -128,8 +128,12 @@ class Kernel:
     def system_call(self, task, thread) -> None:
         if task.ptrace is not None and ptrace.enter(task, thread):
             return
-        if task.mm.patches is None or not thread.trapped or not self.patcher.trapped(task, thread):
+        if not self.count_trap(task, thread):
             self.serve(task, thread)
+
+    def count_trap(self, task, thread) -> bool:
+        """Before a call is served. True: it came by a trap, its site is being rewritten, and it is served afterwards."""
+        return task.mm.patches is not None and thread.trapped and self.patcher.trapped(task, thread)
 
     def serve(self, task, thread) -> None:
         profile = self.profile

@@ -355,6 +355,12 @@ class UnixSocket(Socket):
             sent += len(piece)
         return sent or -EAGAIN
 
+    def takes(self, count):
+        if self.type != SOCK_STREAM:
+            return count
+        room = self.sndbuf - self.charged
+        return min(count, room + PIECE if room > 0 else 1)
+
     def send_urgent(self, t, data, rights, creds):
         """The last byte goes out of band; it counts only if all before it has gone."""
         peer = self.peer

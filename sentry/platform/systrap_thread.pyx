@@ -207,7 +207,9 @@ cdef class Thread(Carrier):
         return self._give(ST_CMD_OPS, 1 << ST_EV_OPS | GUEST)
 
     cdef bint waits_plainly(self) noexcept:
-        return self.state == PARKED and self.event == ST_EV_SYSCALL and not self.lent and not self.have_regs and not self.nouts
+        if self.state != PARKED or self.event != ST_EV_SYSCALL or self.lent or self.nouts:
+            return False
+        return not self.have_regs or memcmp(&self._regs.r15, self.snap, REGS_SIZE) == 0
 
     cdef void busy(self, bint now) noexcept:
         cdef st_shared *shared = self.platform.shared

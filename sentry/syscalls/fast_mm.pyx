@@ -11,6 +11,7 @@ from sentry.syscalls.fast cimport fast
 
 from sentry.mm import manager
 from sentry.platform import base
+from sentry.syscalls.fileio import read_now
 
 cdef enum:
     EINVAL = 22
@@ -28,7 +29,7 @@ cdef enum:
     MOST_AREAS = 60000  # well below manager.MAX_MAP_COUNT, which the plain handler knows
 
 cdef int OP_MMAP_ANON = base.OP_MMAP_ANON, OP_MUNMAP = base.OP_MUNMAP
-cdef int OP_MPROTECT = base.OP_MPROTECT, OP_MADVISE = base.OP_MADVISE
+cdef int OP_MPROTECT = base.OP_MPROTECT, OP_MADVISE = base.OP_MADVISE, OP_ZERO = base.OP_ZERO
 cdef long long LIMIT = base.TASK_LIMIT, LOWEST = manager.MMAP_MIN_ADDR
 cdef object UNLIMITED = 1 << 62
 
@@ -199,6 +200,32 @@ cdef long madvise(object task_, GuestThread thread) except? -9001:
     if area is None or area.end < end or area.flags & (LOCKED | COPIED) or area.prot & PROT_EXEC:
         return SLOW
     send(task, mm, thread, OP_MADVISE, start, end, MADV_DONTNEED, False, 0, False)
+    return SENT
+
+
+# ---------------------------------------------------------------- zeros for a reader
+
+
+cdef class Partly:
+    """The plain read, where the stub could not write the whole buffer."""
+    cdef Task task
+    cdef object file
+    cdef object addr, count
+
+    def __call__(self, error):
+        self.task.kernel.back_to_guest(self.task, read_now(self.task, self.file, [(self.addr, self.count)], self.count, None))
+
+
+cdef long read_zeros(Task task, object file, GuestThread thread, unsigned long long addr, unsigned long long count) except? -9001:
+    """A read of `count` zeros (below the guest's limit) from `file`: the caller's own stub writes them."""
+    cdef MM mm = alone(task)
+    cdef Partly partly
+    if mm is None:
+        return SLOW
+    partly = Partly.__new__(Partly)
+    partly.task, partly.file, partly.addr, partly.count = task, file, addr, count
+    mm.silent = Pending(task, addr, addr + count, [(OP_ZERO, addr, count)], count, None, partly)
+    thread.operate(OP_ZERO, addr, count, 0, False, <long>count)
     return SENT
 
 

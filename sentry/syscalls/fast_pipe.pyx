@@ -19,6 +19,7 @@ cdef enum:
     WRITABLE = 4 | 256
     ENDED = 8 | 16  # POLLERR, POLLHUP
     STEP = 1 << 17  # what a read moves at once
+    LARGE = 1 << 14  # a chunk that is worth a copy of its own
 
 cdef char PIECES[STEP]
 
@@ -40,20 +41,22 @@ cdef inline bint drainable(Chunk chunk) noexcept:
     return not chunk.packet and (type(chunk.data) is bytes or type(chunk.data) is bytearray)
 
 
+cdef inline const char *content(Chunk chunk) except NULL:
+    return PyBytes_AS_STRING(chunk.data) if type(chunk.data) is bytes else PyByteArray_AS_STRING(<bytearray?>chunk.data)
+
+
 cdef long drain(Pipe pipe, char *to, long count) except? -9001:
     """Pipe.read into memory, of a pipe whose first chunk is drainable."""
     cdef bint was_full = pipe.used >= pipe.slots
     cdef long done = 0, n, before
     cdef Chunk chunk
-    cdef const char *data
     while done < count and pipe.chunks:
         chunk = <Chunk?>pipe.chunks[0]
         if not drainable(chunk):
             break
         before = chunk.slots()
         n = min(<long>len(chunk.data) - chunk.offset, count - done)
-        data = PyBytes_AS_STRING(chunk.data) if type(chunk.data) is bytes else PyByteArray_AS_STRING(<bytearray?>chunk.data)
-        memcpy(to + done, data + chunk.offset, <size_t>n)
+        memcpy(to + done, content(chunk) + chunk.offset, <size_t>n)
         done += n
         chunk.offset += n
         if chunk.offset == <long>len(chunk.data):
@@ -79,6 +82,33 @@ cdef long held(Pipe pipe, long most) except -1:
     return n
 
 
+cdef long give_first(Pipe pipe, GuestThread thread, uint64_t done, long count) except? -9001:
+    """What is in the first chunk, if that is large, straight behind the first `done` bytes of the caller's buffer: how many bytes,
+    -EFAULT, or SLOW."""
+    cdef Chunk chunk = <Chunk?>pipe.chunks[0]
+    cdef bint was_full = pipe.used >= pipe.slots
+    cdef long n, before, copied
+    if not drainable(chunk):
+        return SLOW
+    n = min(<long>len(chunk.data) - chunk.offset, count)
+    if n < LARGE:
+        return SLOW
+    before = chunk.slots()
+    copied = thread.copy_out(thread.a[1] + done, content(chunk) + chunk.offset, <uint64_t>n)
+    if copied < 0:
+        return copied
+    pipe.packet = None
+    chunk.offset += copied
+    if chunk.offset == <long>len(chunk.data):
+        pipe.chunks.popleft()
+        pipe.used -= before
+    else:
+        pipe.used -= before - chunk.slots()
+    if was_full and pipe.used < pipe.slots and pipe.queue.entries:
+        pipe.queue.wake(WRITABLE)
+    return copied
+
+
 cdef long read_now(PipeFile file, GuestThread thread, uint64_t count) except? -9001:
     """From a pipe that is not empty, or has no writer."""
     cdef char *to
@@ -92,6 +122,12 @@ cdef long read_now(PipeFile file, GuestThread thread, uint64_t count) except? -9
             thread.wrote(1, <uint64_t>n)
             return n
         while done < n:
+            copied = give_first(file.pipe, thread, <uint64_t>done, n - done)
+            if copied != SLOW:
+                if copied < 0:
+                    break
+                done += copied
+                continue
             part = drain(file.pipe, PIECES, min(n - done, STEP))
             copied = max(0, thread.copy_out(thread.a[1] + <uint64_t>done, PIECES, <uint64_t>part)) if part else 0
             done += copied

@@ -22,6 +22,7 @@ from sentry.syscalls.fast_file cimport (
     EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
     soft_limit, watched,
 )
+from sentry.syscalls.fast_mm cimport read_zeros
 from sentry.syscalls.fast_pipe cimport read_pipe, write_pipe
 from sentry.syscalls.fast_socket cimport read_socket, read_tcp, write_socket, write_tcp
 from sentry.vfs.clock cimport file_ns
@@ -166,6 +167,8 @@ cdef long read_at(Task task, File file, GuestThread thread, long long pos) excep
     if type(file) is NULL_FILE:
         return 0
     if type(file) is ZERO_FILE:
+        if count > PAGE:
+            return read_zeros(task, file, thread, thread.a[1], count)
         to = thread.output(1, count)
         if to == NULL:
             return SLOW
@@ -254,11 +257,14 @@ cdef long into_descriptor(TmpfsRegular inode, GuestThread thread, long long at, 
     """The same for a file that is a memfd."""
     cdef const char *source = thread.input(1, <uint64_t>count)
     cdef long n, done = 0
+    cdef long long pages = (inode.size + PAGE - 1) // PAGE
     cdef bint inside = at + count <= inode.size and inode.charged * PAGE >= inode.size  # it takes no more memory than now
+    cdef bint appended = at == inode.size and inode.charged == pages  # it takes what comes behind the end
     cdef struct_stat held
-    cdef long long pages
-    if not inside and inode.fs.limit_pages:
-        return SLOW
+    if not inside:
+        limit = inode.fs.limit_pages
+        if limit and limit - inode.fs.used_pages < count // PAGE + 2:
+            return SLOW
     while done < count:
         n = min(count - done, PIECE)
         if source == NULL:
@@ -277,8 +283,15 @@ cdef long into_descriptor(TmpfsRegular inode, GuestThread thread, long long at, 
         done += n
     if at + done > inode.size:
         inode.size = at + done
-    if not inside and fstat(inode.fd, &held) == 0:
+    if inside:
+        return done
+    if appended:
+        pages = (inode.size + PAGE - 1) // PAGE
+    elif fstat(inode.fd, &held) == 0:
         pages = held.st_blocks * 512 // PAGE
+    else:
+        return done
+    if pages != inode.charged:
         inode.fs.used_pages += pages - inode.charged
         inode.charged = pages
     return done
@@ -336,7 +349,7 @@ cdef long write_at(Task task, File file, GuestThread thread, long long pos) exce
     if type(file) is RegularFile:
         return write_regular(task, <RegularFile?>file, thread, count, pos)
     if type(file) is NULL_FILE or type(file) is ZERO_FILE:
-        return <long>count if thread.input(1, count) != NULL else SLOW
+        return <long>count
     if pos == AT_POSITION:
         if type(file) is PipeFile:
             return write_pipe(task, <PipeFile?>file, thread, count)

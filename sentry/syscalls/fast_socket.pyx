@@ -1,5 +1,5 @@
 """Fast twins of sys_socket.py, and of readv and writev, for Unix sockets and for TCP within the sandbox: messages without control data whose ends ask for no
-credentials. What must wait for room, fails or says more than its bytes is left to the plain handlers.
+credentials. What must wait for room (but for write and send on a stream), fails or says more than its bytes is left to the plain handlers.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,7 +15,7 @@ from sentry.net.wire cimport Wire
 from sentry.net.unix cimport Message, UnixSocket, charge_of
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
-from sentry.syscalls.fileio cimport ReadWait
+from sentry.syscalls.fileio cimport ReadWait, WriteWait
 from sentry.vfs.file cimport File
 
 from sentry.core.result import BLOCKED
@@ -41,7 +41,9 @@ cdef enum:
     READ_EVENTS = READABLE | 8 | 16 | 0x2000
     PIECE = 36544  # one message of a stream (net/unix.py)
     DGRAM_QUEUE = 10
+    WRITE_EVENTS = 4 | 256 | 8 | 16
     GATHERED = 1 << 17
+    LARGE = 1 << 14  # a message that is worth a copy of its own
 
 cdef uint64_t USER_END = <uint64_t>1 << 47
 cdef uint64_t MAX_COUNT = 0x7FFFF000
@@ -181,6 +183,76 @@ cdef long send(UnixSocket sock, GuestThread thread, Vector *vector) except? -900
     if peer.queue.entries:
         peer.queue.wake(READABLE)
     return <long>vector.total
+
+
+cdef long pour(UnixSocket sock, GuestThread thread, uint64_t done, uint64_t count) except? -9001:
+    """What a stream takes of the caller's buffer at argument 1 behind the first `done` of `count` bytes: how many have gone in all;
+    SLOW: none more, the plain handler is to say why."""
+    cdef UnixSocket peer = sock.peer
+    cdef Message message
+    cdef bytes data
+    cdef uint64_t before = done
+    cdef long n, limit = min(PIECE, (sock.sndbuf >> 1) - 64)
+    if peer is None or peer.dead or sock.error or sock.shut & SHUT_WR or not sock.connected or limit <= 0:
+        return SLOW
+    if sock.passcred or peer.passcred or peer.stamps or peer.listener is not None:
+        return SLOW
+    while done < count and sock.charged < sock.sndbuf:
+        n = <long>min(count - done, <uint64_t>limit)
+        data = PyBytes_FromStringAndSize(NULL, n)
+        if thread.copy_in(PyBytes_AS_STRING(data), thread.a[1] + done, <uint64_t>n) != n:
+            if done == before:
+                return SLOW
+            break
+        message = Message.__new__(Message)
+        message.data = data
+        message.addr = sock.address
+        message.sender = sock
+        message.charge = charge_of(STREAM, n)
+        sock.charged += message.charge
+        peer.messages.append(message)
+        done += <uint64_t>n
+    if done > before and peer.queue.entries:
+        peer.queue.wake(READABLE)
+    return <long>done
+
+
+cdef long send_stream(Task task, UnixSocket sock, GuestThread thread, uint64_t count, bint waits) except? -9001:
+    """write(2) and send(2) of more than one message."""
+    cdef WriteWait record
+    cdef WaitEntry entry
+    cdef long done
+    if sock.sndtimeo:
+        return SLOW
+    done = pour(sock, thread, 0, count)
+    if done == SLOW or <uint64_t>done == count or sock.charged < sock.sndbuf:
+        return done
+    if not waits or sock.flags & O_NONBLOCK:
+        return done if done else -EAGAIN
+    record = WriteWait(sock, [(thread.a[1], count)], count, None, done)
+    entry = WaitEntry(task, WRITE_EVENTS)
+    sock.queue.add(entry)
+    record.entries = [entry]
+    record.timer = None
+    record.resume = send_again
+    task.wait = record
+    return SLEEPS
+
+
+cdef long send_again(Wait wait, object task, GuestThread thread) except? -9001:
+    cdef WriteWait record = <WriteWait?>wait
+    cdef UnixSocket sock = <UnixSocket?>record.file
+    cdef uint64_t count = min(thread.a[2], MAX_COUNT)
+    cdef long done
+    if sock.charged >= sock.sndbuf and sock.peer is not None and not sock.error and not sock.shut & SHUT_WR:
+        return SLEEPS
+    done = pour(sock, thread, record.done, count)
+    if done == SLOW:
+        return SLOW
+    record.done = done
+    if <uint64_t>done == count:
+        return done
+    return SLEEPS if sock.charged >= sock.sndbuf else SLOW
 
 
 cdef long send_tcp(TcpSocket sock, GuestThread thread, Vector *vector) except? -9001:
@@ -345,7 +417,7 @@ cdef long receive_stream(UnixSocket sock, GuestThread thread, Vector *vector) ex
         if not plain(first):
             return <long>done if done else SLOW
         n = PyBytes_GET_SIZE(first.data) - first.offset
-        if n >= <long>(vector.total - done) or len(sock.messages) == 1:
+        if n >= LARGE or n >= <long>(vector.total - done) or len(sock.messages) == 1:
             n = min(n, <long>(vector.total - done))
             given = give(vector, thread, done, PyBytes_AS_STRING(first.data) + first.offset, <uint64_t>n)
         else:
@@ -435,7 +507,10 @@ cdef long read_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t c
 
 cdef long write_socket(Task task, UnixSocket sock, GuestThread thread, uint64_t count) except? -9001:
     cdef Vector vector
-    cdef long result = one_piece(&vector, thread, True, count)
+    cdef long result
+    if sock.type == STREAM and (count > PIECE or sock.charged >= sock.sndbuf):
+        return send_stream(task, sock, thread, count, True)
+    result = one_piece(&vector, thread, True, count)
     return result if result else send(sock, thread, &vector)
 
 
@@ -472,7 +547,10 @@ cdef long sendto(object task, GuestThread thread) except? -9001:
         return SLOW if tcp is None or flags & ~SENDABLE else write_tcp(<Task?>task, tcp, thread, thread.a[2])
     if flags & ~SENDABLE or thread.a[4]:
         return SLOW
-    return write_socket(<Task?>task, sock, thread, thread.a[2])
+    if flags and sock.type == STREAM and (thread.a[2] > PIECE or sock.charged >= sock.sndbuf):
+        # (What a wait keeps says nothing of MSG_NOSIGNAL.)
+        return send_stream(<Task?>task, sock, thread, min(thread.a[2], MAX_COUNT), False) if flags & MSG_DONTWAIT else SLOW
+    return write_socket(<Task?>task, sock, thread, min(thread.a[2], MAX_COUNT))
 
 
 cdef long recvfrom(object task, GuestThread thread) except? -9001:

@@ -230,8 +230,10 @@ def start_wait(t, wait, file, events, writing):
 
 def write_now(t, file, iov, count, pos, done):
     """Write without waiting: (bytes done in all, 0 or the -errno that ended it)."""
+    if file.discards:
+        return count, 0
     while True:
-        want = count - done if count - done < CHUNK else CHUNK
+        want = file.takes(count - done if count - done < CHUNK else CHUNK)
         data = gather(t, iov, done, want)
         if len(data) < want and (not data or is_socket(file)):
             return done, -EFAULT

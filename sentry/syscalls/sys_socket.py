@@ -40,6 +40,7 @@ from sentry.net.socket import (
     AF_UNIX,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
+    MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
     MSG_WAITALL,
@@ -335,6 +336,8 @@ def send_now(t, sock, message, done):
         want = message.count - done
         if sock.type == SOCK_STREAM:
             want = min(want, CHUNK)
+            if not message.flags & MSG_OOB:
+                want = sock.takes(want)
         elif want > 1 << 24:
             return -EMSGSIZE, done  # no socket buffer is that large
         data = gather(t, message.iov, done, want) if want else b""

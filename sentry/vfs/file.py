@@ -99,6 +99,12 @@ class File:
         """Bytes written (may be fewer); -EAGAIN if it would block. O_APPEND is the file's business."""
         return -EINVAL
 
+    discards = False  # a write takes everything and looks at none of it
+
+    def takes(self, count: int) -> int:
+        """How many of `count` bytes a write can take at this moment at most: no more are copied from the caller for it."""
+        return count
+
     def unread(self, data: bytes) -> None:
         """The last bytes of what `read` just gave (at the file's position) could not be delivered: put them back."""
 

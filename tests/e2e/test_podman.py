@@ -204,7 +204,7 @@ def test_buildah(podman, engine, tmp_path):
 def test_out_of_memory(podman):
     """A program beyond the limit is killed and the others go on. (That podman shows OOMKilled needs conmon to hear of it, which
     on hosts with cgroup v1 it may not, with runc either.)"""
-    hungry = ("busybox", "awk", "BEGIN { s = 1; while (1) s = s s }")
+    hungry = ("dd", "if=/dev/zero", "of=/dev/null", "bs=300M", "count=1")
     limits = ("--memory", "60m", "--memory-swap", "60m")
     assert podman.run(*limits, IMAGE, *hungry)[1] == 137
     output, code = podman.sh(shlex.join(hungry) + "; echo code $?; exit 3", *limits)
