@@ -32,7 +32,7 @@
 #define ST_STACK_SIZE (1u << ST_STACK_SHIFT)
 #define ST_STACKS_LEN ((uint64_t)(ST_SLOTS + 1) << ST_STACK_SHIFT)
 #define ST_SLOTS 4095                 /* threads of one address space */
-#define ST_BUF_SIZE 65536u            /* marshalling buffer of one thread */
+#define ST_BUF_SIZE 131072u           /* marshalling buffer of one thread */
 
 /* The memfd: ready words in the first ST_CTX_SIZE bytes, then contexts, then buffers. */
 #define ST_CTX_SIZE 1024u
@@ -118,8 +118,8 @@ struct st_regs {
 struct st_seg {
 	uint64_t addr;
 	uint32_t len;
-	uint16_t off;
-	uint16_t kind; /* ST_M_* */
+	uint32_t off : 24;
+	uint32_t kind : 8; /* ST_M_* */
 };
 
 #define ST_OUTS 6
@@ -214,7 +214,7 @@ struct st_op {
 
 /* --- what the Sentry alone writes and every guest maps read-only --- */
 /* Larger buffers go by process_vm_*: copying them twice would cost more. */
-#define ST_IN_MAX 32768u
+#define ST_IN_MAX 131072u
 #define ST_OUT_MAX 16384u
 #define ST_STR_MAX 4096u
 

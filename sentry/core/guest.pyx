@@ -61,6 +61,9 @@ cdef class GuestThread:
     cdef void wrote(self, int arg, uint64_t length) noexcept:
         pass
 
+    cdef char *wide(self) noexcept:
+        return NULL
+
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
         return -14
 
@@ -79,9 +82,6 @@ cdef class GuestThread:
 
     cdef bint waits_plainly(self) noexcept:
         return False
-
-    cdef void busy(self, bint now) noexcept:
-        pass
 
     cdef void sleeps(self) noexcept:
         pass
