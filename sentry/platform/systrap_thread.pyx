@@ -22,7 +22,7 @@ from sentry.platform.systrap_host cimport (
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
     ST_TURN_STUB, ST_WHAT_HERE, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_SHORT, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
-    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_seg, st_shared, st_op, st_signal,
+    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_seg, st_signal,
 )
 from sentry.platform.systrap_reserve cimport Reserve
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, OP_SAVE_FP, translate, vm_cstr, vm_read, vm_write
