@@ -20,7 +20,7 @@ make_tree() {
     tar -C /usr/lib -c --exclude=__pycache__ --exclude=test --exclude=idlelib --exclude=tkinter --exclude=lib2to3 \
         --exclude=ensurepip --exclude=distutils --exclude=pydoc_data --exclude='config-*' --exclude='*.a' "python$version" |
         tar -x -C "$python/lib"
-    for place in google pyroute2 pr2modules; do
+    for place in google pyroute2 pr2modules jeepney; do
         [ ! -e "/usr/lib/python3/dist-packages/$place" ] || tar -C /usr/lib/python3/dist-packages --exclude=__pycache__ -c "$place" |
             tar -x -C "$python/lib/python3/dist-packages"
     done

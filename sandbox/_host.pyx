@@ -56,7 +56,7 @@ cdef extern from "<sys/prctl.h>" nogil:
 
 cdef extern from "<sys/syscall.h>":
     const int SYS_clone3, SYS_pivot_root, SYS_capset, SYS_capget, SYS_seccomp, SYS_close_range
-    const int SYS_keyctl, SYS_open_tree, SYS_execveat, SYS_pidfd_send_signal, SYS_mount_setattr, SYS_move_mount
+    const int SYS_keyctl, SYS_open_tree, SYS_execveat, SYS_pidfd_send_signal, SYS_mount_setattr, SYS_move_mount, SYS_openat2
 
 cdef extern from "<stdlib.h>" nogil:
     int c_grantpt "grantpt"(int fd)
@@ -80,7 +80,8 @@ SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, 0o2000000
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
-MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 2, 0x10
 
 cdef struct clone_args:
     uint64_t flags
@@ -97,6 +98,11 @@ cdef struct mount_attr:
     uint64_t attr_clr
     uint64_t propagation
     uint64_t userns_fd
+
+cdef struct open_how:
+    uint64_t flags
+    uint64_t mode
+    uint64_t resolve
 
 cdef struct sock_filter:
     uint16_t code
@@ -195,10 +201,32 @@ def open_tree(path, recursive=True):
 
 
 def move_mount(fd, target):
-    """Attach a detached mount tree (open_tree) to the directory `target`."""
-    cdef bytes t = os.fsencode(target)
-    if syscall(SYS_move_mount, <long>fd, <const char *>b"", <long>AT_FDCWD, <const char *>t, <long>MOVE_MOUNT_F_EMPTY_PATH) < 0:
+    """Attach a detached mount tree (open_tree) to the directory or file `target`: a path, or a descriptor."""
+    cdef bytes t = b"" if isinstance(target, int) else os.fsencode(target)
+    cdef long place = target if isinstance(target, int) else AT_FDCWD
+    cdef long flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if t else MOVE_MOUNT_T_EMPTY_PATH)
+    if syscall(SYS_move_mount, <long>fd, <const char *>b"", place, <const char *>t, flags) < 0:
         fail(f"move_mount {target}")
+
+
+def open_in_root(int root, path):
+    """A descriptor (O_PATH) of `path` below the directory `root`, which no link and no ".." leads out of."""
+    cdef bytes p = os.fsencode(path)
+    cdef open_how how
+    how.flags, how.mode, how.resolve = os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    cdef long fd = syscall(SYS_openat2, <long>root, <const char *>p, &how, sizeof(how))
+    if fd < 0:
+        fail(f"openat2 {path}")
+    return fd
+
+
+def restrict_tree(int tree, readonly):
+    """No devices and no set-user-ID programs in the detached mount tree, nor in mounts below; readonly: no changes either."""
+    cdef mount_attr attr
+    memset(&attr, 0, sizeof(attr))
+    attr.attr_set = 0x6 | (0x1 if readonly else 0)  # MOUNT_ATTR_NODEV, _NOSUID, _RDONLY
+    if syscall(SYS_mount_setattr, <long>tree, <const char *>b"", <long>(AT_EMPTY_PATH | AT_RECURSIVE), &attr, sizeof(attr)) < 0:
+        fail("mount_setattr")
 
 
 def map_owners(int tree, int namespace, recursive=True):

@@ -47,12 +47,16 @@ def own_paths() -> "dict[str, str]":
     return paths
 
 
+def unit_name(spec, cid, systemd) -> "str | None":
+    """cgroupsPath as SLICE:PREFIX:NAME, if it is one."""
+    path = (spec.get("linux") or {}).get("cgroupsPath") or ""
+    return path or f":stockade:{cid}" if systemd or is_unit(path) else None
+
+
 def path_of(spec, cid, systemd) -> "str | None":
     """cgroupsPath as a path below the hierarchies' roots (leading "/") or relative to our own cgroup."""
-    path = (spec.get("linux") or {}).get("cgroupsPath") or ""
-    if systemd or is_unit(path):
-        return unit_path(path or f":stockade:{cid}")
-    return path or None
+    unit = unit_name(spec, cid, systemd)
+    return unit_path(unit) if unit else (spec.get("linux") or {}).get("cgroupsPath") or None
 
 
 def is_unit(path) -> bool:
@@ -83,6 +87,7 @@ class Plan:
     def __init__(self, leaves, resources, limited):
         self.leaves = leaves
         self.resources = resources
+        self.unified = any(not controller for controller, _, _ in leaves)
         self.limited = limited
         self.directories = []
         for _, top, leaf in leaves:
@@ -110,9 +115,9 @@ def resources_of(spec) -> dict:
     return resources
 
 
-def plan(spec, cid, systemd) -> "Plan | None":
-    """The cgroups that the configuration asks for, or None."""
-    wanted = path_of(spec, cid, systemd)
+def plan(spec, cid, systemd, unit=None) -> "Plan | None":
+    """The cgroups that the configuration asks for, or None. unit: systemd.Unit that they are of."""
+    wanted = unit.path if unit is not None else path_of(spec, cid, systemd)
     resources = resources_of(spec)
     limited = any(resources.get(key) for key in ("memory", "cpu", "pids", "blockIO", "unified"))
     if wanted is None:
@@ -297,6 +302,11 @@ def update(leaves, resources) -> None:
         raise CliError(f"cgroup: {os_text(error)}") from None
 
 
+def weight_of(shares) -> int:
+    """The weight of cgroup v2 for the shares of v1, as runc and crun convert it: [2, 262144] -> [1, 10000]."""
+    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
+
+
 def enable_v2(top, directory) -> None:
     """Ask each level above for the controllers; a level that refuses (it has processes) is left as it is."""
     chain = []
@@ -333,8 +343,7 @@ def limit_v2(directory, resources) -> None:
         put("memory.low", amount(reservation))
     shares = number(resources, "cpu", "shares")
     if shares:
-        # The conversion that runc and crun use: [2, 262144] -> [1, 10000].
-        put("cpu.weight", str(1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142))
+        put("cpu.weight", str(weight_of(shares)))
     quota, period = number(resources, "cpu", "quota"), number(resources, "cpu", "period")
     if quota or period:
         put("cpu.max", f"{amount(quota or -1)} {period or V2_PERIOD}")

@@ -49,17 +49,24 @@ class Client:
             raise self.gone(f"does not answer: {os_text(error)}") from None
 
     def gone(self, what) -> "Gone":
-        """What to raise. A Sentry that lets go of its socket is about to end: wait, so that the container is "stopped"
-        for whoever asks next."""
+        """What to raise if a request cannot be made."""
+        if self.ends():
+            return Gone(f"container {self.cid!r} is stopped: its sandbox has ended")
+        return Gone(f"container {self.cid!r}: its sandbox {what}")
+
+    def unanswered(self) -> "Gone":
+        """What to raise if a request was made and the connection closed."""
+        self.ends()
+        return Gone(f"container {self.cid!r}: its sandbox ended during the request")
+
+    def ends(self) -> bool:
+        """A Sentry that lets go of its socket is about to end: wait, so that the container is "stopped" for whoever asks next."""
         pidfd = self.keeper.pidfd()
         try:
-            ended = pidfd < 0 or wait_readable(pidfd, END_TIMEOUT)
+            return pidfd < 0 or wait_readable(pidfd, END_TIMEOUT)
         finally:
             if pidfd >= 0:
                 os.close(pidfd)
-        if ended:
-            return Gone(f"container {self.cid!r} is stopped: its sandbox has ended")
-        return Gone(f"container {self.cid!r}: its sandbox {what}")
 
     def send(self, request, fds=()) -> None:
         """Send a request (dict) with descriptors."""
@@ -105,7 +112,7 @@ class Client:
         self.send(request, fds)
         answer = self.receive()
         if answer is None:
-            raise self.gone("ended during the request")
+            raise self.unanswered()
         return answer
 
     def call_for_descriptor(self, request) -> int:
@@ -119,7 +126,7 @@ class Client:
         for level, kind, rights in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 return int.from_bytes(rights[:4], "little")
-        raise self.gone("ended during the request")
+        raise self.unanswered()
 
     def fileno(self) -> int:
         return self.sock.fileno()

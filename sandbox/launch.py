@@ -167,6 +167,8 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
+    if not spec.get("hostname") and not any(ns["type"] == "uts" for ns in (spec.get("linux") or {}).get("namespaces") or ()):
+        spec["hostname"] = os.uname().nodename
     container = new_container(undo, settings, cid, bundle, spec)
     terminal = new_terminal(undo, spec) if wants_terminal else None
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -224,10 +226,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     else:
         uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
-    enter = make_cgroups(settings, cid, spec, container, hook_lists)
-    for process in (gofer, sentry):
-        if process is not None:
-            enter(process.pid)
+    pids = [process.pid for process in (gofer, sentry) if process is not None]
+    enter = make_cgroups(settings, cid, spec, container, hook_lists, pids)
+    for pid in pids:
+        enter(pid)
     run_hooks(undo, hook_lists, container, sentry.pid)
     if gofer is None:
         exports[0].tree = hooks.run_in_container(hook_lists, container, sentry.pid, spec["root"]["path"])
@@ -244,6 +246,10 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     spare(gofer.pid)
     sentry.go()
     sentry.expect("ready")
+    if keeps_root(settings, cid, spec):
+        from sandbox import view  # for engines that look there
+
+        view.show(sentry.pid, exports, mounts)
 
     if console_socket:
         from sandbox import console
@@ -286,7 +292,7 @@ def new_container(undo, settings, cid, bundle, spec):
     """The state of a new container, locked."""
     container = state.Container.new(settings.root, cid, bundle, spec.get("annotations") or {})
     undo.add(container.remove)
-    undo.add(lambda: cgroups.remove(container.own["cgroups"]))  # after the ends of the processes in them
+    undo.add(remove_cgroups, container)
     container.own.update(rootfs=spec["root"]["path"], owner=str(os.geteuid()), platform=settings.platform, process=spec["process"])
     container.set_process("cli", state.Process(os.getpid()))
     return container
@@ -300,17 +306,54 @@ def new_terminal(undo, spec):
     return terminal
 
 
-def make_cgroups(settings, cid, spec, container, hook_lists):
-    """Make the container's cgroups; the function that puts a process there. The container is saved: from here on
-    `delete --force` finds everything if we are killed."""
-    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup)
+def make_cgroups(settings, cid, spec, container, hook_lists, pids):
+    """Make the container's cgroups; the function that puts a process there. pids: those that exist already, not yet in there. The
+    container is saved: from here on `delete --force` finds everything if we are killed."""
+    unit = None if settings.ignore_cgroups else unit_of(settings, cid, spec)
+    plan = None if settings.ignore_cgroups else cgroups.plan(spec, cid, settings.systemd_cgroup, unit)
+    if unit is not None:
+        container.own["unit"] = [unit.name, unit.rootless]
     container.own["cgroups"] = plan.directories if plan else []
     container.own["leaves"] = [(controller, leaf) for controller, _, leaf in plan.leaves] if plan else []
     container.own["hooks"] = hook_lists
     container.save()
+    if unit is not None:
+        from sandbox import systemd
+
+        systemd.start(unit, cid, pids, plan.resources, plan.unified)
     if plan is not None and cgroups.create(plan):
         return lambda pid: cgroups.enter(plan, pid)
     return lambda pid: None
+
+
+def unit_of(settings, cid, spec):
+    """The systemd.Unit that the container's cgroup is to belong to, or None."""
+    wanted = cgroups.unit_name(spec, cid, settings.systemd_cgroup)
+    if wanted is None:
+        return None
+    from sandbox import systemd  # only who has one pays for it
+
+    in_user_namespace = os.environ.get("XDG_RUNTIME_DIR") and child.read_map("uid") != [(0, 2**32 - 1)]
+    return systemd.unit_of(wanted, os.geteuid() != 0 or bool(in_user_namespace))
+
+
+def remove_cgroups(container) -> None:
+    """After the end of all processes in them."""
+    cgroups.remove(container.own["cgroups"])
+    if container.own.get("unit"):
+        from sandbox import systemd
+
+        systemd.stop(*container.own["unit"])
+
+
+def update_cgroups(container, resources) -> None:
+    """New limits, an OCI resources object. CliError."""
+    leaves = container.own.get("leaves") or []
+    cgroups.update(leaves, resources)
+    if container.own.get("unit"):
+        from sandbox import systemd
+
+        systemd.change(*container.own["unit"], resources, any(not controller for controller, _ in leaves))
 
 
 def run_hooks(undo, hook_lists, container, pid) -> None:
@@ -481,7 +524,7 @@ def destroy(container) -> None:
         for pidfd in ending:
             control.wait_readable(pidfd, END_TIMEOUT)
             os.close(pidfd)
-    cgroups.remove(container.own["cgroups"])
+    remove_cgroups(container)
     container.remove()
     if container.own.get("hooks"):
         hooks.run_after(container.own["hooks"], container)

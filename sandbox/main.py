@@ -37,6 +37,7 @@ COMMANDS = (
     ("features", "features", "print what this runtime supports, as OCI JSON"),
 )
 
+UNSUPPORTED = ("checkpoint", "restore")
 LAUNCHING = ("run", "do", "create")  # they need nearly the same modules
 
 PLATFORMS = ("systrap", "ptrace")
@@ -58,7 +59,7 @@ OPTIONS = [
     Option("--overlay2", "SPEC", "root:memory (changes stay in memory), none (changes reach the bundle's root), or auto (none for containers of Docker, podman and buildah, which keep the root, else root:memory)", default="auto"),
     Option("--file-access", "MODE", "accepted and without effect: what the host may change is always looked at anew", default="shared", choices=("shared", "exclusive")),
     Option("--criu", "PATH", "accepted and without effect"),
-    Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME; the cgroup is made there without asking systemd"),
+    Option("--systemd-cgroup", None, "cgroupsPath is SLICE:PREFIX:NAME: a transient unit of systemd; where that does not run, its cgroup alone"),
     Option("--ignore-cgroups", None, "do not touch cgroups"),
     Option("--rootless", "MODE", "true, false or auto: run without privileges on the host", default="auto", choices=("true", "false", "auto")),
     Option("--version -v", None, "print the version"),
@@ -104,6 +105,8 @@ def load(name):
                 _host.use_huge_pages()
                 bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
+    if name in UNSUPPORTED:  # engines ask `checkpoint --help` whether they may offer it
+        raise CliError(f"{name}: checkpoints are not supported")
     raise UsageError(f"unknown command {name!r}")
 
 
@@ -170,4 +173,5 @@ def main(argv) -> None:
         code = 141
     except OSError as error:
         log.error(os_text(error))
+        code = 1  # output that could not be written, after all else went well
     os._exit(code)

@@ -5,7 +5,7 @@ CliError with the place of the first thing wrong. Unknown fields are ignored, as
 """
 
 import os
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 
 from sandbox import log
 from sandbox.errors import CliError, os_text
@@ -48,9 +48,11 @@ RESOURCES = ("memory", "cpu", "pids", "devices")
 KINDS = {str: "a string", int: "a number", bool: "true or false", list: "an array", dict: "an object"}
 
 
-def load(bundle: str) -> dict:
-    """The checked configuration of the bundle directory `bundle`."""
-    path = os.path.join(bundle, "config.json")
+def load(bundle: str, name="config.json") -> dict:
+    """The checked configuration of the bundle directory `bundle`; name: of its file."""
+    path = os.path.join(bundle, name)
+    if os.path.exists(path) and not S_ISREG(os.stat(path).st_mode):
+        raise CliError(f"{path} is not a regular file")  # a FIFO would be waited for
     spec = read_json(path)
     try:
         check(spec)
@@ -281,11 +283,15 @@ def check_linux(linux) -> None:
     if ".." in path.split("/"):
         raise CliError(f"linux.cgroupsPath {path!r} has '..' in it")
     strings(linux, "maskedPaths", "linux.")
+    kinds = set()
     for i, namespace in enumerate(get(linux, "namespaces", list, "linux.", default=[])):
         place = f"linux.namespaces[{i}]"
         if not isinstance(namespace, dict):
             raise CliError(f"{place} must be an object")
-        get(namespace, "type", str, place + ".", True)
+        kind = get(namespace, "type", str, place + ".", True)
+        if kind in kinds:
+            raise CliError(f"{place}: there is a namespace of type {kind!r} already")
+        kinds.add(kind)
         path = get(namespace, "path", str, place + ".", default="")
         if path and not path.startswith("/"):
             raise CliError(f"{place}.path {path!r} is not an absolute path")
@@ -309,8 +315,7 @@ def check_linux(linux) -> None:
         if not 0 <= get(offset, "nanosecs", int, f"linux.timeOffsets.{clock}.", default=0) < 10**9:
             raise CliError(f"linux.timeOffsets.{clock}.nanosecs must be below 10^9")
     check_mappings(linux, "linux")
-    user = any(namespace["type"] == "user" for namespace in linux.get("namespaces") or ())
-    if (linux.get("uidMappings") or linux.get("gidMappings")) and not user:
+    if (linux.get("uidMappings") or linux.get("gidMappings")) and "user" not in kinds:
         raise CliError("linux.uidMappings: there is no user namespace in linux.namespaces")
     for key, value in linux.items():
         if value and key not in LINUX:

@@ -113,7 +113,7 @@ def join(undo, settings, sandbox, cid, bundle, spec, console_socket, pid_file, a
         container.set_process("gofer", state.Process(gofer.pid))
     seed = seed_of(undo, client)
     container.set_process("seed", state.Process(seed))
-    enter = launch.make_cgroups(settings, cid, spec, container, hook_lists)
+    enter = launch.make_cgroups(settings, cid, spec, container, hook_lists, [seed])
     enter(seed)
     launch.run_hooks(undo, hook_lists, container, pod.data["pid"])
     if gofer is None:

@@ -91,9 +91,8 @@ class Container:
             raise CliError(f"cannot make the state directory: {os_text(error)}") from None
         try:
             self = cls(path, cid, lock(path))
-        except BaseException:
-            os.rmdir(path)
-            raise
+        except FileNotFoundError:
+            raise CliError(f"container {cid!r} was deleted while it was made") from None
         self.data = {
             "ociVersion": OCI_VERSION,
             "id": cid,
@@ -237,14 +236,18 @@ class Container:
 
 
 def lock(path, wait=True) -> int:
-    """Lock a state directory; BlockingIOError if somebody else has it and `wait` is False."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    """Lock a state directory; FileNotFoundError if there is none when the lock is ours, BlockingIOError if somebody else has it
+    and `wait` is False."""
+    while True:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # removed and made anew while we waited
 
 
 def ids(root) -> "list[str]":

@@ -8,8 +8,8 @@ cd "$project"
 
 packages="gcc make libc6-dev python3 python3-dev python3-venv libseccomp2 busybox-static debootstrap
     debian-archive-keyring xz-utils util-linux procps binutils libzydis-dev iproute2
-    python3-pyroute2 protobuf-compiler python3-protobuf python3-yaml"
-[ "${1:-}" = e2e ] && packages="$packages runc crun containerd containernetworking-plugins docker.io podman buildah conmon uidmap"
+    python3-pyroute2 python3-jeepney protobuf-compiler python3-protobuf python3-yaml"
+[ "${1:-}" = e2e ] && packages="$packages runc crun containerd containernetworking-plugins docker.io podman buildah conmon uidmap dbus-daemon"
 [ "${1:-}" = bench ] && packages="$packages runc crun proot runsc linux-perf iperf3 wrk"
 
 missing=

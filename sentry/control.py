@@ -9,6 +9,7 @@ descriptors by SCM_RIGHTS where the request needs some:
                                                          packet descriptor for each link
     {"op": "exec", "process": {…}, "stdio": [0, 1, 2]}   descriptors in the order of the guest's numbers;
          "early": true                                   before "start" (hooks)
+         "paused": true                                  also while the container is paused: it goes on with the others
          "program": PATH                                 what is executed, if not args[0]
          "terminal": true                                one descriptor: the slave of a host pty in raw mode
          "follow": true                                  its size may change without a "resize"
@@ -202,10 +203,15 @@ class Server:
             raise ControlError("exec: a terminal is one descriptor")
         size = field(request, "size", list, [0, 0])
         follow = field(request, "follow", bool, False)
-        early, program = field(request, "early", bool, False), field(request, "program", str, "")
+        early, paused = field(request, "early", bool, False), field(request, "paused", bool, False)
+        program = field(request, "program", str, "")
         files = dict(zip(numbers, fds))
         fds.clear()  # they are the target's now, also when it fails
-        return done(self.target.exec(process=process, files=files, terminal=terminal, size=size, follow=follow, early=early, program=program))
+        return done(
+            self.target.exec(
+                process=process, files=files, terminal=terminal, size=size, follow=follow, early=early, program=program, paused=paused
+            )
+        )
 
     def kill(self, connection, request, fds):
         return done(self.target.kill(

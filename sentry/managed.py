@@ -183,12 +183,13 @@ class ManagedContainer:
         self.started = True
         self.process.start()
 
-    def exec(self, process, files, terminal, size, follow, early, program):
-        """early: before the container's own program has been started. program: what to execute, if not args[0]."""
+    def exec(self, process, files, terminal, size, follow, early, program, paused):
+        """early: before the container's own program has been started. program: what to execute, if not args[0]. paused: also while
+        the container is, to go on with the others."""
         try:
             if not self.started and not early:
                 raise ControlError("it has not been started")
-            if self.container in self.kernel.frozen:
+            if self.container in self.kernel.frozen and not paused:
                 raise ControlError("it is paused")
             if self.container.exit_status is not None:
                 raise ControlError("its first process has ended")
@@ -201,6 +202,7 @@ class ManagedContainer:
             close_all(list(files.values()))
         self.container.watch(new.pid, self.remember)
         new.start()
+        freeze.hold_new(self.kernel, self.container)
         return {"pid": new.pid}
 
     def remember(self, pid, status) -> None:

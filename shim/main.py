@@ -43,6 +43,7 @@ def main(argv) -> None:
         sys.stderr.write(f"containerd-shim-stockade-v1: {error}\n")
     except OSError as error:
         sys.stderr.write(f"containerd-shim-stockade-v1: {os_text(error)}\n")
+        code = 1
     sys.stderr.flush()
     os._exit(code)
 

@@ -5,7 +5,7 @@ from time import time_ns
 
 import task_pb2
 
-from sandbox import cgroups, control, launch, oci, state
+from sandbox import control, launch, oci, state
 from sandbox.commands import common
 from sandbox.errors import CliError
 from sentry.core import jsonlite
@@ -221,10 +221,10 @@ class Task(Process):
         except jsonlite.JsonError as error:
             raise RpcError(f"resources: {error}", INVALID_ARGUMENT) from None
         oci.check_linux({"resources": value})
-        cgroups.update(self.leaves, value)
         if self.status != task_pb2.STOPPED:
             container = self.container()
             try:
+                launch.update_cgroups(container, value)
                 control.tell_resources(container, {key: value[key] for key in ("cpu", "memory", "pids") if value.get(key)})
             finally:
                 container.close()

@@ -9,6 +9,7 @@ from sandbox.errors import CliError, UsageError
 SIGKILL = 9
 
 BUNDLE = Option("--bundle -b", "DIR", "the OCI bundle", default=".")
+CONFIG = Option("--config -f", "FILE", "the bundle's configuration", default="config.json")
 CONSOLE_SOCKET = Option("--console-socket", "PATH", "send the terminal's master to this Unix socket")
 PID_FILE = Option("--pid-file", "FILE", "write the host process id of the sandbox to FILE")
 PRESERVE_FDS = Option("--preserve-fds", "N", "pass N further descriptors, from 3 on", default="0")
@@ -36,7 +37,7 @@ def number(text, what) -> int:
 def bundle_of(values) -> "tuple[str, dict]":
     """(absolute bundle directory, its checked configuration)."""
     bundle = os.path.abspath(values.bundle)
-    return bundle, oci.load(bundle)
+    return bundle, oci.load(bundle, values.config)
 
 
 def open_debug(settings, cid) -> None:

@@ -4,7 +4,7 @@ from sandbox.commands import common
 
 USAGE = "[FLAGS] ID"
 ABOUT = "Creates the container ID from an OCI bundle. Its program does not run before `stockade start ID`."
-OPTIONS = [common.BUNDLE, common.CONSOLE_SOCKET, common.PID_FILE, common.PRESERVE_FDS, common.PASS_FD, *common.IGNORED]
+OPTIONS = [common.BUNDLE, common.CONFIG, common.CONSOLE_SOCKET, common.PID_FILE, common.PRESERVE_FDS, common.PASS_FD, *common.IGNORED]
 INTERSPERSED = True
 
 

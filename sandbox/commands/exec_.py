@@ -22,7 +22,7 @@ OPTIONS = [
     Option("--apparmor", "PROFILE", "accepted and without effect"),
     Option("--process-label", "LABEL", "accepted and without effect"),
     Option("--cgroup", "PATH", "accepted and without effect", many=True),
-    Option("--ignore-paused", None, "accepted and without effect (a paused container refuses)"),
+    Option("--ignore-paused", None, "also in a paused container; the program begins when that is resumed"),
     common.CONSOLE_SOCKET,
     common.PRESERVE_FDS,
     common.PASS_FD,
@@ -44,7 +44,7 @@ def run(settings, values, arguments) -> int:
     container = state.Container.open(settings.root, cid)
     try:
         process = build(container, values, command)
-        container.require(state.RUNNING)
+        container.require(state.RUNNING, *([state.PAUSED] if values.ignore_paused else []))
         return execute(container, values, process)
     finally:
         container.close()
@@ -108,7 +108,7 @@ def execute(container, values, process) -> int:
     extra = common.descriptors(values)
     terminal = console.open_terminal(process) if wants_terminal else None
     client = control.Client(container)
-    request = {"op": "exec", "process": process, "terminal": wants_terminal}
+    request = {"op": "exec", "process": process, "terminal": wants_terminal, "paused": values.ignore_paused}
     if terminal is not None:
         pairs = [(0, terminal.slave)]
         request["size"] = list(terminal.size())

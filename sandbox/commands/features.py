@@ -33,7 +33,7 @@ def features() -> dict:
         "linux": {
             "namespaces": ["ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": ["CAP_" + name for name in oci.CAPABILITIES],
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": False},
             "seccomp": {
                 "enabled": True,
                 "actions": list(oci.SECCOMP_ACTIONS),

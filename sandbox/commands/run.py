@@ -10,6 +10,7 @@ ABOUT = (
 )
 OPTIONS = [
     common.BUNDLE,
+    common.CONFIG,
     common.CONSOLE_SOCKET,
     common.PID_FILE,
     common.PRESERVE_FDS,

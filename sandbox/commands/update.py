@@ -2,7 +2,7 @@
 
 import sys
 
-from sandbox import cgroups, control, oci, state
+from sandbox import control, launch, oci, state
 from sandbox.args import Option
 from sandbox.commands import common
 from sandbox.errors import CliError, UsageError
@@ -21,13 +21,15 @@ OPTIONS = [
     Option("--cpuset-cpus", "LIST", "CPUs it may use"),
     Option("--cpuset-mems", "LIST", "memory nodes it may use"),
     Option("--pids-limit", "N", "how many host threads there may be; -1: any number"),
-    Option("--blkio-weight", "N", "accepted and without effect"),
+    Option("--cpu-burst", "US", "CPU time of earlier periods that it may use in addition"),
+    Option("--cpu-idle", "N", "1: it runs when nobody else wants to"),
+    Option("--cpu-rt-period", "US", "length of a period of real-time programs (cgroup v1)"),
+    Option("--cpu-rt-runtime", "US", "their CPU time in each (cgroup v1)"),
+    Option("--blkio-weight", "N", "weight of its access to block devices, 10 to 1000"),
     Option("--l3-cache-schema", "SCHEMA", "accepted and without effect"),
     Option("--mem-bw-schema", "SCHEMA", "accepted and without effect"),
     Option("--kernel-memory", "BYTES", "accepted and without effect"),
     Option("--kernel-memory-tcp", "BYTES", "accepted and without effect"),
-    Option("--cpu-rt-period", "US", "accepted and without effect"),
-    Option("--cpu-rt-runtime", "US", "accepted and without effect"),
 ]
 INTERSPERSED = True
 
@@ -35,6 +37,8 @@ FLAGS = (
     ("memory", "memory", "limit"), ("memory_reservation", "memory", "reservation"), ("memory_swap", "memory", "swap"),
     ("cpu_share", "cpu", "shares"), ("cpu_quota", "cpu", "quota"), ("cpu_period", "cpu", "period"),
     ("cpuset_cpus", "cpu", "cpus"), ("cpuset_mems", "cpu", "mems"), ("pids_limit", "pids", "limit"),
+    ("cpu_burst", "cpu", "burst"), ("cpu_idle", "cpu", "idle"), ("cpu_rt_period", "cpu", "realtimePeriod"),
+    ("cpu_rt_runtime", "cpu", "realtimeRuntime"), ("blkio_weight", "blockIO", "weight"),
 )  # fmt: skip
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -50,7 +54,7 @@ def run(settings, values, arguments) -> int:
     container = state.Container.open(settings.root, cid)
     try:
         container.require(state.CREATED, state.RUNNING, state.PAUSED)
-        cgroups.update(container.own.get("leaves") or [], resources)
+        launch.update_cgroups(container, resources)
         control.tell_resources(container, {key: resources[key] for key in ("cpu", "memory", "pids") if key in resources})
     finally:
         container.close()

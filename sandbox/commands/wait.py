@@ -38,7 +38,7 @@ def asked(container, pid) -> "int | None":
         container.unlock()  # others may use it meanwhile
         answer = client.receive()
         if answer is None:
-            raise client.gone("ended during the request")
+            raise client.unanswered()
         return control.exit_code(answer["status"])
     except control.Gone:
         if pid:

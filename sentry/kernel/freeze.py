@@ -20,6 +20,12 @@ def freeze(kernel, container) -> None:
         chase(kernel, container, held, FIRST_ROUND)
 
 
+def hold_new(kernel, container) -> None:
+    """A program has been started in the container: if that is paused, so is the program."""
+    if container in kernel.frozen:
+        chase(kernel, container, kernel.frozen[container], FIRST_ROUND)
+
+
 def chase(kernel, container, held, pause) -> None:
     """Interrupt what runs; again after a while if there was something: a signal's handler, a new program and a new
     thread begin without asking."""

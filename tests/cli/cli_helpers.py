@@ -26,7 +26,7 @@ class Cli:
     def argv(self, *arguments):
         return [self.program, "--root", self.state, *self.flags, *map(str, arguments)]
 
-    def __call__(self, *arguments, timeout=30, **options):
+    def __call__(self, *arguments, timeout=60, **options):
         """CompletedProcess with text. Output goes through files: a created container keeps the other end of a pipe."""
         options.setdefault("stdin", subprocess.DEVNULL)
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -42,7 +42,7 @@ class Cli:
     def state_of(self, cid):
         return json.loads(self("state", cid).stdout)
 
-    def wait_status(self, cid, status, seconds=5):
+    def wait_status(self, cid, status, seconds=60):
         """Poll until the container has that status."""
         end = time.monotonic() + seconds
         while True:

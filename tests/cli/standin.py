@@ -113,7 +113,7 @@ class Sandbox:
             os.write(self.config.stdio[1], jsonlite.dumps({"now": time.time(), "modules": sorted(sys.modules)}).encode())
             self.end(0)
 
-    def exec(self, process, files, terminal, size, follow, early=False, program=""):
+    def exec(self, process, files, terminal, size, follow, early=False, program="", paused=False):
         for fd in files.values():
             os.close(fd)
         if process["args"][0] == "missing":

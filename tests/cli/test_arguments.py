@@ -49,6 +49,13 @@ def test_parse(argv, expected):
     assert (values.bundle, values.env, values.tty, positional) == expected
 
 
+@pytest.mark.parametrize("command", ["list", "features", "syscalls", "--help"])
+def test_output_that_cannot_be_written(command, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([STOCKADE, "--root", tmp_path, command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (1, "stockade: No space left on device\n")
+
+
 def test_parse_stops_at_the_first_argument_when_asked():
     values, positional = parse(OPTIONS, ["-t", "id", "--tty", "-x"], interspersed=False)
     assert values.tty
@@ -149,6 +156,22 @@ def test_wrong_usage_is_one_line_and_fails(argv, tmp_path):
     assert result.stdout == ""
     assert result.stderr.startswith("stockade: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["checkpoint", "restore"])
+def test_checkpoints_are_refused(command):
+    """Also `checkpoint --help`, by which engines find out whether they may offer it."""
+    result = stockade(command, "--help")
+    assert result.returncode == 1 and result.stderr == f"stockade: {command}: checkpoints are not supported\n"
+
+
+@pytest.mark.parametrize("command", ["create", "run", "exec", "update"])
+def test_the_flags_of_crun_are_taken(command):
+    if shutil.which("crun") is None:
+        pytest.skip("crun is not installed")
+    theirs = subprocess.run(["crun", command, "--help"], capture_output=True, text=True, timeout=30).stdout
+    ours = stockade(command, "--help").stdout
+    assert not set(re.findall(r"^ .*?(--[a-z0-9-]+)", theirs, re.MULTILINE)) - set(re.findall(r"--[a-z0-9-]+", ours)) - {"--help", "--usage"}
 
 
 def test_through_a_symlink_and_from_anywhere(tmp_path):

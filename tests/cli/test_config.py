@@ -1,5 +1,7 @@
 """Broken and incomplete bundles: one clear error, exit code 1, nothing left."""
 
+import os
+
 import pytest
 
 
@@ -55,6 +57,7 @@ CASES = [
     (having([{"destination": "/x", "type": "tmpfs", "options": ["\udc80"]}], "mounts"), "lone surrogate"),
     (having(["\ud800"], "linux", "maskedPaths"), "lone surrogate"),
     (having("a/../b", "linux", "cgroupsPath"), "'..'"),
+    (having([{"type": "pid"}, {"type": "pid", "path": "/x"}], "linux", "namespaces"), "namespaces[1]: there is a namespace of type 'pid' already"),
     (having({"a": 1}, "annotations"), "annotations['a'] must be a string"),
     (having(True, "process", "terminal"), "--console-socket"),
     (lambda config: [config], "not an object"),
@@ -89,6 +92,15 @@ def test_text_is_refused(cli, bundle, text, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["FIFO", "directory", "device"])
+def test_what_is_no_file_is_refused(cli, bundle, make):
+    path = bundle("exit", "0")
+    os.unlink(path / "config.json")
+    make(path / "config.json")
+    result = cli("run", "--bundle", path, "c")
+    assert (result.returncode, result.stderr) == (1, f"stockade: {path}/config.json is not a regular file\n")
 
 
 def test_no_bundle(cli, tmp_path):

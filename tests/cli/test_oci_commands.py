@@ -92,6 +92,31 @@ def test_pause_stops_everything(stockade, running, tmp_path):
     assert stockade("exec", cid, "/bin/true").returncode == 0
 
 
+def test_exec_in_a_paused_container(stockade, running, tmp_path):
+    """--ignore-paused: the program begins when the container is resumed."""
+    cid = running("while :; do sleep 0.05; done")
+    assert stockade("pause", cid).returncode == 0
+    with open(tmp_path / "late", "wb") as out:
+        waiting = stockade.popen("exec", "--ignore-paused", cid, "/bin/sh", "-c", "i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done; echo done", stdout=out)
+        time.sleep(0.5)
+        assert waiting.poll() is None and (tmp_path / "late").read_text() == ""
+        assert stockade("resume", cid).returncode == 0
+        assert waiting.wait(30) == 0
+    assert (tmp_path / "late").read_text() == "done\n"
+
+
+def test_another_configuration_file(stockade, tmp_path, busybox_root):
+    """`--config`, as crun takes it."""
+    assert stockade("spec", "--bundle", tmp_path).returncode == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["root"]["path"] = str(busybox_root)
+    config["process"].update(terminal=False, args=["/bin/echo", "other"])
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text("{}")
+    result = stockade("run", "--bundle", tmp_path, "--config", "other.json", "c1")
+    assert (result.returncode, result.stdout) == (0, b"other\n"), result.stderr
+
+
 def test_pause_does_not_interrupt(stockade, running, tmp_path):
     """Sleeps and reads that are under way neither fail nor begin anew."""
     cid = running("sleep 1; echo slept; read line < /fifo; echo got $line", status="created")
@@ -155,6 +180,8 @@ def test_update_and_events(stockade, running):
     assert stockade("update", "--resources=-", cid, input=resources.encode()).returncode == 0
     assert figures()["data"]["memory"]["usage"]["limit"] == 200 << 20
     assert figures()["data"]["pids"]["limit"] == 95
+    assert stockade("update", "--cpu-quota", "50000", "--cpu-period", "100000", "--cpu-burst", "10000", cid).returncode == 0
+    assert stockade("update", "--blkio-weight", "500", cid).returncode == 0  # where the kernel has none, it is said in the log
     bad = stockade("update", "--memory", "many", cid)
     assert bad.returncode == 1 and b"is not a number" in bad.stderr
 

@@ -128,6 +128,7 @@ FLAGS = [
     (("--device", "/dev/null:/dev/mynull"), "stat -c '%F %t:%T' /dev/mynull", "character special file 1:3"),
     (("--privileged",), "echo ok", "ok"),
     (("--umask", "0077"), "umask", "0077"),
+    (("--uts", "host"), "hostname", os.uname().nodename),
 ]
 
 
@@ -226,8 +227,47 @@ def test_the_root_is_kept(podman, tmp_path):
     assert "A /file" in changes and "D /etc/passwd" in changes
     assert podman("commit", "-q", "kept", f"localhost/committed-{podman.runtime}").returncode == 0
     assert podman.run(f"localhost/committed-{podman.runtime}", "cat", "/file") == ("more\nmore\n", 0)
-    assert podman("cp", "kept:/file", tmp_path / "out").returncode == 0  # of a container that does not run; else podman joins its mounts
+    assert podman("cp", "kept:/file", tmp_path / "out").returncode == 0
     assert (tmp_path / "out").read_text() == "more\nmore\n"
+
+
+def test_cp(podman, tmp_path):
+    """Into and out of a container that runs, is paused, has stopped: its root and its volumes."""
+    (tmp_path / "in").write_text("in\n")
+    for name in ("volume", "fixed"):
+        (tmp_path / name).mkdir()
+    volumes = ["-v", f"{tmp_path}/volume:/v/deep", "-v", f"{tmp_path}/fixed:/fixed:ro"]
+    made = podman("run", "-d", "--name", "c", *volumes, IMAGE, "sh", "-c", "mkdir /d; echo one > /d/f; echo up; sleep 1000")
+    assert made.returncode == 0, made.stdout
+    wait_for(lambda: "up" in podman("logs", "c").stdout)
+
+    def copied(source, target):
+        done = podman("cp", source, target)
+        return done.returncode, done.stdout
+
+    for turn, change in enumerate(((), ("pause", "c"), ("unpause", "c"), ("stop", "-t", "0", "c"))):
+        if change:
+            assert podman(*change).returncode == 0
+        assert copied("c:/d", tmp_path / f"out{turn}") == (0, "")
+        assert (tmp_path / f"out{turn}/f").read_text() == "one\n"
+        assert copied(tmp_path / "in", f"c:/d/in{turn}") == (0, "")
+        assert copied(tmp_path / "in", f"c:/v/deep/in{turn}") == (0, "")
+        assert (tmp_path / f"volume/in{turn}").read_text() == "in\n"
+        if turn in (0, 2):
+            assert podman("exec", "c", "cat", f"/d/in{turn}", f"/v/deep/in{turn}").stdout == "in\nin\n"
+            code, text = copied(tmp_path / "in", "c:/fixed/in")
+            assert code and "read-only" in text
+            assert copied("c:/nosuch", tmp_path / "out")[0] != 0
+    assert os.listdir(tmp_path / "fixed") == []
+
+
+def test_cp_does_not_leave_the_root(podman, tmp_path):
+    (tmp_path / "secret").write_text("of the host\n")
+    assert podman("run", "-d", "--name", "c", IMAGE, "sh", "-c", f"ln -s {tmp_path} /link; echo up; sleep 1000").returncode == 0
+    wait_for(lambda: "up" in podman("logs", "c").stdout)
+    assert podman("cp", "c:/link/secret", tmp_path / "out").returncode != 0
+    assert podman("cp", tmp_path / "secret", "c:/link/made").returncode != 0
+    assert sorted(os.listdir(tmp_path)) == ["secret"]
 
 
 def test_pod(podman):

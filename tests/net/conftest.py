@@ -26,7 +26,7 @@ class Pair:
             ip("-n", name, "-6", "addr", "add", f"fd77:9::{number}/64", "dev", link, "nodad")
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "link", "set", link, "up")
-        end = time.monotonic() + 5  # link-local addresses wait for their duplicate check
+        end = time.monotonic() + 30  # link-local addresses wait for their duplicate check
         while time.monotonic() < end and any(self.tentative(name) for name in (self.inside, self.outside)):
             time.sleep(0.1)
 

@@ -54,7 +54,7 @@ class Wire:
             f"-n {self.a} route add default via 10.77.0.1",
         ):  # fmt: skip
             subprocess.run(["ip", *line.split()], check=True, timeout=10)
-        end = time.monotonic() + 5  # link-local addresses of the peer wait for their duplicate check
+        end = time.monotonic() + 30  # link-local addresses of the peer wait for their duplicate check
         while "tentative" in self.ip("addr") and time.monotonic() < end:
             time.sleep(0.1)
 
