@@ -178,6 +178,7 @@ cdef class Thread(Carrier):
         if sh_give(self.ctx):
             self.platform.woken = <int>(self.ctx.cpu & 0xFFF)
             self.platform.woke = sh_tsc()
+            self.platform.reserve.wakes += 1
         return 0
 
     cdef int answer(self, long value) except -1:
