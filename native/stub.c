@@ -12,12 +12,15 @@
  * again. Road (b) runs with the guest's open mask. An interrupt that comes before the event is posted is news
  * that the event carries. On the way back `leaving` says where the guest's registers are, and is set before the last
  * look at the flag: one that comes later is turned by its handler into the event. So none gets lost. */
+#include <asm/prctl.h>
+#include <linux/audit.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include "stub_handoff.h"
 
 #define EFAULT 14
 #define EINVAL 22
+#define ENOSYS 38
 #define EFLAGS_TF 0x100u
 #define EFLAGS_SLOW 0x254100u /* TF NT RF AC ID: left to rt_sigreturn */
 #define CODE_LEN ((uint64_t)(st_code_end - st_blob_begin))
@@ -301,6 +304,48 @@ void __attribute__((noreturn, used)) st_thread_main(struct ucontext *uc, uint64_
 	leave_open(context(slot), slot, uc, &none, 1);
 }
 
+/* Calls that a thread begins with and that concern it alone: 1, answered with *value. Before its end what robust futexes it
+ * has: mostly none, and then the Sentry need not look. */
+static int start(struct st_ctx *c, uint32_t nr, const uint64_t *args, uint64_t *value)
+{
+	uint32_t may = c->starts;
+	uint64_t first, pending;
+	*value = 0;
+	switch (nr) {
+	case __NR_set_robust_list:
+		if (!(may & ST_START_ROBUST))
+			return 0;
+		if (args[1] != 24)
+			*value = (uint64_t)-EINVAL;
+		else
+			c->robust = args[0];
+		return 1;
+	case __NR_set_tid_address:
+		if (!(may & ST_START_TID))
+			return 0;
+		c->clear_tid = args[0];
+		*value = (uint64_t)c->tid;
+		return 1;
+	case __NR_arch_prctl:
+		if (!(may & ST_START_FS) || (int)args[0] != ARCH_SET_FS || args[1] >= ST_LIMIT)
+			return 0;
+		c->regs.fs_base = args[1];
+		__builtin_ia32_wrfsbase64(args[1]);
+		return 1;
+	case __NR_rseq:
+		*value = (uint64_t)-ENOSYS;
+		return (may & ST_START_RSEQ) != 0;
+	case __NR_exit:
+	case __NR_exit_group:
+		/* struct robust_list_head: a ring that begins with itself, an offset, the entry that is being changed */
+		if (may & ST_START_EXIT && c->robust && c->robust < ST_LIMIT - 24 &&
+		    !st_peek(&first, (const uint64_t *)c->robust) && first == c->robust &&
+		    !st_peek(&pending, (const uint64_t *)(c->robust + 16)) && !pending)
+			c->robust = 0;
+	}
+	return 0;
+}
+
 /* --- rewritten call sites -------------------------------------------------------------------- */
 
 enum { FRAME_REPLY, FRAME_INTERRUPT, FRAME_ONLY };
@@ -349,7 +394,10 @@ struct st_result __attribute__((used)) st_call(struct st_ctx *c)
 	if (nr < ST_ROWS) {
 		const volatile struct st_row *row = &SHARED->rows[nr];
 		uint32_t answer = row->answer;
-		if (answer && c->known >> (answer - 1) & 1) {
+		if (answer == ST_STARTS) {
+			if (start(c, nr, args, &value.rax))
+				goto guest;
+		} else if (answer && c->known >> (answer - 1) & 1) {
 			value.rax = c->answers[(answer - 1) % ST_ANSWERS];
 			goto guest;
 		}
@@ -430,6 +478,12 @@ void st_on_sigsys(int sig, siginfo_t *info, void *ucp)
 	c->args[3] = r->r10, c->args[4] = r->r8, c->args[5] = r->r9;
 	if ((uint32_t)info->si_syscall < ST_ROWS) {
 		const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
+		uint64_t value;
+		if (SHARED->rows[info->si_syscall].answer == ST_STARTS && info->si_arch == AUDIT_ARCH_X86_64 && !c->traced &&
+		    start(c, (uint32_t)info->si_syscall, args, &value)) {
+			((struct ucontext *)ucp)->uc_mcontext.rax = value;
+			return;
+		}
 		carried = marshal(&parts, c, slot, &SHARED->rows[info->si_syscall], args);
 	}
 	c->word = (uint32_t)info->si_syscall;

@@ -124,6 +124,7 @@ struct st_seg {
 
 #define ST_OUTS 6
 #define ST_ANSWERS 11
+#define ST_STARTS 255
 
 /* A line of 64 bytes costs about 40 ns each time it changes hands, so each line has one writer, but for the first:
  * it alone carries a call without data there and back. */
@@ -174,9 +175,21 @@ struct st_ctx {
 	uint64_t alt_stack; /* sigaltstack: ss_sp, ss_size, ss_flags */
 	uint64_t alt_size;
 	uint32_t alt_flags;
-	uint32_t pad5[9];
+	uint32_t starts;    /* ST_START_*: what the stub may do on its own of the calls that a thread begins and ends with */
+	int32_t tid;        /* what set_tid_address returns */
+	uint32_t pad5[7];
 	/* 704: whoever's turn it is; the Sentry reads it at any time */
 	uint64_t sigmask;   /* the thread's signal mask: there is no other */
+	uint64_t robust;    /* what set_robust_list and set_tid_address were told: there is no other place either */
+	uint64_t clear_tid;
+};
+
+enum { /* st_ctx.starts */
+	ST_START_ROBUST = 1, /* set_robust_list */
+	ST_START_TID = 2,    /* set_tid_address */
+	ST_START_FS = 4,     /* arch_prctl(ARCH_SET_FS) */
+	ST_START_RSEQ = 8,   /* rseq, which does not exist */
+	ST_START_EXIT = 16,  /* exit and exit_group: look whether there are robust futexes */
 };
 
 /* In `args`, with ST_CMD_SIGNAL; `word` is the signal's number, and its si_code in the upper half. The call's result is 0. */
@@ -240,7 +253,7 @@ struct st_part {
 
 struct st_row {
 	uint8_t nparts;
-	uint8_t answer; /* 0, or 1 + the index of the context's answer that the stub returns at once */
+	uint8_t answer; /* 0, 1 + the index of the context's answer that the stub returns at once, or ST_STARTS: see st_ctx.starts */
 	uint8_t nargs;  /* that the call has; what is behind them in `args` may carry a short input */
 	uint8_t pad;
 	struct st_part parts[ST_PARTS];

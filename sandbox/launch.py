@@ -97,7 +97,7 @@ def exports_of(undo, settings, spec, bundle, overlaid, ids, rootless) -> "tuple[
             path = oci.bind_source(mount, bundle)
             mount["export"] = len(exports)
             mount["directory"] = S_ISDIR(os.stat(path).st_mode)
-            following = "rslave" in options or "slave" in options
+            following = not {"slave", "rslave", "shared", "rshared"}.isdisjoint(options)
             export = gofer_process.Export(path, readonly, "rbind" in options, on_kernel_fs(path), sockets, following)
             exports.append(export)
             if "idmap" in options or "ridmap" in options or mount.get("uidMappings"):

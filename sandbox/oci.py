@@ -268,9 +268,6 @@ def check_mount(mount, place) -> None:
     elif kind not in MOUNT_TYPES:
         raise CliError(f"{place} ({destination}): unknown mount type {kind!r}")
     check_mappings(mount, place)
-    for option in options:
-        if option in ("shared", "rshared"):
-            raise CliError(f"{place} ({destination}): option {option} would show mounts to the host; it is refused")
 
 
 def is_bind(mount) -> bool:
@@ -323,7 +320,8 @@ def check_linux(linux) -> None:
     for key, value in resources.items():
         if value and key not in RESOURCES:
             log.unsupported(f"linux.resources.{key}")
-    one_of(linux, "rootfsPropagation", ("", *PROPAGATIONS), "linux.")
+    if one_of(linux, "rootfsPropagation", ("", *PROPAGATIONS), "linux.") in ("shared", "rshared"):
+        log.unsupported("linux.rootfsPropagation shared: the host does not see the programs' mounts")
     personality = get(linux, "personality", dict, "linux.", default={})
     if personality:
         one_of(personality, "domain", ("LINUX", "LINUX32"), "linux.personality.", True)

@@ -29,7 +29,7 @@ from sentry.fs.tmpfs import TmpfsFS, host_memory
 from sentry.vfs import ops, walk
 from sentry.vfs.context import Actor
 from sentry.vfs.file import O_CREAT, O_EXCL, O_WRONLY
-from sentry.vfs.mount import FILE_SYSTEMS, Mount, MountNamespace
+from sentry.vfs.mount import FILE_SYSTEMS, Mount, MountNamespace, new_group
 
 AT_FDCWD = -100
 
@@ -42,7 +42,7 @@ FLAGS = {
     "strictatime": (0, MS_RELATIME | MS_NOATIME), "nostrictatime": (MS_RELATIME, 0),
 }  # fmt: skip
 # Accepted without effect: no mount is shared with anybody, and the gofer serves what it serves.
-SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "slave", "rslave", "unbindable", "runbindable", "newinstance",
+SILENT = {"bind", "rbind", "defaults", "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable", "newinstance",
           "sync", "async", "dirsync", "tmpcopyup", "z", "Z", "U", "idmap", "ridmap", "mand", "nomand", "lazytime", "nolazytime",
           "iversion", "noiversion", "silent", "loud", "symfollow", "acl", "noacl", "copy", "nocopy", "remount"}  # fmt: skip
 RECURSIVE = {f"r{name}" for name in FLAGS}  # no mount of the configuration brings others along in the Sentry
@@ -163,6 +163,8 @@ def add(ns, actor, entry, client) -> None:
     mount = ns.mount(fs, place, flags & ~MS_RDONLY if image else flags, source)
     if isinstance(mount, int):
         raise failed(f"mount {destination}", mount)
+    if kind == "bind" and not {"shared", "rshared"}.isdisjoint(entry.get("options") or ()):
+        mount.propagation, mount.group, mount.outward = b"shared", new_group(), True
     if image is not None:
         fill(actor, destination, path, image, data)
         mount.flags = flags

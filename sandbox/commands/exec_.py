@@ -8,7 +8,7 @@ from sandbox.commands import common
 from sandbox.errors import CliError, UsageError
 
 USAGE = "[FLAGS] ID COMMAND [ARGUMENTS] | --process FILE ID"
-ABOUT = "Runs a further program in a running container; ends with its exit code (126, 127: it cannot be executed)."
+ABOUT = "Runs a further program in a container that is created or running; ends with its exit code (126, 127: it cannot be executed)."
 OPTIONS = [
     Option("--cwd", "DIR", "working directory [the container's]"),
     Option("--env -e", "NAME=VALUE", "set an environment variable", many=True),
@@ -43,9 +43,8 @@ def run(settings, values, arguments) -> int:
     common.open_debug(settings, cid)
     container = state.Container.open(settings.root, cid)
     try:
-        process = build(container, values, command)
-        container.require(state.RUNNING, *([state.PAUSED] if values.ignore_paused else []))
-        return execute(container, values, process)
+        status = container.require(state.RUNNING, state.CREATED, *([state.PAUSED] if values.ignore_paused else []))
+        return execute(container, values, build(container, values, command), status == state.CREATED)
     finally:
         container.close()
 
@@ -101,14 +100,15 @@ def add_caps(sets, names) -> dict:
     return sets
 
 
-def execute(container, values, process) -> int:
+def execute(container, values, process, early) -> int:
+    """early: the container's own program has not been started yet."""
     wants_terminal = bool(process.get("terminal"))
     if wants_terminal and values.detach and not values.console_socket:
         raise CliError("a detached program with a terminal needs --console-socket")
     extra = common.descriptors(values)
     terminal = console.open_terminal(process) if wants_terminal else None
     client = control.Client(container)
-    request = {"op": "exec", "process": process, "terminal": wants_terminal, "paused": values.ignore_paused}
+    request = {"op": "exec", "process": process, "terminal": wants_terminal, "paused": values.ignore_paused, "early": early}
     if terminal is not None:
         pairs = [(0, terminal.slave)]
         request["size"] = list(terminal.size())

@@ -12,8 +12,8 @@ INTERSPERSED = True
 MOUNT_OPTIONS = (
     "acl async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand mode noacl noatime nodev nodiratime "
     "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid private ratime rbind rdev rdiratime relatime rexec ridmap "
-    "rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid ro rprivate rrelatime rro rrw rslave rstrictatime "
-    "rsuid runbindable rw silent size slave strictatime suid symfollow sync tmpcopyup unbindable"
+    "rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid ro rprivate rrelatime rro rrw rshared rslave rstrictatime "
+    "rsuid runbindable rw shared silent size slave strictatime suid symfollow sync tmpcopyup unbindable"
 ).split()
 
 

@@ -27,6 +27,9 @@ cdef class GuestThread:
     # The thread's signal mask, where it is kept: in memory that the guest can write, if the platform answers rt_sigprocmask.
     cdef volatile uint64_t *mask_at
     cdef uint64_t own_mask
+    # Likewise what set_robust_list and set_tid_address were told.
+    cdef volatile uint64_t *lists_at
+    cdef uint64_t own_lists[2]
     # Of kill and tgkill from a rewritten site, a[5] is the caller's mask at that moment.
 
     # Memory that argument `arg` points to, as far as the stub brought it along: NULL when it did not, or has less.

@@ -17,6 +17,7 @@ cdef dispatch_t *dispatcher() noexcept:
 cdef class GuestThread:
     def __cinit__(self):
         self.mask_at = &self.own_mask
+        self.lists_at = self.own_lists
 
     @property
     def signal_mask(self):
@@ -26,6 +27,27 @@ cdef class GuestThread:
     @signal_mask.setter
     def signal_mask(self, uint64_t mask):
         self.mask_at[0] = mask
+
+    @property
+    def robust_list(self):
+        """Address of the head of the thread's robust futexes, 0: none; not checked either."""
+        return self.lists_at[0]
+
+    @robust_list.setter
+    def robust_list(self, uint64_t head):
+        self.lists_at[0] = head
+
+    @property
+    def clear_child_tid(self):
+        """Address where the thread's end is shown, 0: none; not checked."""
+        return self.lists_at[1]
+
+    @clear_child_tid.setter
+    def clear_child_tid(self, uint64_t addr):
+        self.lists_at[1] = addr
+
+    def tell_start(self, int tid, uint32_t may):
+        """See platform/base.py."""
 
     def tell_pending(self, uint64_t signals):
         """See set_pending in guest.pxd."""

@@ -196,6 +196,8 @@ class Cloning:
             child = new_task(task, args, args.set_tid or task.tg.pids.new_pid())
         tid = child.tid
         child.give_thread(thread)
+        if args.flags & CLONE_CHILD_CLEARTID:
+            thread.clear_child_tid = args.child_tid
         signals.announce(child)
         if args.flags & CLONE_PIDFD:
             pidfd = self.install_pidfd(child)
@@ -323,8 +325,6 @@ def new_task(parent, args, tid) -> Task:
         child.altstack = parent.altstack
     else:
         child.altstack = (0, SS_DISABLE, 0)
-    if flags & CLONE_CHILD_CLEARTID:
-        child.clear_child_tid = args.child_tid
     signals.init_task(child)
     if not flags & CLONE_THREAD:
         signals.init_group(tg, child_actions(parent, flags))

@@ -7,12 +7,13 @@ to the caller. After that the group is committed: a failure ends it with SIGKILL
 from stat import S_ISGID, S_ISUID, S_IXGRP
 
 from sentry.abi.fs import MS_NOSUID
-from sentry.abi.errno import E2BIG, ELIBBAD, ELOOP, ENOEXEC
+from sentry.abi.errno import E2BIG, EAGAIN, ELIBBAD, ELOOP, ENOEXEC
 from sentry.core import creds as caps
 from sentry.core import log
 from sentry.core.result import NO_RETURN
 from sentry.kernel import exit, hooks, ptrace, signals
 from sentry.mm import elf, loader
+from sentry.platform.base import EV_DEAD
 from sentry.vfs import ops
 
 AT_FDCWD = -100
@@ -190,6 +191,8 @@ class Exec:
             if not task.dead:
                 exit.exit_task(task)
             return
+        if thread is not None and thread.event == EV_DEAD:  # killed from outside before we had it: nobody else will be told
+            thread, errno = None, EAGAIN
         if thread is None:
             log.error(f"exec of {self.program.path!r}: no address space: errno {errno}")
             self.fail()
@@ -221,8 +224,6 @@ class Exec:
         task.creds = self.creds
         task.comm = self.program.path.rsplit(b"/", 1)[-1][:15]
         task.restart = None
-        task.robust_list = (0, 0)
-        task.clear_child_tid = 0
         task.tg.did_exec = True
 
     def mapped(self, errno):

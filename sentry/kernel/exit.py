@@ -155,12 +155,13 @@ def release_address_space(task) -> None:
     parent (kernel/fork.c:mm_release). The caller then ends the host thread and drops the MM."""
     mm = task.mm
     futex.exit_robust(task)
-    if task.clear_child_tid and mm.users > 1:
+    clear_child_tid = task.thread.clear_child_tid
+    if clear_child_tid and mm.users > 1:
         try:
-            task.write(task.clear_child_tid, b"\0\0\0\0")
+            task.write(clear_child_tid, b"\0\0\0\0")
         except MemFault:
             pass  # the guest's own bad pointer; the wake is harmless
-        futex.wake(task, task.clear_child_tid, 1)
+        futex.wake(task, clear_child_tid, 1)
     if len(task.tg.tasks) == 1:
         cputime.leave(task)
         memstat.leave(task)

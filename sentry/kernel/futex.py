@@ -180,8 +180,8 @@ def requeue(kernel, key1, key2, wake_count: int, move_count: int) -> int:
 def exit_robust(task) -> None:
     """Mark the robust futexes that the ending thread holds (set_robust_list(2), kernel/futex/core.c:exit_robust_list).
     Everything read here is the guest's: limits and faults end the walk."""
-    head, _ = task.robust_list
-    task.robust_list = (0, 0)
+    head = task.thread.robust_list
+    task.thread.robust_list = 0
     if not head:
         return
     try:

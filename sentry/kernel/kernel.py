@@ -106,7 +106,7 @@ class Kernel:
                 self.guarded(task, signals.fault, task, fault)
         elif event == EV_FRAME_FAULT:
             signals.frame_fault(task)
-        elif event == EV_DEAD:
+        elif event == EV_DEAD and task is not None:  # None: another thread's end has been this one's as well
             signals.host_death(task)
 
     def guarded(self, task, function, *args):

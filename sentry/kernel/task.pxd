@@ -52,8 +52,6 @@ cdef class Task(Waiter):
     cdef public unsigned long long last_sigmask
     cdef public object saved_sigmask, pending
     cdef public tuple stack
-    cdef public unsigned long long clear_child_tid
-    cdef public tuple robust_list
     cdef public Wait wait
     cdef public bint queued, work
     cdef public object restart

@@ -5,6 +5,7 @@ from sentry.core import leaks
 from sentry.core.result import BLOCKED
 from sentry.core.waitq import WaitEntry, Waiter, WaitQueue
 from sentry.net import netns
+from sentry.platform.base import START_ALL, START_CALLS
 
 RLIM_INFINITY = (1 << 64) - 1
 (
@@ -83,7 +84,7 @@ class Task(Waiter):
 
     __slots__ = (
         "kernel", "tid", "tg", "thread", "mm", "files", "fs", "creds", "comm", "last_sigmask", "saved_sigmask", "pending",
-        "stack", "clear_child_tid", "robust_list", "wait", "queued", "work", "restart", "dead", "stopped_ret",
+        "stack", "wait", "queued", "work", "restart", "dead", "stopped_ret",
         "vfork_done", "no_new_privs", "dumpable", "pdeath_signal", "start_time", "in_call", "nice", "personality",
         "ptrace", "sched", "exit_code", "dying", "uts", "net", "data", "seccomp", "__weakref__",
     )  # fmt: skip
@@ -102,8 +103,6 @@ class Task(Waiter):
         self.saved_sigmask = None  # mask to restore after sigsuspend/ppoll/… if no handler runs
         self.pending = None  # signals.Pending of this thread
         self.stack = (0, 0, 0)
-        self.clear_child_tid = 0
-        self.robust_list = (0, 0)  # head address, length
         self.wait = None  # Wait of the blocked call
         self.queued = False  # in kernel.ready
         self.work = False  # something to do before going back to the guest (signals, stop, end)
@@ -150,9 +149,21 @@ class Task(Waiter):
         thread.task = self
         thread.signal_mask = self.last_sigmask
         thread.tell_altstack(self.stack)
+        thread.tell_start(self.tid, self.start_calls())
         if self.ptrace is not None:
             thread.tell_traced(True)
         self.thread = thread
+
+    def start_calls(self) -> int:
+        """What the platform may do on its own of the calls that a thread begins with (bits of base.START_CALLS)."""
+        if self.kernel.trace is not None:
+            return 0
+        may = START_ALL
+        if self.seccomp is not None:
+            for nr, bit in START_CALLS.items():
+                if self.seccomp.bars(nr):
+                    may &= ~bit
+        return may
 
     def take_thread(self) -> None:
         """The task has left its thread."""

@@ -35,6 +35,10 @@ OP_ZERO = 8  # (addr, length)
 OP_SAVE_FP = 10  # ()  makes `Thread.fp` readable
 OP_POKE = 9  # (addr, value)  store 8 bytes at once, addr a multiple of 8; only on platforms with `entry`
 
+# Calls that a thread begins or ends with and that concern it alone (Thread.tell_start): number -> bit
+START_CALLS = {273: 1, 218: 2, 158: 4, 334: 8, 60: 16, 231: 16}  # set_robust_list set_tid_address arch_prctl rseq exit exit_group
+START_ALL = 31
+
 TASK_LIMIT = 0x7FFE00000000  # guest addresses end below this; the stub lives above
 PAGE = 4096
 
@@ -106,6 +110,14 @@ class Thread:
         """Call `nr` of this thread has this result (unsigned 32 bits) until `forget_answers`. A hint."""
 
     def forget_answers(self) -> None: ...
+
+    def tell_start(self, tid: int, may: int) -> None:
+        """The platform may answer those of START_CALLS (`may`: their bits) on its own until `forget_answers`; `tid`: the
+        thread's number, as its program knows it."""
+
+    # -- kept here for the same reason
+    robust_list: int  # what set_robust_list was told last, 0: nothing
+    clear_child_tid: int  # set_tid_address
 
     # -- the signal mask: kept here because a platform may let the guest change it without a call to the kernel
     signal_mask: int  # at this moment; set while parked

@@ -17,7 +17,8 @@ from libc.string cimport memcpy
 
 from sentry.platform.systrap_host cimport (
     DEAD, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, NREGS, PARKED, RUNNING, SH_HOT, ST_EV_SYSCALL, ST_TURN_STUB, ST_M_IN, ST_M_INOUT,
-    ST_M_GATHER, ST_M_LEN_ARG, ST_MOST_KEPT, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
+    ST_M_GATHER, ST_M_LEN_ARG, ST_MOST_KEPT, ST_M_OUT, ST_M_SCATTER, ST_M_STR, ST_PARTS, ST_ROWS, ST_SHARED_LEN, ST_START_EXIT, ST_START_FS, ST_START_ROBUST,
+    ST_START_RSEQ, ST_START_TID, ST_STARTS, ST_TEXT, ST_VDSO_OFF, epoll_create1, epoll_event,
     sh_allowed, sh_batch, sh_child, sh_cpu, sh_cpu_time, sh_cpus, sh_epoll_ctl, sh_epoll_wait, sh_has_bmi2,
     sh_has_fsgsbase, sh_hush, sh_leave, sh_look, sh_move, sh_now, sh_ordinary, SH_PLACES, sh_spawn_apart,
     sh_pause, sh_peek64, sh_read32, sh_take64, sh_tsc, sh_tscp, sh_turn, sh_unmap_context, sh_vdso_symbol,
@@ -31,7 +32,7 @@ import errno
 import fcntl
 
 from sentry.core import log
-from sentry.platform.base import Kept
+from sentry.platform.base import START_CALLS, Kept
 from sentry.platform.seed import PlatformError, set_up, spawn
 
 cdef extern from "sys/mman.h" nogil:
@@ -70,6 +71,10 @@ cdef int64_t RESERVE_LOOK = 2 * MS  # the longest sleep while guests are kept of
 KINDS = {"in": ST_M_IN, "out": ST_M_OUT, "inout": ST_M_INOUT, "str": ST_M_STR, "gather": ST_M_GATHER, "scatter": ST_M_SCATTER}
 ADD_SEALS, SEALS = 1033, 0x01 | 0x02 | 0x04 | 0x10  # F_ADD_SEALS; SEAL SHRINK GROW FUTURE_WRITE
 STUB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "native", "stub")
+
+
+if START_CALLS != {273: ST_START_ROBUST, 218: ST_START_TID, 158: ST_START_FS, 334: ST_START_RSEQ, 60: ST_START_EXIT, 231: ST_START_EXIT}:
+    raise ImportError("native/systrap.h and base.START_CALLS disagree")
 
 
 cdef class Nursery:
@@ -189,6 +194,8 @@ cdef class Platform(Registry):
         cdef int i
         for i in range(len(numbers)):
             self.shared.rows[<int>numbers[i]].answer = i + 1
+        for nr in START_CALLS:
+            self.shared.rows[<int>nr].answer = ST_STARTS
 
     def start(self):
         cdef AddressSpace space
@@ -761,7 +768,8 @@ cdef class Platform(Registry):
             if (self.clones or self._granting()) and self.spin and sh_tsc() - self.cloning < <uint64_t>(CLONE_LOOK * self.ticks_per_ns):
                 # Its steps follow each other quickly; whoever wants this CPU meanwhile gets it.
                 sh_yield()
-                self._poll(0)
+                if not self._poll(0) and not self.spare:
+                    self._spare_context()  # for the next one
                 continue
             if may_spin:
                 now = <int64_t>sh_tsc()

@@ -39,6 +39,12 @@ cdef extern from "systrap.h":
         ST_WHAT_PART
         ST_WHAT_LEN
         ST_ANSWERS
+        ST_STARTS
+        ST_START_ROBUST
+        ST_START_TID
+        ST_START_FS
+        ST_START_RSEQ
+        ST_START_EXIT
         ST_STR_MAX
         ST_LENT_OFF
         ST_OP_LEND_FP
@@ -121,7 +127,11 @@ cdef extern from "systrap.h":
         uint64_t alt_stack
         uint64_t alt_size
         uint32_t alt_flags
+        uint32_t starts
+        int32_t tid
         uint64_t sigmask
+        uint64_t robust
+        uint64_t clear_tid
 
     struct st_signal:
         uint64_t handler

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from sentry.platform.systrap_host cimport (
     CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_FD_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_hand_fd,
-    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32,
+    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32, sh_yield,
 )
 from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Shelf, Thread
@@ -65,14 +65,14 @@ cdef int grant(Registry host, Thread thread, sh_notif *n) except -1:
                 if thread.nursery is not None:
                     hand_out_kept(host, thread.aspace, n)
                 sh_notif_continue(host.listener, n.id)
-                # The host's fork takes a while, which this can be done in.
+                # The host's fork takes a while, which this can be done in: also where it wants this CPU, as the child will get another.
+                if clone.process:
+                    sh_yield()
                 if host.doomed:
                     end_doomed(host)
                 if clone.meanwhile is not None:
                     meanwhile, clone.meanwhile = clone.meanwhile, None
                     meanwhile()
-                if clone.process and not host.spare:
-                    host._spare_context()
             return 0
     elif n.nr == 60 and thread.exiting:
         sh_notif_continue(host.listener, n.id)

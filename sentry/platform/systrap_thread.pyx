@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from sentry.platform.systrap_carried cimport Carrier
 from sentry.platform.systrap_host cimport (
-    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_BUF_SIZE, ST_CTX, ST_CTX_SIZE, ST_CMD_EXIT,
+    CLONING, DEAD, EPOLL_CTL_ADD, NREGS, PARKED, REGS_SIZE, RUNNING, SH_HOT, SIZES_AGREE, ST_ANSWERS, ST_BUF_SIZE, ST_CTX, ST_CTX_SIZE, ST_CMD_EXIT,
     ST_CMD_FORK, ST_CMD_HANDLER, ST_CMD_OPS, ST_CMD_REGS, ST_CMD_RET, ST_CMD_SIGNAL, ST_CMD_SPAWN, ST_EV_CLONE_FAILED, ST_EV_FAULT,
     ST_EV_FRAME_FAULT, ST_EV_INTERRUPT, ST_EV_OPS, ST_EV_SYSCALL, ST_FD_SLOT, ST_FP_FROM, ST_FP_LENT, ST_FP_RESET,
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
@@ -220,13 +220,19 @@ cdef class Thread(Carrier):
 
     def remember(self, int nr, uint32_t value):
         cdef uint32_t answer = self.platform.shared.rows[nr].answer
-        if answer and self.ctx != NULL:
+        if 0 < answer <= ST_ANSWERS and self.ctx != NULL:
             self.ctx.answers[answer - 1] = value
             self.ctx.known |= <uint32_t>1 << (answer - 1)
 
     def forget_answers(self):
         if self.ctx != NULL:
             self.ctx.known = 0
+            self.ctx.starts = 0
+
+    def tell_start(self, int tid, uint32_t may):
+        if self.ctx != NULL:
+            self.ctx.tid = tid
+            self.ctx.starts = may
 
     # -- resumptions ----------------------------------------------------------------------------
     def ret(self, int64_t value):
@@ -829,6 +835,9 @@ cdef class Registry:
         sh_write64(&thread.ctx.quiet, 0)
         thread.tell_altstack((0, 0, 0))
         thread.mask_at = &thread.ctx.sigmask
+        thread.lists_at = &thread.ctx.robust
+        thread.ctx.robust = thread.ctx.clear_tid = 0
+        thread.ctx.starts = 0
         sh_write32(&thread.ctx.traced, 0)
         thread.state = PARKED
         while len(space.slots) <= slot:
@@ -881,6 +890,8 @@ cdef class Registry:
         thread.event = 0  # for one that was about to be handed out
         thread.own_mask = thread.mask_at[0]
         thread.mask_at = &thread.own_mask
+        thread.own_lists[0], thread.own_lists[1] = thread.lists_at[0], thread.lists_at[1]
+        thread.lists_at = thread.own_lists
         thread.ctx = NULL
         thread.buf = NULL
         thread.nsegs = thread.nouts = 0

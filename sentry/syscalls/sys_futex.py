@@ -139,7 +139,7 @@ def sys_futex_waitv(t, addr, count, flags, timeout, clock):
 def sys_set_robust_list(t, head, length):
     if length != 24:
         return -EINVAL
-    t.robust_list = (head, length)
+    t.thread.robust_list = head
     return 0
 
 
@@ -153,5 +153,5 @@ def sys_get_robust_list(t, tid, head_addr, length_addr):
     if task.tg is not t.tg and ids != (mine.fsuid,) * 3 + (mine.fsgid,) * 3 and not mine.capable(CAP_SYS_PTRACE):
         return -EPERM
     t.write(length_addr, (24).to_bytes(8, "little"))
-    t.write(head_addr, task.robust_list[0].to_bytes(8, "little"))
+    t.write(head_addr, task.thread.robust_list.to_bytes(8, "little"))
     return 0

@@ -90,5 +90,5 @@ def sys_setsid(t):
 
 @syscall("set_tid_address", 218, (Ptr,))
 def sys_set_tid_address(t, addr):
-    t.clear_child_tid = addr
+    t.thread.clear_child_tid = addr
     return t.tid

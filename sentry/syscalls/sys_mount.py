@@ -22,6 +22,7 @@ from sentry.abi.fs import (
     MS_UNBINDABLE,
     UMOUNT_NOFOLLOW,
 )
+from sentry.core import log
 from sentry.core.creds import CAP_SYS_ADMIN
 from sentry.core.syscall import Flags, Ptr, Str, ULong, syscall
 from sentry.platform.base import MemFault
@@ -68,6 +69,9 @@ def sys_mount(t, source_addr, target_addr, type_addr, flags, data_addr):
     ns = t.fs.ns
     if flags & MS_REMOUNT:
         return remount(target, flags)
+    if target.mount.outward and not flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE):
+        log.once("outward", log.WARNING, "a program's mount in a volume with shared propagation was refused: the host could not see it")
+        return -EPERM
     if flags & MS_BIND:
         return bind(t, ns, source, target, bool(flags & MS_REC))
     if flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE):
@@ -129,6 +133,7 @@ def change_propagation(target, flags) -> int:
             each.master = 0
             each.group = (each.group or new_group()) if kind == b"shared" else 0
         each.propagation = kind
+        each.outward = each.outward and kind == b"shared"
     return 0
 
 

@@ -171,7 +171,7 @@ def get_no_new_privs(t, a, b, c, d):
 
 
 def get_tid_address(t, addr, b, c, d):
-    t.write(addr, pack("<Q", t.clear_child_tid))
+    t.write(addr, pack("<Q", t.thread.clear_child_tid))
     return 0
 
 

@@ -20,3 +20,4 @@ cdef class Mount:
     cdef public object source
     cdef public bint revalidate
     cdef public object ns
+    cdef public bint outward

@@ -43,7 +43,7 @@ def new_group() -> int:
 class Mount:
     """A subtree of a file system, seen at a place."""
 
-    __slots__ = ("id", "fs", "root", "parent", "mountpoint", "flags", "submounts", "propagation", "group", "master", "pins", "detached", "source", "revalidate", "ns")  # fmt: skip
+    __slots__ = ("id", "fs", "root", "parent", "mountpoint", "flags", "submounts", "propagation", "group", "master", "pins", "detached", "source", "revalidate", "ns", "outward")  # fmt: skip
 
     def __init__(self, fs, root: "Dentry | None" = None, flags: int = MS_RELATIME, source: "bytes | None" = None):
         global _next_id
@@ -67,11 +67,12 @@ class Mount:
         self.source = fs.source if source is None else source
         self.revalidate = fs.revalidate
         self.ns = None
+        self.outward = False  # mounts below should be seen on the host, which cannot be: there are none
         fs.mounts += 1
 
     def clone(self, root: "Dentry | None" = None) -> "Mount":
         new = Mount(self.fs, self.root if root is None else root, self.flags, self.source)
-        new.propagation, new.group, new.master = self.propagation, self.group, self.master
+        new.propagation, new.group, new.master, new.outward = self.propagation, self.group, self.master, self.outward
         return new
 
     def attach(self, parent: "Mount", mountpoint: Dentry) -> None:

@@ -148,6 +148,6 @@ def test_as_containers(nothing_left, tmp_path, seed):
                 namespace.pop("path", None)  # the test must not enter the host's
         text = json.dumps(config)
         (tmp_path / "config.json").write_text(text)
-        result = cli("run", "--bundle", tmp_path, "c", timeout=30)
+        result = cli("run", "--bundle", tmp_path, "c", timeout=120)
         assert "internal error" not in result.stderr and "Traceback" not in result.stderr, f"{result.stderr}\n{text}"
         assert result.returncode == 0 or result.stderr.count("\n") == 1 or result.stderr == "", f"{result.returncode} {result.stderr}\n{text}"

@@ -13,7 +13,7 @@ from cli_helpers import needs_root
 pytestmark = needs_root
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end

@@ -80,6 +80,25 @@ def test_of_run_right_after_kill(real, busybox):
     assert real("delete", "c").returncode == 0
 
 
+@pytest.mark.parametrize("done", [False, True])
+def test_of_pause_before_and_after_its_request(real, busybox, done):
+    """Whatever it has come to, the container can be resumed."""
+    assert real("create", "--bundle", busybox("sleep", "100"), "c").returncode == 0
+    assert real("start", "c").returncode == 0
+    if done:
+        assert real("pause", "c").returncode == 0
+    path = os.path.join(real.state, "c", "state.json")
+    with open(path) as file:
+        left = json.load(file)
+    left["status"] = "paused"
+    with open(path, "w") as file:
+        json.dump(left, file)
+    assert real("exec", "c", "true").returncode == 1
+    assert real("resume", "c").returncode == 0
+    assert real("exec", "c", "true").returncode == 0
+    assert real("delete", "--force", "c").returncode == 0
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05])
 def test_of_create_at_any_moment(cli, bundle, delay):
     before = set(stockade_processes(cli.state))
@@ -88,6 +107,9 @@ def test_of_create_at_any_moment(cli, bundle, delay):
     process.kill()
     process.wait()
     created = os.path.exists(os.path.join(cli.state, "c", "state.json")) and cli.state_of("c")["status"] == "created"
+    refused = cli("exec", "c", "true")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("stockade: ") and refused.stderr.count("\n") == 1
     if not created:
         wait_for(lambda: not set(stockade_processes(cli.state)) - before, "a half-made sandbox survived its maker")
     assert cli("delete", "--force", "c").returncode == 0

@@ -96,6 +96,22 @@ def test_binds(run, top):
     assert (top / "given" / "file").read_text() == "y\n"
 
 
+def test_shared_propagation(run, top):
+    """Mounts in such a volume, which the host could not see, are refused until the program makes it private."""
+    if run.kind == "runc":
+        pytest.skip("makes them, on the host as well")
+    (top / "given").mkdir()
+    shared = {"destination": "/v", "type": "bind", "source": str(top / "given"), "options": ["rbind", "rshared"]}
+    script = (
+        "grep ' /v ' /proc/self/mountinfo | grep -o shared:; mount -t tmpfs none /v 2> /dev/null || echo refused; "
+        "mkdir -p /v/d; mount --bind /up /v/d 2> /dev/null || echo refused; mount --make-rprivate /v; mount -t tmpfs none /v && echo made"
+    )
+    caps = [*CAPS, "CAP_SYS_ADMIN"]
+    result = run(script, [shared], capabilities={kind: caps for kind in ("bounding", "effective", "permitted")})
+    assert result.stdout == "shared:\nrefused\nrefused\nmade\n", result.stderr
+    assert os.listdir(top / "given") == ["d"]
+
+
 def test_masked_and_readonly_paths(run):
     script = "cat /masked; ls -A /up; echo x > /up2/x; echo; cat /proc/sys/kernel/ostype > /dev/null && echo readable; touch /ro/x"
     linux = {"maskedPaths": ["/masked", "/up", "/no/such"], "readonlyPaths": ["/ro", "/proc/sys", "/none"]}

@@ -55,7 +55,7 @@ def cpu_time(pid):
     return total
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end
@@ -105,6 +105,21 @@ def test_exec_in_a_paused_container(stockade, running, tmp_path):
     assert (tmp_path / "late").read_text() == "done\n"
 
 
+def test_exec_before_the_start(stockade, running, tmp_path):
+    """As with runc, programs may run in a container whose own has not begun."""
+    cid = running("cat /made; ps -o pid,args | grep -c sleep", status="created")
+    result = stockade("exec", cid, "/bin/sh", "-c", "echo early > /made; exit 4")
+    assert (result.returncode, result.stderr) == (4, b"")
+    assert status(stockade, cid) == "created"
+    assert stockade("start", cid).returncode == 0
+    wait_for(lambda: (tmp_path / "out").read_text().startswith("early\n"))
+    other = running("sleep 1000", status="created")
+    with stockade.popen("exec", other, "/bin/sleep", "1000") as waiting:
+        time.sleep(0.3)
+        assert stockade("delete", "--force", other).returncode == 0
+        assert waiting.wait(20) != 0
+
+
 def test_another_configuration_file(stockade, tmp_path, busybox_root):
     """`--config`, as crun takes it."""
     assert stockade("spec", "--bundle", tmp_path).returncode == 0
@@ -119,18 +134,25 @@ def test_another_configuration_file(stockade, tmp_path, busybox_root):
 
 def test_pause_does_not_interrupt(stockade, running, tmp_path):
     """Sleeps and reads that are under way neither fail nor begin anew."""
-    cid = running("sleep 1; echo slept; read line < /fifo; echo got $line", status="created")
-    assert stockade("start", cid).returncode == 0
-    assert stockade("exec", cid, "/bin/busybox", "mkfifo", "/fifo").returncode == 0
-    assert stockade("pause", cid).returncode == 0
-    time.sleep(1.2)
-    assert (tmp_path / "out").read_text() == ""
+
+    def out():
+        return (tmp_path / "out").read_text()
+
+    for seconds in (1.5, 5, 20, 60):  # until the command is quicker than the sleep
+        cid = running(f"mkfifo /fifo; echo begun; sleep {seconds}; echo slept; read line < /fifo; echo got $line")
+        wait_for(lambda: out().startswith("begun\n"))
+        assert stockade("pause", cid).returncode == 0
+        if out() == "begun\n":
+            break
+        assert stockade("delete", "--force", cid).returncode == 0
+    time.sleep(seconds)
+    assert out() == "begun\n"
     assert stockade("resume", cid).returncode == 0
-    wait_for(lambda: "slept" in (tmp_path / "out").read_text())
+    wait_for(lambda: "slept" in out(), 120)
     assert stockade("pause", cid).returncode == 0
     assert stockade("resume", cid).returncode == 0
     assert stockade("exec", cid, "/bin/sh", "-c", "echo word > /fifo").returncode == 0
-    wait_for(lambda: (tmp_path / "out").read_text() == "slept\ngot word\n")
+    wait_for(lambda: out() == "begun\nslept\ngot word\n")
 
 
 @pytest.mark.parametrize("how", ["kill", "delete"])
@@ -172,8 +194,7 @@ def test_update_and_events(stockade, running):
     assert first["data"]["memory"]["usage"]["limit"] == 256 << 20
     assert first["data"]["memory"]["usage"]["usage"] > 1 << 20
     assert first["data"]["pids"]["limit"] == 90 and first["data"]["pids"]["current"] >= 3
-    time.sleep(0.5)
-    assert figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8
+    wait_for(lambda: figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8)
     assert stockade("update", "--memory", "300m", "--pids-limit", "95", cid).returncode == 0
     assert figures()["data"]["memory"]["usage"]["limit"] == 300 << 20
     resources = json.dumps({"memory": {"limit": 200 << 20}, "cpu": {"shares": 512}})

@@ -310,8 +310,11 @@ def test_cgroups(real, busybox, place):
         return found
 
     pod.sandbox(change=place("sandbox"))
-    time.sleep(0.5)  # until it has made processes in advance
-    before = members()["sandbox"]
+    before, since = members()["sandbox"], time.monotonic()
+    while time.monotonic() - since < 0.5:  # until it has made processes in advance
+        if (now := members()["sandbox"]) != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.02)
     for cid in ("one", "two"):
         pod.start(cid, "sh", "-c", "while :; do sleep 0.01; (true); done", change=place(cid))
     pod.sh("one", "sleep 0.1")
@@ -334,9 +337,10 @@ named, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
 named.bind("/shared/socket")
 abstract.bind("\\0pod")
 os.mkfifo("/shared/fifo")
-held = open("/shared/lock", "w")
+held = open("/shared/lock.new", "w")
 fcntl.lockf(held, fcntl.LOCK_EX)
 named.listen(), abstract.listen()
+os.rename("/shared/lock.new", "/shared/lock")
 for sock in (named, abstract):
     peer, _ = sock.accept()
     peer.sendall(b"from the server")
@@ -349,7 +353,6 @@ CLIENT = """
 import fcntl, os, socket, time
 while not os.path.exists("/shared/lock"):
     time.sleep(0.01)
-time.sleep(0.3)
 for name in ("/shared/socket", "\\0pod"):
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(name)

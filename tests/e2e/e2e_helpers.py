@@ -162,7 +162,7 @@ def leftovers(containerd):
     return {key: value for key, value in found.items() if value}
 
 
-def wait_clean(containerd, seconds=10):
+def wait_clean(containerd, seconds=30):
     end = time.monotonic() + seconds
     while left := leftovers(containerd):
         if time.monotonic() > end:

@@ -14,7 +14,7 @@ from e2e_helpers import RUNTIMES
 pytestmark = pytest.mark.slow
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end
@@ -137,17 +137,57 @@ def test_pause(ctr):
 def test_processes_and_metrics(ctr):
     cid = ctr.start("sh", "-c", "sleep 100 & while :; do :; done", flags=("--memory-limit", str(300 << 20)))
     wait_for(lambda: len(ctr.containerd.ctr("tasks", "ps", cid).stdout.splitlines()) == 3)
-    time.sleep(0.3)
-    lines = ctr.containerd.ctr("tasks", "metrics", cid).stdout.splitlines()
-    values = dict(line.split() for line in lines if len(line.split()) == 2)
+
+    def metrics():
+        lines = ctr.containerd.ctr("tasks", "metrics", cid).stdout.splitlines()
+        return dict(line.split() for line in lines if len(line.split()) == 2)
+
+    values = metrics()
     assert values["memory.limit_in_bytes" if "memory.limit_in_bytes" in values else "memory.usage_limit"] == str(300 << 20)
-    assert int(values.get("cpuacct.usage") or int(values["cpu.usage_usec"]) * 1000) > 10**8
+    wait_for(lambda: int((now := metrics()).get("cpuacct.usage") or int(now["cpu.usage_usec"]) * 1000) > 10**8)
+
+
+class Events:
+    """What `ctr events` prints while this is entered, up to the event `last` at least: in order, in `lines`."""
+
+    def __init__(self, containerd, last):
+        self.containerd = containerd
+        self.last = last
+        self.marks = 0
+        self.lines = []
+
+    def mark(self):
+        """An event of our own."""
+        self.marks += 1
+        self.containerd.ctr("namespaces", "create", f"mark{self.marks}-{id(self)}")
+        self.containerd.ctr("namespaces", "remove", f"mark{self.marks}-{id(self)}")
+
+    def __enter__(self):
+        self.stream = subprocess.Popen(self.containerd.argv("events"), stdout=subprocess.PIPE)
+        while not select.select([self.stream.stdout], [], [], 0)[0]:
+            self.mark()
+        return self
+
+    def __exit__(self, *error):
+        try:
+            wanted = self.last if error == (None, None, None) else ""
+            while wanted:
+                line = self.stream.stdout.readline().decode()
+                assert line, self.lines
+                self.lines.append(line)
+                if wanted in line and wanted == self.last:
+                    self.mark()  # and what comes before that
+                    wanted = f"mark{self.marks}-{id(self)}"
+                elif wanted in line:
+                    wanted = ""
+        finally:
+            self.stream.kill()
+            self.stream.wait()
+            self.stream.stdout.close()
 
 
 def test_events(ctr):
-    stream = subprocess.Popen(ctr.containerd.argv("events"), stdout=subprocess.PIPE, text=True)
-    try:
-        time.sleep(0.5)
+    with Events(ctr.containerd, "/tasks/delete") as stream:
         cid = ctr.start("sleep", "100")
         ctr.exec(cid, "true")
         ctr.containerd.ctr("tasks", "pause", cid)
@@ -155,10 +195,7 @@ def test_events(ctr):
         ctr.containerd.ctr("tasks", "kill", "-s", "KILL", cid)
         wait_for(lambda: ctr.status(cid) == "STOPPED")
         ctr.containerd.ctr("tasks", "rm", cid, check=False)
-        time.sleep(0.5)
-    finally:
-        stream.terminate()
-    events = [line for line in stream.communicate(timeout=20)[0].splitlines() if f'"{cid}"' in line]
+    events = [line for line in stream.lines if f'"{cid}"' in line]
     topics = [word.removeprefix("/tasks/") for line in events for word in line.split() if word.startswith("/tasks/")]
     wanted = ["create", "start", "exec-added", "exec-started", "exit", "paused", "resumed", "exit", "delete"]
     assert topics == wanted
@@ -167,16 +204,11 @@ def test_events(ctr):
 
 def test_out_of_memory(ctr):
     """The program that wants too much is killed, the others go on, and an event tells of it."""
-    stream = subprocess.Popen(ctr.containerd.argv("events"), stdout=subprocess.PIPE, text=True)
-    try:
-        time.sleep(0.5)
+    with Events(ctr.containerd, "/tasks/oom") as stream:
         script = "awk 'BEGIN { s = 1; while (1) s = s s }'; echo code $?; sleep 0.5; exit 3"
         done = ctr.run("sh", "-c", script, flags=("--rm", "--memory-limit", str(100 << 20)))
         assert (done.stdout.splitlines()[-1], done.returncode) == ("code 137", 3)
-        time.sleep(0.5)
-    finally:
-        stream.terminate()
-    topics = [word for line in stream.communicate(timeout=20)[0].splitlines() for word in line.split() if word.startswith("/tasks/")]
+    topics = [word for line in stream.lines for word in line.split() if word.startswith("/tasks/")]
     assert topics.count("/tasks/oom") == 1, topics
 
 

@@ -27,7 +27,7 @@ def ctr(containerd):
     wait_clean(containerd, 20)
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end

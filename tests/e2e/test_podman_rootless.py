@@ -110,6 +110,16 @@ def test_life(podman):
         time.sleep(0.1)
     done = podman("exec", "life", "sh", "-c", "echo in; exit 4")
     assert (done.stdout, done.returncode) == ("in\n", 4)
+    home = podman.env["HOME"]
+    with open(f"{home}/in", "w") as file:
+        file.write("copied\n")
+    assert podman("cp", f"{home}/in", "life:/in").returncode == 0
+    assert podman("exec", "life", "cat", "/in").stdout == "copied\n"
+    assert podman("exec", "life", "sh", "-c", "echo more >> /in").returncode == 0
+    done = podman("cp", "life:/in", f"{home}/out-{podman.runtime}")
+    assert (done.returncode, done.stdout) == (0, "")
+    with open(f"{home}/out-{podman.runtime}") as file:
+        assert file.read() == "copied\nmore\n"
     assert podman("stop", "life").returncode == 0
     assert podman("wait", "life").stdout == "3\n"
     assert podman("logs", "life").stdout == "up\nbye\n"

@@ -94,6 +94,9 @@ class FakeThread:
     def tell_altstack(self, stack):
         pass
 
+    def tell_start(self, tid, may):
+        pass
+
     def __init__(self, platform, aspace):
         platform.last_pid += 1
         self.tid = platform.last_pid
@@ -101,7 +104,7 @@ class FakeThread:
         self.aspace = aspace
         aspace.threads.append(self)
         self.task = None
-        self.signal_mask = self.entered_signal = 0
+        self.signal_mask = self.entered_signal = self.robust_list = self.clear_child_tid = 0
         self.regs = FakeRegs()
         self.parked = True
         self.gone = False

@@ -2,12 +2,14 @@
 
 from errno import EACCES, EAGAIN, ECHILD, EINVAL, EPERM, ESRCH
 from struct import pack, unpack_from
+from types import SimpleNamespace
 
 import pytest
-from fakeplatform import PENDING, World
+from fakeplatform import PENDING, FakeThread, World
 
 from sentry.core.creds import Creds
-from sentry.kernel import exit, signals
+from sentry.kernel import exec, exit, signals
+from sentry.platform.base import EV_DEAD
 
 SIGHUP, SIGKILL, SIGUSR1, SIGTERM, SIGCHLD, SIGCONT, SIGSTOP = 1, 9, 10, 15, 17, 18, 19
 CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_THREAD = 0x100, 0x200, 0x400, 0x800, 0x10000
@@ -424,3 +426,17 @@ def test_cpu_limit(world, monkeypatch):
     watch.look()
     world.interrupt(t)
     assert t.dead and t.tg.exit_status == SIGKILL
+
+
+def test_a_death_that_nobody_owns(world):
+    """A process that exec was given dies before the exec has it: its program ends, and the event finds no task."""
+    t, gone = world.init, []
+    child = world.fork(t)
+    thread = FakeThread(world.platform, child.thread.aspace)
+    thread.event = EV_DEAD
+    program = SimpleNamespace(path=b"/bin/x", close=lambda: gone.append("program"))
+    layout = SimpleNamespace(abandon=lambda: gone.append("layout"))
+    exec.Exec(child, program, layout, child.creds).got_aspace(thread, 0)
+    world.kernel.dispatch(thread)
+    assert gone == ["layout", "program"] and child.dead
+    assert child.tg.exit_status == SIGKILL

@@ -85,11 +85,14 @@ class Machine:
         return Program(path)
 
     def pump(self, until, timeout=10.0):
-        """Runs `wait` until until() is true."""
-        end = time.monotonic() + timeout
+        """Runs `wait` until until() is true. A machine that stood still meanwhile has used up one step of the time only."""
+        steps = int(timeout / 0.2)
         while not until():
-            assert time.monotonic() < end, "the platform did not answer in time"
-            self.events += self.platform.wait(time.monotonic_ns() + 200_000_000)
+            steps -= 1
+            assert steps >= 0, "the platform did not answer in time"
+            end = time.monotonic_ns() + 200_000_000
+            while not until() and time.monotonic_ns() < end:
+                self.events += self.platform.wait(end)
 
     def settle(self, seconds=0.05):
         """Runs `wait` for a while, for what must not happen."""

@@ -28,7 +28,9 @@ def bundle(tmp_path, busybox_root):
     config["root"]["path"] = busybox_root
     config["linux"]["namespaces"] = [entry for entry in config["linux"]["namespaces"] if entry["type"] != "network"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    return tmp_path
+    yield tmp_path
+    if os.path.isdir(STATE):
+        os.rmdir(STATE)
 
 
 def start(bundle):
