@@ -32,7 +32,7 @@
 #define ST_STACK_SIZE (1u << ST_STACK_SHIFT)
 #define ST_STACKS_LEN ((uint64_t)(ST_SLOTS + 1) << ST_STACK_SHIFT)
 #define ST_SLOTS 4095                 /* threads of one address space */
-#define ST_BUF_SIZE 65536u            /* marshalling buffer of one thread */
+#define ST_BUF_SIZE 131072u           /* marshalling buffer of one thread */
 
 /* The memfd: ready words in the first ST_CTX_SIZE bytes, then contexts, then buffers. */
 #define ST_CTX_SIZE 1024u
@@ -118,10 +118,10 @@ struct st_regs {
 struct st_seg {
 	uint64_t addr;
 	uint32_t len;
-	uint16_t off;
-	uint16_t kind; /* ST_M_*; of st_ctx.outs: 0, or ST_SEG_LATER */
+	uint32_t off : 24;
+	uint32_t kind : 8; /* ST_M_*; of st_ctx.outs: 0, or ST_SEG_LATER */
 };
-#define ST_SEG_LATER 0x8000u /* the bytes stand in st_ctx.later: a new process need not touch its buffer */
+#define ST_SEG_LATER 0x80u /* the bytes stand in st_ctx.later: a new process need not touch its buffer */
 
 #define ST_OUTS 6
 #define ST_ANSWERS 11
@@ -228,8 +228,9 @@ struct st_op {
 };
 
 /* --- what the Sentry alone writes and every guest maps read-only --- */
-/* Larger buffers go by process_vm_*: copying them twice would cost more. */
-#define ST_IN_MAX 32768u
+/* Larger buffers go by process_vm_*. Of outputs more than ST_OUT_MAX may come back as one of `outs`, if the Sentry knows that
+ * there is a place for it. The buffer stays in the caches: two copies through it cost a third of one by process_vm_*. */
+#define ST_IN_MAX 131072u
 #define ST_OUT_MAX 16384u
 #define ST_STR_MAX 4096u
 

@@ -15,6 +15,7 @@ cdef enum:
     VECTOR_MOST = 8
     VECTOR_HEAD = 128
     VECTOR_MAX = 8192
+    WIDE = 131072
 
 
 cdef class GuestThread:
@@ -37,6 +38,9 @@ cdef class GuestThread:
     cdef char *output(self, int arg, uint64_t room) noexcept
     # The first `length` bytes of that output (one a call) go back with the answer.
     cdef void wrote(self, int arg, uint64_t length) noexcept
+    # Room for WIDE bytes of output where that is NULL, or NULL as well: a fault would be EFAULT, and the bytes lost, so the caller
+    # makes sure that they can be written. It takes the place of all that the call brought along.
+    cdef char *wide(self) noexcept
     # The iovec array of a call that names one (readv, writev, recvmsg, sendmsg), at most VECTOR_MOST pieces; if it sends, what
     # they hold follows VECTOR_HEAD bytes behind, if it is at most VECTOR_MAX bytes. NULL: it was not brought along.
     cdef const char *vector(self) noexcept
@@ -59,8 +63,6 @@ cdef class GuestThread:
     cdef readonly int entered_signal
     # Whether a sleeping thread can be given its answer by `answer`, and memory of its call by the methods above.
     cdef bint waits_plainly(self) noexcept
-    # While it is set a call that comes waits for long: who makes it had better sleep. For the time of one handler.
-    cdef void busy(self, bint now) noexcept
     cdef void sleeps(self) noexcept  # the answer will take a while
 
 ctypedef long (*fast_t)(object task, GuestThread thread) except? -9001

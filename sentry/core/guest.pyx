@@ -83,6 +83,9 @@ cdef class GuestThread:
     cdef void wrote(self, int arg, uint64_t length) noexcept:
         pass
 
+    cdef char *wide(self) noexcept:
+        return NULL
+
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
         return -14
 
@@ -101,9 +104,6 @@ cdef class GuestThread:
 
     cdef bint waits_plainly(self) noexcept:
         return False
-
-    cdef void busy(self, bint now) noexcept:
-        pass
 
     cdef void sleeps(self) noexcept:
         pass

@@ -103,8 +103,8 @@ ROWS = (
     ),
     Row(
         "mmap", 9, DIRECT,
-        ((EQ, 0, 0x7FFE10000000), (EQ, 1, 0x10400000), (EQ, 2, 3), (EQ, 3, SHARED | FIXED), (EQ, 4, FD_CTX), (EQ, 5, 0)),
-        (0x7FFE10000000, 0x10400000, 3, SHARED | FIXED, FD_CTX, 0),
+        ((EQ, 0, 0x7FFE10000000), (EQ, 1, 0x20400000), (EQ, 2, 3), (EQ, 3, SHARED | FIXED), (EQ, 4, FD_CTX), (EQ, 5, 0)),
+        (0x7FFE10000000, 0x20400000, 3, SHARED | FIXED, FD_CTX, 0),
         "the context memory of a process just forked, whole and in its place. The descriptor is of nothing else: the process's "
         "own, or before its hello that of its parent, which it has mapped there anyway",
     ),

@@ -50,6 +50,8 @@ cdef int64_t MS = 1000000
 cdef double CLONE_LOOK = 400000  # ns that a clone is waited for without sleep
 cdef double WAKING = 80000  # ns from the wake-up of a thread to its next call, at most
 cdef double STUB_SPIN = 30000  # ns that a stub waits for its answer before it sleeps
+cdef double STUB_LONG = 75000  # the same while calls move so much data that they take longer than a wake-up
+cdef double MOVING = 1000000  # ns since the last of those
 cdef double STUB_SHORT = 10000  # the same while there are more threads than CPUs
 cdef double SHORT_GAP = 5000  # ns between calls, on average, below which the dispatcher waits for them even then
 cdef double SHORT_SPIN = 25000  # and how long
@@ -619,7 +621,7 @@ cdef class Platform(Registry):
     cdef int _tune(self) except -1:
         """How long stubs may spin. When the CPUs are short, only as long as a sleep would cost anyway."""
         cdef uint32_t spin = 0
-        cdef bint free, crowd
+        cdef bint free, crowd, moving
         if self.no_spin_until and sh_tsc() > self.no_spin_until:
             self.no_spin_until = 0
         if self.spin and self.cpus > 1:
@@ -627,7 +629,8 @@ cdef class Platform(Registry):
             free = self.running + 1 <= self.cpus and not self.no_spin_until
             crowd = self.running > self.cpus and self.gap < CROWD_GAP * self.ticks_per_ns and sh_tsc() > self.no_crowd_until
             crowd = crowd and not self.reserve.on
-            spin = <uint32_t>((STUB_SPIN if free else CROWD_SPIN if crowd else STUB_SHORT) * self.ticks_per_ns)
+            moving = sh_tsc() - self.moved_much < <uint64_t>(MOVING * self.ticks_per_ns)
+            spin = <uint32_t>((STUB_LONG if free and moving else STUB_SPIN if free else CROWD_SPIN if crowd else STUB_SHORT) * self.ticks_per_ns)
             if crowd != self.crowd and sh_tsc() - self.crowded > 20 * self.poll_every:
                 self._crowd(crowd)
         if self.shared.spin != spin:

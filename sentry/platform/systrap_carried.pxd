@@ -18,9 +18,10 @@ cdef class Carrier(GuestThread):
     cdef bint here  # the first of them is in `a`
     cdef uint32_t short_out  # output of a fast handler: part and length as in the reply, 0: none
     cdef bint in_scratch  # and it has not been copied to the buffer
-    cdef int scratch_for  # argument whose output is in `scratch`, or -1
+    cdef int scratch_for  # argument whose output is in `scratch`, -1, or WHOLE
     cdef char scratch[1024]
 
+    cdef st_seg *_replied(self) noexcept
     cdef int _reach(self) except -1
     cdef int _host_pid(self) noexcept
     cdef int _flush(self) except -1

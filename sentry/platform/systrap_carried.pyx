@@ -2,7 +2,7 @@
 back with the answer; anything else by process_vm_*. Thread (systrap_thread.pyx) is the whole.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -18,6 +18,7 @@ from sentry.platform.base import MemFault
 
 cdef enum:
     LATER = 16  # bytes that write_later keeps
+    WHOLE = -2  # as `scratch_for`: the output is in the buffer, from its beginning
 
 
 cdef class Carrier(GuestThread):
@@ -111,12 +112,31 @@ cdef class Carrier(GuestThread):
 
     cdef void wrote(self, int arg, uint64_t length) noexcept:
         cdef uint32_t off = 0, room = 0
-        cdef int part = sh_part(&self.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
+        cdef int part
+        cdef st_seg *out
+        if self.scratch_for == WHOLE:
+            out = self._replied()
+            if length and out != NULL and length <= ST_BUF_SIZE:
+                out.addr, out.len, out.off, out.kind = self.a[arg], <uint32_t>length, 0, 0
+                self.in_scratch = False
+                self.short_out = 1 << ST_WHAT_OUTS
+            return
+        part = sh_part(&self.rows[self.nr], self.a, self.mask, <unsigned>arg, &off, &room)
         if length and part >= 0 and length <= room:
             if self.scratch_for == arg and length > sizeof(self.a):
                 memcpy(self.buf + off, self.scratch, <size_t>min(length, <uint64_t>sizeof(self.scratch)))
             self.in_scratch = self.scratch_for == arg and length <= sizeof(self.a)
             self.short_out = ST_WHAT_ONE << ST_WHAT_OUTS | <uint32_t>part << ST_WHAT_PART | <uint32_t>length << ST_WHAT_LEN
+
+    cdef st_seg *_replied(self) noexcept:
+        """Where the reply lists what goes back with it; NULL: nowhere."""
+        return NULL
+
+    cdef char *wide(self) noexcept:
+        if self._replied() == NULL:
+            return NULL
+        self.scratch_for = WHOLE
+        return self.buf
 
     cdef long copy_in(self, void *to, uint64_t addr, uint64_t length) noexcept:
         cdef long n
@@ -160,8 +180,8 @@ cdef class Carrier(GuestThread):
                 length = <uint32_t>(<const char *>nul - (self.buf + off)) + 1
             self.segs[self.nsegs].addr = self.a[row.parts[i].arg]
             self.segs[self.nsegs].len = length
-            self.segs[self.nsegs].off = <uint16_t>off
-            self.segs[self.nsegs].kind = <uint16_t>kind
+            self.segs[self.nsegs].off = off
+            self.segs[self.nsegs].kind = kind
             self.seg_part[self.nsegs] = i
             self.nsegs += 1
         return 0
@@ -223,7 +243,7 @@ cdef class Carrier(GuestThread):
                         return 0
                 o = &self.outs[self.nouts]
                 memcpy(self.buf + off, data, length)
-                o.addr, o.len, o.off, o.kind = addr, <uint32_t>length, <uint16_t>off, 0
+                o.addr, o.len, o.off, o.kind = addr, <uint32_t>length, off, 0
                 self.nouts += 1
                 return 1
         return 0

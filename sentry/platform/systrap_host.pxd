@@ -92,8 +92,8 @@ cdef extern from "systrap.h":
     struct st_seg:
         uint64_t addr
         uint32_t len
-        uint16_t off
-        uint16_t kind
+        uint32_t off  # 24 bits
+        uint32_t kind  # 8 bits
 
     struct st_ctx:
         uint32_t turn

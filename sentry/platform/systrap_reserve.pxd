@@ -9,6 +9,7 @@ cdef class Reserve:
     cdef readonly bint on
     cdef bint used  # it has been on
     cdef uint32_t calls, turns  # in this window: calls, and how often another thread than before made one
+    cdef uint32_t wakes  # how often an answer found the stub asleep
     cdef void *caller  # the last to call, only to be compared
     cdef double per_ns
     cdef uint32_t looks, short

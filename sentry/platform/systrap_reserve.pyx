@@ -1,4 +1,5 @@
-"""A CPU for the dispatcher alone, while calls follow one another and guests with the dispatcher are more than the CPUs.
+"""A CPU for the dispatcher alone, while calls follow one another and guests with the dispatcher, or with other processes of the
+machine, are more than the CPUs.
 
 Where it shares its CPU with a guest, each call of that guest costs a sleep and two switches, and the guests elsewhere wait
 meanwhile: threads that hand work to one another (a pipeline, a server and its client) are 3 to 6 times slower. With the guests
@@ -17,6 +18,7 @@ cdef double STAY = 4e8  # ns until it is measured again
 cdef double PAUSE = 5e7  # ns until the next trial, doubled after each in vain
 cdef double LONGEST = 3.2e9
 cdef int MOST = 64  # threads: all are moved
+cdef double ASLEEP = 0.05  # share of calls whose stubs sleep when the answer comes, from which on others want the CPUs
 cdef int TURNS = 16  # in a window; fewer are no hand-overs
 
 
@@ -40,9 +42,10 @@ cdef class Reserve:
         if not self.per_ns or length < <uint64_t>(WINDOW * self.per_ns):
             return 0
         rate = <double>self.calls / <double>length
-        fit = self.short * 4 >= self.looks and self.turns >= <unsigned>TURNS and rate * DENSE * self.per_ns > 1
+        fit = self.short * 4 >= self.looks and self.turns >= <unsigned>TURNS or self.wakes > self.calls * ASLEEP
+        fit = fit and rate * DENSE * self.per_ns > 1
         self.since = now
-        self.calls = self.turns = self.looks = self.short = 0
+        self.calls = self.turns = self.wakes = self.looks = self.short = 0
         if self.settling and length < 2 * <uint64_t>(WINDOW * self.per_ns):
             self.settling = False
         elif self.on:

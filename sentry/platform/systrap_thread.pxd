@@ -134,7 +134,7 @@ cdef class Registry:
     cdef double missed  # share of the events that came later than a busy wait would have lasted
     cdef int woken  # CPU of a stub that slept when it got its answer, or -1
     cdef Reserve reserve
-    cdef uint32_t usual_spin  # of st_shared, while it is 0 for a moment
+    cdef uint64_t moved_much  # TSC at the last call whose data filled more than what a stub makes sure of a place for
     cdef int caller_cpu, same_cpu  # CPU of the last event, and how many before it came from there
 
     cdef int _unmap_unused(self) except -1

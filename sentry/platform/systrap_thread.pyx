@@ -22,7 +22,7 @@ from sentry.platform.systrap_host cimport (
     ST_INTR_SIGNAL, ST_LENT_OFF, ST_LIMIT, ST_OP_LEND_FP, ST_OPS_REGS, ST_OPS_VALUE, ST_ROWS, ST_SLOTS, ST_TURN_SENTRY,
     ST_TURN_STUB, ST_WHAT_HERE, ST_WHAT_ONSTACK, ST_WHAT_OUTS, ST_WHAT_PARTS, ST_WHAT_SHORT, ST_WHAT_TRAP, WAITING, sh_buf, sh_cpu_time, sh_ctx, sh_entry,
     sh_epoll_ctl, sh_give, sh_new_context, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_read32, sh_tgkill, sh_tsc, sh_turn,
-    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_shared, st_op, st_signal,
+    sh_unmap_context, sh_unpoll, sh_write32, sh_write64, st_ctx, st_op, st_seg, st_signal,
 )
 from sentry.platform.systrap_reserve cimport Reserve
 from sentry.platform.systrap_memory cimport OP_MMAP_ANON, OP_MMAP_FD, OP_MREMAP, OP_SAVE_FP, translate, vm_cstr, vm_read, vm_write
@@ -178,6 +178,7 @@ cdef class Thread(Carrier):
         if sh_give(self.ctx):
             self.platform.woken = <int>(self.ctx.cpu & 0xFFF)
             self.platform.woke = sh_tsc()
+            self.platform.reserve.wakes += 1
         return 0
 
     cdef int answer(self, long value) except -1:
@@ -210,12 +211,6 @@ cdef class Thread(Carrier):
         if self.state != PARKED or self.event != ST_EV_SYSCALL or self.lent or self.nouts:
             return False
         return not self.have_regs or memcmp(&self._regs.r15, self.snap, REGS_SIZE) == 0
-
-    cdef void busy(self, bint now) noexcept:
-        cdef st_shared *shared = self.platform.shared
-        if now:
-            self.platform.usual_spin = shared.spin
-        sh_write32(&shared.spin, 0 if now else self.platform.usual_spin)
 
     cdef void sleeps(self) noexcept:
         if self.ctx != NULL:
@@ -357,6 +352,9 @@ cdef class Thread(Carrier):
         if len(image) != self.platform.fp_size:
             raise ValueError("FP state")
         if self.buf != NULL:
+            self._flush()
+            self.mask = 0  # what the call brought along may lie there
+            self.nsegs = 0
             memcpy(self.buf + ST_LENT_OFF, PyBytes_AS_STRING(image), <size_t>self.platform.fp_size)
             self.lent = True
 
@@ -600,6 +598,13 @@ cdef class Thread(Carrier):
         return ST_FP_LENT if lent else 0
 
     # -- the host process, for its memory
+    cdef st_seg *_replied(self) noexcept:
+        return &self.ctx.outs[0] if self.ctx != NULL else NULL
+
+    cdef char *wide(self) noexcept:
+        self.platform.moved_much = sh_tsc()
+        return Carrier.wide(self)
+
     cdef int _reach(self) except -1:
         return self.aspace._reach()
 

@@ -29,3 +29,5 @@ cdef bint watched() noexcept  # inotify watches something: the plain handlers te
 cdef unsigned long long soft_limit(Task task, int which) except? 0
 cdef int accessed(File file) except -1  # the content has been read: regular.accessed
 cdef bint own_kind(object inode) noexcept  # a regular file of a tmpfs or of an overlay root: a TmpfsRegular
+# GuestThread.wide, where `addr` is private memory that can be written without doubt; else NULL.
+cdef char *wide(GuestThread thread, unsigned long long addr, unsigned long long length) noexcept

@@ -13,7 +13,7 @@ from sentry.core.guest cimport SENT, SLEEPS, SLOW, VECTOR_MAX, GuestThread, fast
 from sentry.core.waitq cimport Wait
 from sentry.kernel.task cimport Task
 from sentry.net.hostinet cimport HostSocket
-from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK
+from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, wide
 from sentry.syscalls.fast_socket cimport Vector, expect, many_pieces, one_piece, take, take_out, wait_for
 from sentry.syscalls.fileio cimport ReadWait
 from sentry.vfs.file cimport File
@@ -77,6 +77,8 @@ cdef long receive(HostSocket sock, GuestThread thread, int flags) except? -9001:
         return receive_near(sock, thread, count, flags)
     sock.unknown()
     to = thread.output(1, count)
+    if to == NULL:
+        to = wide(thread, thread.a[1], count)
     if to == NULL:
         return through(sock, thread, count, flags)
     n = c_recv(sock.fd, to, count, flags | MSG_DONTWAIT)
@@ -189,14 +191,18 @@ cdef long send(HostSocket sock, GuestThread thread, int flags) except? -9001:
     if sock.twin is not None and sock.near():
         return send_near(sock, thread, &vector)
     source = vector.carried
+    if LARGE <= count <= PIECE and sock.type == STREAM and not sock.error and not sock.shut & SHUT_WR and roomy(sock, count):
+        if source != NULL:
+            memcpy(PIECES, source, <size_t>count)
+        elif thread.copy_in(PIECES, thread.a[1], count) != <long>count:
+            return SLOW
+        return send_behind(sock, thread, count, flags)
     if source != NULL:
         return sent(sock, thread, &vector, source, flags)
     if sock.type != STREAM:
         return sent(sock, thread, &vector, PIECES, flags) if thread.copy_in(PIECES, thread.a[1], count) == <long>count else SLOW
     if sock.error:
         return SLOW
-    if LARGE <= count <= PIECE and not sock.shut & SHUT_WR and roomy(sock, count):
-        return send_behind(sock, thread, count, flags)
     return pieces(sock, thread, vector.total, flags)
 
 
@@ -210,16 +216,12 @@ cdef bint roomy(HostSocket sock, uint64_t count) noexcept:
 
 
 cdef long send_behind(HostSocket sock, GuestThread thread, uint64_t count, int flags) except? -9001:
-    """There is room: the caller goes on while the host sends, as long as the copy takes. What fails then is a broken connection,
+    """What is in PIECES, for which there is room: the caller goes on while the host sends, as long as the copy takes. What fails then is a broken connection,
     which the next call tells."""
     cdef ssize_t n
-    if thread.copy_in(PIECES, thread.a[1], count) != <long>count:
-        return SLOW
     sock.unknown()
     thread.answer(<long>count)
-    thread.busy(True)
     n = c_send(sock.fd, PIECES, count, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
-    thread.busy(False)
     if n > 0:
         sock.sent += n
     if n != <ssize_t>count:

@@ -11,7 +11,7 @@ from sentry.core.guest cimport SLEEPS, SLOW, GuestThread
 from sentry.core.waitq cimport Wait, WaitEntry, resume_t
 from sentry.fs.pipe cimport Chunk, Pipe, PipeFile
 from sentry.kernel.task cimport Task
-from sentry.syscalls.fast_file cimport EAGAIN, O_DIRECT, O_NONBLOCK, PAGE
+from sentry.syscalls.fast_file cimport EAGAIN, O_DIRECT, O_NONBLOCK, PAGE, wide
 from sentry.syscalls.fileio cimport ReadWait, WriteWait
 
 cdef enum:
@@ -117,6 +117,8 @@ cdef long read_now(PipeFile file, GuestThread thread, uint64_t count) except? -9
     if file.pipe.chunks and drainable(<Chunk?>file.pipe.chunks[0]):
         n = held(file.pipe, <long>count)
         to = thread.output(1, <uint64_t>n)
+        if to == NULL:
+            to = wide(thread, thread.a[1], <uint64_t>n)
         if to != NULL:
             n = drain(file.pipe, to, n)
             thread.wrote(1, <uint64_t>n)

@@ -20,7 +20,7 @@ from sentry.net.unix cimport UnixSocket
 from sentry.syscalls.fast cimport fast
 from sentry.syscalls.fast_file cimport (
     EAGAIN, EBADF, EFAULT, EINVAL, ENOSPC, ESPIPE, O_APPEND, O_NONBLOCK, O_PATH, PAGE, RLIMIT_FSIZE, accessed, own_kind,
-    soft_limit, watched,
+    soft_limit, watched, wide,
 )
 from sentry.syscalls.fast_mm cimport read_zeros
 from sentry.syscalls.fast_pipe cimport read_pipe, write_pipe
@@ -62,6 +62,8 @@ cdef long put_memory(GuestThread thread, bytearray data, long long at, long long
     cdef long long part = 0 if at >= have else min(count, have - at)
     cdef char *to = thread.output(1, <uint64_t>count)
     if to == NULL:
+        to = wide(thread, thread.a[1], <uint64_t>count)
+    if to == NULL:
         return thread.copy_out(thread.a[1], PyByteArray_AS_STRING(data) + at, <uint64_t>count) if part == count else SLOW
     memcpy(to, PyByteArray_AS_STRING(data) + at, <size_t>part)
     memset(to + part, 0, <size_t>(count - part))
@@ -74,6 +76,8 @@ cdef long put_descriptor(GuestThread thread, int fd, long long at, long long cou
     cdef char *to = thread.output(1, <uint64_t>count)
     cdef long n, copied
     cdef long long done = 0
+    if to == NULL:
+        to = wide(thread, thread.a[1], <uint64_t>count)
     if to != NULL:
         n = pread(fd, to, <size_t>count, at)
         if n < 0:

@@ -14,7 +14,7 @@ from sentry.net.tcp cimport TcpSocket
 from sentry.net.wire cimport Wire
 from sentry.net.unix cimport Message, UnixSocket, charge_of
 from sentry.syscalls.fast cimport fast
-from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH
+from sentry.syscalls.fast_file cimport EAGAIN, EFAULT, O_NONBLOCK, O_PATH, wide
 from sentry.syscalls.fileio cimport ReadWait, WriteWait
 from sentry.vfs.file cimport File
 
@@ -104,6 +104,8 @@ cdef void expect(Vector *vector, GuestThread thread, uint64_t length) noexcept:
     """No more than `length` bytes will come."""
     if vector.single and vector.carried == NULL and length:
         vector.carried = thread.output(1, length)
+        if vector.carried == NULL:
+            vector.carried = wide(thread, thread.a[1], length)
 
 
 cdef bytes take(Vector *vector, GuestThread thread):

@@ -88,7 +88,7 @@ def test_a_client_reaches_outside(inside, pair):
     assert server.communicate(timeout=30)[0] == "::ffff:10.77.9.1\nfd77:9::1\n"
 
 
-@pytest.mark.parametrize("program", ["tcp", "udp", "sockfilters"])
+@pytest.mark.parametrize("program", ["tcp", "udp", "large", "sockfilters"])
 def test_same_as_native(stockade, tmp_path, program):
     """The guests of the differential suite in a fresh namespace, whose loopback interface is up. A child and its parent may
     print in either order."""
