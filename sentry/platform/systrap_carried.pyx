@@ -8,8 +8,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from sentry.platform.systrap_host cimport (
-    ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_SEG_LATER, ST_STR_MAX, ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS,
-    ST_WHAT_PART, sh_part, sh_vector, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
+    ST_BUF_SIZE, ST_LIMIT, ST_M_GATHER, ST_M_IN, ST_M_INOUT, ST_M_OUT, ST_M_STR, ST_OUTS, ST_PARTS, ST_SEG_LATER, ST_STR_MAX,
+    ST_WHAT_LEN, ST_WHAT_ONE, ST_WHAT_OUTS, ST_WHAT_PART, sh_part, sh_vector, sh_vm_read, sh_vm_write, st_place, st_row, st_seg,
 )
 from sentry.platform.systrap_memory cimport vm_cstr, vm_read, vm_write
 
