@@ -9,6 +9,8 @@ a guest or the gofer wrote.
 import faulthandler
 import os
 
+import _socket
+
 from sandbox import _host, confine
 from sentry import seal
 from sentry.core import log
@@ -28,6 +30,8 @@ def body(parent, config, boot, rootless, program, net) -> None:
     seccomp filter (bytes or None); net: network.Plan. Ends the process with the container's exit code."""
     confine.private_mounts()
     confine.own_proc()
+    if config.spec.get("hostname"):  # for containers of others that join our UTS namespace
+        _socket.sethostname(config.spec["hostname"])
     net.settle(ID)
     boot.open_network(config)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
