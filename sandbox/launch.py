@@ -6,7 +6,7 @@ from stat import S_ISDIR
 
 import _socket
 
-from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, nameservers, network, oci, sentry_process, state, trees
+from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, hostname, idmap, log, nameservers, network, oci, sentry_process, state, trees
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
 from sentry.boot_config import Config
@@ -168,8 +168,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     sentry_filter = filter_program(f"sentry-{settings.platform}" + ("-host" if net.mode == "host" else ""))
     gofer_filter = filter_program("gofer")
 
-    if not spec.get("hostname") and not any(ns["type"] == "uts" for ns in (spec.get("linux") or {}).get("namespaces") or ()):
-        spec["hostname"] = os.uname().nodename
+    spec["hostname"] = hostname.of(spec)
     container = new_container(undo, settings, cid, bundle, spec)
     terminal = new_terminal(undo, spec) if wants_terminal else None
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)

@@ -37,6 +37,7 @@ SECCOMP_FLAGS = tuple(
 
 POLICIES = tuple("SCHED_" + name for name in "OTHER FIFO RR BATCH ISO IDLE DEADLINE".split())
 IO_CLASSES = tuple("IOPRIO_CLASS_" + name for name in "RT BE IDLE".split())
+HOSTNAME_MAX = 64  # sethostname(2)
 PROPAGATIONS = tuple(prefix + name for name in "shared slave private unbindable".split() for prefix in ("", "r"))
 # What of `linux` is read, here or elsewhere; the rest is said to be unsupported.
 LINUX = (
@@ -141,7 +142,8 @@ def check(spec) -> None:
     get(root, "path", str, "root.", True)
     get(root, "readonly", bool, "root.")
     check_process(get(spec, "process", dict, "", True))
-    get(spec, "hostname", str, "")
+    if len((get(spec, "hostname", str, "") or "").encode()) > HOSTNAME_MAX:
+        raise CliError(f"hostname is longer than {HOSTNAME_MAX} bytes")
     get(spec, "domainname", str, "")
     annotations = get(spec, "annotations", dict, "", default={})
     for key, value in annotations.items():

@@ -9,6 +9,8 @@ a guest or the gofer wrote.
 import faulthandler
 import os
 
+import _socket
+
 from sandbox import _host, bundle, confine
 from sentry import seal
 from sentry.core import log
@@ -37,6 +39,8 @@ def body(parent, config, boot, rootless, program, net) -> None:
         from sentry import boot
     confine.private_mounts()
     confine.own_proc()
+    if config.spec.get("hostname"):  # for containers of others that join our UTS namespace
+        _socket.sethostname(config.spec["hostname"])
     net.settle(ID)
     boot.open_network(config)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

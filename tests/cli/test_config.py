@@ -49,6 +49,7 @@ CASES = [
     (having(2000, "process", "oomScoreAdj"), "out of range"),
     (having([{"destination": "/x", "type": "nfs", "source": "a"}], "mounts"), "unknown mount type 'nfs'"),
     (having([{"destination": "x", "type": "tmpfs"}], "mounts"), "not an absolute path"),
+    (having("h" * 65, "hostname"), "longer than 64 bytes"),
     (having([{"type": "tmpfs"}], "mounts"), "destination is missing"),
     (having([{"destination": "/x", "type": "bind"}], "mounts"), "source is missing"),
     (having([{"destination": "/x", "type": "bind", "source": "/no/such"}], "mounts"), "No such file or directory"),

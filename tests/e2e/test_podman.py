@@ -270,6 +270,15 @@ def test_cp_does_not_leave_the_root(podman, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["secret"]
 
 
+def test_shared_host_name(podman):
+    """A container that joins another one's UTS namespace has its name, whichever runtimes they have."""
+    assert podman("run", "-d", "--name", "u", "--hostname", "uone", IMAGE, "sleep", "1000").returncode == 0
+    for runtime in ("stockade", "runc"):
+        other = Podman.__new__(Podman)
+        other.runtime, other.env = runtime, podman.env
+        assert other.run("--uts", "container:u", IMAGE, "hostname") == ("uone\n", 0)
+
+
 def test_pod(podman):
     """An infra container, and others that join it: localhost, exit codes (conmon waits for the container's process), restart."""
     made = podman("pod", "create", "--name", "p", "--infra-image", IMAGE, "--infra-command", "sleep 1000", "--share", "net,ipc,uts")
