@@ -2,7 +2,8 @@
 
 One extension per .pyx file below sentry/, gofer/ and sandbox/, and one per module listed in COMPILED (plain
 Python that runs uncompiled as well). STOCKADE_DEV=1 builds without optimisation, for short
-turn-around; otherwise -O2, stripped. Everything is incremental; a change of mode rebuilds all.
+turn-around; otherwise -O2, stripped. Everything is incremental; a change of mode rebuilds all. The extensions
+of sentry/ are also linked into one library, which a start loads in a third of the time (sandbox/bundle.py).
 """
 
 import glob
@@ -13,6 +14,7 @@ import sys
 from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # Pure-Python modules that are compiled too, by path. Measured hot ones only.
 COMPILED = [
@@ -99,6 +101,9 @@ else:
     COMPILE = ["-O2", "-g0", "-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-fno-plt"]
     LINK = ["-s", "-Wl,-z,relro,-z,now"]
 
+JOINT = "build/sentry.so"
+JOINT_LINK = ["-Wl,-Bsymbolic,-z,pack-relative-relocs"]
+
 # Uses of native/: an own declaration, or those of a *_host.pxd.
 C_HEADER = re.compile(r'^\s*(cdef extern from "|from \S+_host cimport\b)', re.MULTILINE)
 
@@ -156,6 +161,25 @@ def drop_stale():
                 os.unlink(built)
 
 
+class Build(build_ext):
+    """Extensions as ever, then the library of those of the Sentry."""
+
+    def run(self):
+        super().run()
+        parts = [part for part in self.extensions if part.name.startswith("sentry.")]
+        if DEV:
+            if os.path.exists(JOINT):
+                os.unlink(JOINT)
+            return
+        objects = self.compiler.object_filenames([source for part in parts for source in part.sources], output_dir=self.build_temp)
+        archives = [archive for part in parts for archive in part.extra_objects]
+        built = os.stat(JOINT).st_mtime if os.path.exists(JOINT) else 0
+        if any(os.stat(path).st_mtime > built for path in [*objects, *archives, "setup.py"]):
+            libraries = sorted({library for part in parts for library in part.libraries})
+            self.compiler.link_shared_object(objects + archives, JOINT + ".new", libraries=libraries, extra_postargs=LINK + JOINT_LINK)
+            os.rename(JOINT + ".new", JOINT)
+
+
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 drop_stale()
 FORCE = mode_changed()
@@ -174,6 +198,7 @@ setup(
     version="0.1.0",
     packages=[],
     ext_modules=extensions,
+    cmdclass={"build_ext": Build},
     options={"build_ext": {"inplace": True, "parallel": JOBS, "force": FORCE}},
     script_args=sys.argv[1:] or ["build_ext"],
 )

@@ -93,8 +93,12 @@ class Parent:
 
     def reach(self, stage) -> None:
         """Report `stage` and wait for the answer; ends the process if the parent is gone."""
-        self.sock.send(jsonlite.dumps({"at": stage}).encode())
+        self.report(stage)
         self.wait()
+
+    def report(self, stage) -> None:
+        """Report `stage` and go on."""
+        self.sock.send(jsonlite.dumps({"at": stage}).encode())
 
     def wait(self) -> None:
         if not self.sock.recv(REPORT_MAX):
@@ -122,7 +126,7 @@ def describe(status) -> str:
 def spawn(name, body, prelude=None, flags=confine.NAMESPACES) -> Child:
     """Start a process that runs `body(parent: Parent)` in new namespaces and ends.
 
-    The child begins with `prelude()`, which must do without ids, and waits for the parent's first `go`, until when
+    The child begins with `prelude(parent)`, which must do without ids, and waits for the parent's first `go`, until when
     the parent writes its id maps.
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -141,7 +145,7 @@ def spawn(name, body, prelude=None, flags=confine.NAMESPACES) -> Child:
     parent = Parent(theirs)
     try:
         if prelude is not None:
-            prelude()
+            prelude(parent)
         parent.wait()
         body(parent)
         parent.fail(f"the {name} came to its end")

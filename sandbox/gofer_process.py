@@ -32,7 +32,7 @@ class Export:
         self.flags = (protocol.MOUNT_CROSS if recursive else 0) | (protocol.MOUNT_PSEUDO if pseudo else 0) | sockets
 
 
-def prelude() -> None:
+def prelude(parent) -> None:
     """Load our own code here: the command goes on with its work on another CPU."""
     bundle.preload("gofer")
     from gofer import server  # noqa: F401

@@ -9,6 +9,7 @@ import _socket
 from sandbox import _host, cgroups, child, control, flags, gofer_process, hooks, idmap, log, nameservers, network, oci, sentry_process, state, trees
 from sandbox import bundle as bundle_file
 from sandbox.errors import CliError, os_text
+from sentry.boot_config import Config
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KUID_BASE = 0x70000000  # + host pid of the Sentry: a host user of its own for each live sandbox
@@ -176,14 +177,7 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
     undo.add(theirs.close)
 
     hook_lists = hooks.of(spec)
-    gofer = None
-    if "createContainer" not in hook_lists:  # else they say what it serves
-        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
-
-    if boot is None:  # the longest step; the gofer prepares on another CPU meanwhile
-        bundle_file.preload("sentry")
-        from sentry import boot
-    config = boot.Config(cid, spec, settings.platform)
+    config = Config(cid, spec, settings.platform)
     config.mounts, config.overlay, config.rootfs = mounts, overlaid, spec["root"]["path"]
     config.gofer = ours.fileno()
     config.strace, config.leash = settings.strace, leash
@@ -207,27 +201,35 @@ def build(undo, settings, cid, bundle, spec, console_socket, pid_file, attached,
         config.resolver = bool(container.own["resolv_conf"])
         take_network(undo, net, config, container.own["resolv_conf"])
         config.wire = container.own["wire"] = awaited
-    boot.prepare(config)
+    if boot is None and not bundle_file.check(config.modules()):  # its process may have no right to open our files
+        for name in config.modules():
+            __import__(name)
 
+    config.open_stub()
     net.enter()
     try:
         sentry = child.spawn(
             "sandbox", lambda parent: sentry_process.body(parent, config, boot, rootless, sentry_filter, net),
-            lambda: sentry_process.prelude(config, boot), net.flags,
+            lambda parent: sentry_process.prelude(parent, config, boot), net.flags,
         )  # fmt: skip
     finally:
         net.leave()
+        if config.stub >= 0:
+            os.close(config.stub)
     undo.add(sentry.kill)
     container.set_process("sentry", state.Process(sentry.pid))
-    if gofer is not None:
-        container.set_process("gofer", state.Process(gofer.pid))
     if rootless:
         child.write_maps(sentry.pid, f"{sentry_process.ID} {os.geteuid()} 1\n", f"{sentry_process.ID} {os.getegid()} 1\n", False)
     else:
         uid, gid = (outside_id(kind, sentry.pid) for kind in ("uid", "gid"))
         child.write_maps(sentry.pid, f"{sentry_process.ID} {uid} 1\n", f"{sentry_process.ID} {gid} 1\n", True)
+    gofer = None
+    if "createContainer" not in hook_lists:  # else they say what it serves
+        gofer = start_gofer(undo, theirs, exports, ids, rootless, gofer_filter)
+        container.set_process("gofer", state.Process(gofer.pid))
     pids = [process.pid for process in (gofer, sentry) if process is not None]
     enter = make_cgroups(settings, cid, spec, container, hook_lists, pids)
+    sentry.expect("loaded")  # not within the container's CPU limits
     for pid in pids:
         enter(pid)
     run_hooks(undo, hook_lists, container, sentry.pid)

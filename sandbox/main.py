@@ -100,9 +100,6 @@ def load(name):
     for command, module, _ in COMMANDS:
         if command == name:
             if name in LAUNCHING:
-                from sandbox import _host
-
-                _host.use_huge_pages()
                 bundle.preload("launch")
             return getattr(__import__(f"sandbox.commands.{module}").commands, module)
     if name in UNSUPPORTED:  # engines ask `checkpoint --help` whether they may offer it

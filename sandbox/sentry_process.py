@@ -9,7 +9,7 @@ a guest or the gofer wrote.
 import faulthandler
 import os
 
-from sandbox import _host, confine
+from sandbox import _host, bundle, confine
 from sentry import seal
 from sentry.core import log
 
@@ -18,14 +18,23 @@ SIGUSR1 = 10
 LOWEST = 20  # our own descriptors live above: low numbers are for nobody, so that a stray use of 0 to 2 is harmless
 
 
-def prelude(config, boot) -> None:
-    """What needs no ids, while the command prepares the rest."""
+def prelude(parent, config, boot) -> None:
+    """What needs no ids, while the command prepares the rest. boot: None, or a test's stand-in for sentry.boot."""
+    if boot is None:
+        _host.use_huge_pages()
+        for name in config.modules():
+            bundle.preload(name)
+            __import__(name)
+        from sentry import boot
     boot.learn(config)
+    parent.report("loaded")
 
 
 def body(parent, config, boot, rootless, program, net) -> None:
-    """What child.spawn runs. config: boot.Config; boot: the module sentry.boot (or a test's stand-in); program: the
+    """What child.spawn runs. config: boot.Config; boot: as in `prelude`; program: the
     seccomp filter (bytes or None); net: network.Plan. Ends the process with the container's exit code."""
+    if boot is None:
+        from sentry import boot
     confine.private_mounts()
     confine.own_proc()
     net.settle(ID)

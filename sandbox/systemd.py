@@ -5,7 +5,7 @@
     rootless   the user's bus; the units are below the cgroup of the user's systemd
 
 Each conversation has a process of its own, because the D-Bus library (jeepney) costs 30 ms and would be in the Sentry as well.
-Where systemd does not run, cgroups.py alone makes the cgroup at the same path.
+Where systemd does not run, or the library is missing, cgroups.py alone makes the cgroup at the same path.
 """
 
 import os
@@ -42,9 +42,18 @@ def unit_of(wanted, rootless) -> "Unit | None":
     """The unit that cgroupsPath names (SLICE:PREFIX:NAME), or None where systemd does not run. CliError."""
     if not os.path.isdir(BOOTED):
         return None
+    if not any(os.path.isdir(f"{place}/jeepney") for place in places()):
+        log.unsupported("python3-jeepney is not installed: systemd is not asked for the unit")
+        return None
     if wanted.startswith(":") and rootless:
         wanted = "user.slice" + wanted
     return Unit(unit_path(wanted), rootless)
+
+
+def places() -> list:
+    """Directories where the library may be."""
+    project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [os.path.join(project, library.format(prefix=sys.prefix, minor=sys.version_info.minor)) for library in LIBRARIES]
 
 
 def control_group() -> str:
@@ -125,8 +134,6 @@ def talk(rootless, function):
             text = f"!{error}"
         except OSError as error:
             text = f"!{os_text(error)}"
-        except ImportError as error:
-            text = f"!{error}: python3-jeepney is needed for --systemd-cgroup"
         finally:
             os.write(writer, text.encode("utf-8", "replace")[:4096])
             os._exit(0)
@@ -141,11 +148,12 @@ def talk(rootless, function):
 
 def connect(path):
     """A socket on which messages may follow. The other side knows who we are; to name a user id would be wrong in a user
-    namespace. OSError, CliError."""
+    namespace. All in one piece: systemd's own server does not look at a message that arrives together with the word BEGIN.
+    OSError, CliError."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     sock.settimeout(TIMEOUT)
     sock.connect(path)
-    sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\n")
+    sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")
     line = b""
     while not line.endswith(b"\r\n") or line == b"DATA\r\n":
         line = b"" if line.endswith(b"\r\n") else line
@@ -155,7 +163,6 @@ def connect(path):
         line += byte
     if not line.startswith(b"OK "):
         raise CliError(f"D-Bus: {line.decode('utf-8', 'replace').strip()}")
-    sock.sendall(b"BEGIN\r\n")
     return sock
 
 
@@ -163,8 +170,7 @@ class Bus:
     """A connection to systemd's manager object."""
 
     def __init__(self, rootless):
-        project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        sys.path += [os.path.join(project, library.format(prefix=sys.prefix, minor=sys.version_info.minor)) for library in LIBRARIES]
+        sys.path += places()
         import jeepney
         from jeepney.bus import get_bus
         from jeepney.low_level import Parser

@@ -1,7 +1,7 @@
 """The Sentry's start: from descriptors and a configuration to a running kernel.
 
-`prepare` runs in the command, with its rights; `learn` and `start_platform` in the Sentry's process before it is confined;
-`Sandbox` after that, when nothing can be opened, executed or imported any more.
+`learn` and `start_platform` run in the Sentry's process before it is confined, `Sandbox` after that, when nothing can be
+opened, executed or imported any more.
 """
 
 import gc
@@ -9,7 +9,7 @@ import os
 from time import monotonic_ns
 
 from sentry import seal
-from sentry.boot_config import Config
+from sentry.boot_config import HOST_UDS, RESOLVER, WIRE, Config, platform_module
 from sentry.control import ControlError, close_all, field
 from sentry.core import hostinfo, leaks, log
 from sentry.fs.tmpfs import set_memory
@@ -25,23 +25,6 @@ from sentry.syscalls import table
 EPOLLRDHUP = 0x2000
 SIGKILL = 9
 FORWARD_STEP, FORWARD_TIME = 2000000, 2000000000  # ns
-RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
-WIRE = "sentry.net.lwip"  # loaded only for those who have links
-HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
-STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
-
-
-def prepare(config) -> None:
-    """In the command: import the platform, open what must be opened with its rights. OSError."""
-    __import__(platform_module(config.platform))
-    if config.links or config.wire:
-        __import__(WIRE)
-    if config.host_uds != "none":
-        __import__(HOST_UDS)
-    if config.resolver and (config.links or config.wire):
-        __import__(RESOLVER)
-    if config.platform == "systrap":
-        config.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def learn(config) -> None:
@@ -55,10 +38,6 @@ def open_network(config) -> None:
     """In the Sentry's process, in the container's network namespace if that is to be seen: what needs files."""
     if config.network == "host":
         config.net_files = hostinfo.open_network()
-
-
-def platform_module(name) -> str:
-    return f"sentry.platform.{name}"
 
 
 def start_platform(config):
@@ -121,7 +100,7 @@ class Sandbox:
 
     def set_clocks(self, platform):
         """Time offsets of the OCI configuration, and the vDSO that guests are told of."""
-        host, offsets = self.config.host, self.config.spec.get("linux", {}).get("timeOffsets") or {}
+        host, offsets = self.config.host, (self.config.spec.get("linux") or {}).get("timeOffsets") or {}
         ahead = [
             (offset.get("secs") or 0) * 10**9 + (offset.get("nanosecs") or 0)
             for offset in (offsets.get("monotonic") or {}, offsets.get("boottime") or {})

@@ -1,5 +1,13 @@
 """What the command that makes a sandbox tells the Sentry: plain values and descriptors, nothing else."""
 
+import os
+
+BOOT = "sentry.boot"
+RESOLVER = "sentry.net.resolver"  # only with a name server in the namespace
+WIRE = "sentry.net.lwip"  # loaded only for those who have links
+HOST_UDS = "sentry.net.unix_host"  # only with --host-uds
+STUB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "native", "stub")
+
 
 class Config:
     """Descriptors are ints, -1 where there is none. `stdio` maps the first program's descriptor numbers to ours."""
@@ -42,6 +50,22 @@ class Config:
         self.resolver = False  # with these may come sockets connected to the name server 127.0.0.11 of the namespace
         self.host = None  # facts about the machine that need files to learn (core/hostinfo.py)
 
+    def modules(self) -> "list[str]":
+        """What a Sentry of this configuration consists of; all else is imported by these."""
+        names = [BOOT, platform_module(self.platform)]
+        if self.links or self.wire:
+            names.append(WIRE)
+            if self.resolver:
+                names.append(RESOLVER)
+        if self.host_uds != "none":
+            names.append(HOST_UDS)
+        return names
+
+    def open_stub(self) -> None:
+        """In the command, with its rights. OSError."""
+        if self.platform == "systrap":
+            self.stub = os.open(STUB, os.O_RDONLY | os.O_CLOEXEC)
+
     SINGLE = ("gofer", "control", "exit", "log", "stub", "meminfo")
 
     def descriptors(self) -> "set[int]":
@@ -58,3 +82,7 @@ class Config:
         self.net_files = {name: moved[fd] for name, fd in self.net_files.items()}
         self.links = [moved[fd] for fd in self.links]
         self.stdio = {number: moved[fd] for number, fd in self.stdio.items()}
+
+
+def platform_module(name) -> str:
+    return f"sentry.platform.{name}"

@@ -72,7 +72,7 @@ class ManagedContainer:
     def set_sysctls(self):
         """linux.sysctl: parameters of the network are the first namespace's; in host mode the command has set them. The others
         are boot_mounts' business."""
-        for name, value in (self.config.spec.get("linux", {}).get("sysctl") or {}).items():
+        for name, value in ((self.config.spec.get("linux") or {}).get("sysctl") or {}).items():
             if procfs_sysctl.of_network(name) and not netns.INIT.host and not procfs_sysctl.preset(netns.INIT, name, value):
                 raise StartError(f"container {self.config.cid!r}: linux.sysctl {name}: no such parameter, or not with the value {value!r}")
 

@@ -147,7 +147,7 @@ def serve(values, listener, path) -> None:
 
     _host.set_name("stockade-shim")
     _host.use_huge_pages()
-    for group in ("launch", "gofer", "sentry"):  # here, so that gofers and Sentries share them with us
+    for group in ("launch", "gofer"):  # here, so that gofers share them with us
         bundle.preload(group)
     from shim.idle import Idle
     from shim.loop import Loop

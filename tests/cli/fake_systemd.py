@@ -94,9 +94,9 @@ def main(how, path, calls):
         if os.fork() == 0:
             file = b""
             while not file.endswith(b"BEGIN\r\n"):
-                if file.endswith(b"DATA\r\n"):
-                    connection.sendall(b"DATA\r\nOK 0123456789abcdef\r\n")
                 file += connection.recv(1)
+            # what comes together with the last word is lost on a real one, so nothing may before this
+            connection.sendall(b"DATA\r\nOK 0123456789abcdef\r\n")
             Peer(connection, calls).serve()
             os._exit(0)
         connection.close()

@@ -9,7 +9,6 @@ import select
 import sys
 import time
 
-from sentry.boot_config import Config  # noqa: F401
 from sentry.control import ControlError, Server
 from sentry.core import jsonlite
 from sentry.fs.gofer_client import GoferClient
@@ -34,10 +33,6 @@ class Loop:
         for fd, events in self.epoll.poll(5):
             if fd in self.callbacks:
                 self.callbacks[fd](fd, events)
-
-
-def prepare(config):
-    config.host = None
 
 
 def learn(config):

@@ -143,7 +143,9 @@ def test_as_containers(nothing_left, tmp_path, seed):
     source.mkdir()
     for _ in range(25):
         config = mutate(configuration(root, str(source)), roll)
-        for namespace in (config.get("linux") or {}).get("namespaces") or () if isinstance(config.get("linux"), dict) else ():
+        linux = config.get("linux")
+        namespaces = linux.get("namespaces") if isinstance(linux, dict) else None
+        for namespace in namespaces if isinstance(namespaces, list) else ():
             if isinstance(namespace, dict):
                 namespace.pop("path", None)  # the test must not enter the host's
         text = json.dumps(config)
@@ -151,3 +153,26 @@ def test_as_containers(nothing_left, tmp_path, seed):
         result = cli("run", "--bundle", tmp_path, "c", timeout=120)
         assert "internal error" not in result.stderr and "Traceback" not in result.stderr, f"{result.stderr}\n{text}"
         assert result.returncode == 0 or result.stderr.count("\n") == 1 or result.stderr == "", f"{result.returncode} {result.stderr}\n{text}"
+
+
+@needs_root
+def test_null_is_absent(nothing_left, tmp_path):
+    """As Go's decoder has it: each member of the configuration and of its parts by turns."""
+    cli = Cli(STOCKADE, nothing_left)
+    (tmp_path / "source").mkdir()
+
+    def fresh():
+        return configuration(root_file_system("busybox"), str(tmp_path / "source"))
+
+    for part in ("", "root", "process", "linux"):
+        for key in fresh()[part] if part else fresh():
+            config, absent = fresh(), fresh()
+            (config[part] if part else config)[key] = None
+            del (absent[part] if part else absent)[key]
+            answers = []
+            for changed in (config, absent):
+                (tmp_path / "config.json").write_text(json.dumps(changed))
+                result = cli("run", "--bundle", tmp_path, "c", timeout=120)
+                answers.append((result.returncode, result.stderr))
+            assert answers[0] == answers[1], (part, key)
+            assert "internal error" not in result.stderr and result.stderr.count("\n") <= 1, result.stderr

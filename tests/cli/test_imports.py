@@ -13,7 +13,7 @@ STATE = BASE | {"fcntl"}
 CONTROL = STATE | {"_socket"}
 TERMINAL = CONTROL | {"_struct", "select", "struct", "termios"}
 LAUNCH = TERMINAL | {"faulthandler", "resource", "gc", "_cython_3_3_1", "cython_runtime"}
-# The Sentry is a clone of the command: its modules are loaded by the commands that make one.
+# What the Sentry's process loads beyond that.
 SENTRY = LAUNCH | {
     "_bisect", "_collections", "_heapq", "_operator", "_weakrefset", "bisect", "collections", "heapq", "itertools", "keyword",
     "math", "mmap", "operator", "reprlib", "types", "weakref", "_collections_abc", "_random", "time", "encodings.ascii",

@@ -192,7 +192,7 @@ def test_update_and_events(stockade, running):
     first = figures()
     assert first["type"] == "stats" and first["id"] == cid
     assert first["data"]["memory"]["usage"]["limit"] == 256 << 20
-    assert first["data"]["memory"]["usage"]["usage"] > 1 << 20
+    assert first["data"]["memory"]["usage"]["usage"] > 512 << 10
     assert first["data"]["pids"]["limit"] == 90 and first["data"]["pids"]["current"] >= 3
     wait_for(lambda: figures()["data"]["cpu"]["usage"]["total"] > first["data"]["cpu"]["usage"]["total"] + 10**8)
     assert stockade("update", "--memory", "300m", "--pids-limit", "95", cid).returncode == 0

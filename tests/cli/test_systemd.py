@@ -141,8 +141,11 @@ def test_no_bus(fake, monkeypatch):
         assert len(fake.named("StartTransientUnit")) == 1
 
 
-def test_without_systemd(monkeypatch):
+def test_without_systemd_or_the_library(monkeypatch, tmp_path):
     monkeypatch.setattr(systemd, "BOOTED", "/nonexistent")
+    assert systemd.unit_of("a.slice:pre:x", False) is None
+    monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
+    monkeypatch.setattr(systemd, "LIBRARIES", (str(tmp_path),))
     assert systemd.unit_of("a.slice:pre:x", False) is None
 
 
