@@ -37,7 +37,7 @@ def digest_server(host, port):
     server = listener(host, int(port))
     while True:
         conn, peer = server.accept()
-        conn.settimeout(30)
+        conn.settimeout(100)
         seen, count = hashlib.sha256(), 0
         while data := conn.recv(1 << 18):
             seen.update(data)
@@ -72,8 +72,8 @@ def narrow(host, port, echo_port):
     """A way on which packets must be smaller than the link's: what TCP and UDP make of it. A server of digests and one of
     sizes are there."""
     IP_MTU_DISCOVER, IP_RECVERR, IP_MTU, MSG_ERRQUEUE = 10, 11, 14, 0x2000
-    conn = socket.create_connection((host, int(port)), 10)
-    conn.settimeout(30)
+    conn = socket.create_connection((host, int(port)), 100)
+    conn.settimeout(100)
     data = os.urandom(2000000)
     conn.sendall(data)
     conn.shutdown(socket.SHUT_WR)
@@ -90,7 +90,7 @@ def narrow(host, port, echo_port):
                 sock.send(bytes(size))
                 ready = select.poll()
                 ready.register(sock, select.POLLIN)
-                ready.poll(5000)
+                ready.poll(100000)
                 said.append(f"{size}: {sock.recv(65535, socket.MSG_DONTWAIT).decode()}")
             except OSError as error:
                 said.append(f"{size}: {errno.errorcode[error.errno]}")

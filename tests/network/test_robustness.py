@@ -150,6 +150,7 @@ ROUTER4 = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(400)
 def test_a_narrow_way_of_ipv4(container, wire):
     """Packets that must not be cut are answered by the router, and that is heeded as natively."""
     names = {"b": wire.b, "c": f"{wire.b}-c"}
@@ -166,8 +167,8 @@ def test_a_narrow_way_of_ipv4(container, wire):
             command = ["narrow", "10.76.0.2", "5001", "5002"]
             client = subprocess.Popen(["ip", "netns", "exec", wire.a, sys.executable, PEER, *command], stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, text=True) if native else container("python3", "/tests/peer.py", *command)  # fmt: skip
-            said.append(output(client, 60).splitlines())
-            output(server)
+            said.append(output(client, 150).splitlines())
+            output(server, 100)
         assert said[0] == said[1]
         assert said[1][0] == "True TCP mtu 1300"
     finally:
