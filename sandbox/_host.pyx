@@ -35,7 +35,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int c_munmap "munmap"(void *place, size_t length)
     int c_madvise "madvise"(void *place, size_t length, int advice)
     enum:
-        PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE, MADV_HUGEPAGE
+        PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE, MADV_DONTNEED, MADV_HUGEPAGE
     void *MAP_FAILED
 
 cdef extern from "<unistd.h>" nogil:
@@ -410,6 +410,12 @@ def use_huge_pages():
     low = (low + HUGE - 1) & ~<uintptr_t>(HUGE - 1)
     if high > low:
         c_madvise(<void *>low, high - low, MADV_HUGEPAGE)
+
+
+def drop_pages(low, high):
+    """Map the pages between two addresses no longer; what is used of them comes back from its file at a fault. OSError."""
+    if c_madvise(<void *><uintptr_t>low, <size_t>(high - low), MADV_DONTNEED) != 0:
+        fail("madvise")
 
 
 def load_code(int fd, long offset, long length):

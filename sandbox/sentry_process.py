@@ -59,6 +59,7 @@ def body(parent, config, boot, rootless, program, net) -> None:
     _host.limit_bounding(0)
     os.chdir("/")
     platform = boot.start_platform(config)
+    confine.drop_code()
     confine.empty_root()
     parent.reach("seeded")  # the parent may now make our OOM score better than our guests'
     seal.seal()

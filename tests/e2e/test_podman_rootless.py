@@ -44,6 +44,7 @@ def home(image):
             pytest.skip(f"{program} is not installed (scripts/deps.sh e2e)")
     if subprocess.run(["test", "-r", STOCKADE], user=65534, group=65534, extra_groups=[]).returncode:
         pytest.skip("the project lies where other users cannot read")
+    subprocess.run(["userdel", USER], stderr=subprocess.DEVNULL, check=False)  # of a run that was killed
     subprocess.run(["useradd", "--no-create-home", USER], check=True)
     top = pathlib.Path(tempfile.mkdtemp(prefix="stockade-rootless-"))  # pytest's own directories are closed to others
     top.chmod(0o755)

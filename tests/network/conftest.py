@@ -120,10 +120,10 @@ def container(stockade, tmp_path, wire):
 
     yield start
     for name, process in started:
-        if process.poll() is None:
-            stockade("kill", name, "KILL", timeout=20)
-            try:
+        try:
+            if process.poll() is None:
+                stockade("kill", name, "KILL", timeout=20)
                 process.wait(20)
-            finally:
-                process.kill()
-                stockade("delete", "--force", name, timeout=20)
+        finally:
+            process.kill()
+            stockade("delete", "--force", name, timeout=20)

@@ -21,7 +21,7 @@ SENTRY_FDS = (
     r"socket:\[\d+\]",  # the gofer's connection, the control socket, ptrace: carrier of descriptors
     r"anon_inode:\[?(eventpoll|eventfd|pidfd|seccomp notify|signalfd|timerfd)\]?",
     r"/memfd:stockade-\w+ \(deleted\)",
-    r"/meminfo",
+    r"/proc/meminfo",
     r".*/exit",  # the file for the exit code
     r"/bin/busybox",  # donated by the gofer: the program, for mapping
     r".*/output",  # the program's standard output
