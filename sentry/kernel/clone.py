@@ -386,6 +386,8 @@ def enter_tables(parent, child, args, mm) -> None:
     kernel.forks += 1
     tg.pids.tasks[child.tid] = child
     tg.tasks.append(child)
+    if tg.stop_state.signo:  # the process began to stop while the host made the thread
+        child.work = True
     if not flags & CLONE_THREAD:
         tg.leader = child
         tg.pids.groups[tg.pid] = tg

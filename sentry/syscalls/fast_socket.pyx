@@ -223,11 +223,16 @@ cdef long send_stream(Task task, UnixSocket sock, GuestThread thread, uint64_t c
     """write(2) and send(2) of more than one message."""
     cdef WriteWait record
     cdef WaitEntry entry
-    cdef long done
+    cdef long done, before
     if sock.sndtimeo:
         return SLOW
     done = pour(sock, thread, 0, count)
-    if done == SLOW or <uint64_t>done == count or sock.charged < sock.sndbuf:
+    while done != SLOW and <uint64_t>done < count and sock.charged < sock.sndbuf:  # what reads there has taken some at once
+        before = done
+        done = pour(sock, thread, before, count)
+        if done == SLOW:
+            return before
+    if done == SLOW or <uint64_t>done == count:
         return done
     if not waits or sock.flags & O_NONBLOCK:
         return done if done else -EAGAIN
