@@ -687,6 +687,8 @@ cdef class Platform(Registry):
             return 0
         self.next_check = now + CHECK_EVERY
         for thread in list(self.interrupting):
+            if thread.unborn:
+                thread._signal()
             used = sh_cpu_time(thread.aspace.pid)
             if (thread.ops and sh_read32(&thread.ctx.ops_seq) == thread.ops_seq
                     and used - thread.interrupt_cpu < LONG_OPERATION):

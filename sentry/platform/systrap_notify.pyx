@@ -3,13 +3,13 @@
 import os
 from select import EPOLLIN
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from sentry.platform.systrap_host cimport (
     CLONING, EPOLL_CTL_ADD, PARKED, ST_CLONE_FORK, ST_CLONE_THREAD, ST_FD_CTX, ST_FD_KEPT, ST_FD_SLOT, ST_NR_HELLO, ST_STACK,
     ST_TURN_SENTRY, sh_child, sh_ctx, sh_epoll_ctl, sh_notif, sh_notif_addfd, sh_notif_answer, sh_notif_continue, sh_notif_hand_fd,
-    sh_notif_recv, sh_notif_valid, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32, sh_yield,
+    sh_notif_recv, sh_notif_valid, sh_now, sh_pidfd_kill, sh_pidfd_open, sh_tgkill, sh_tsc, sh_write32, sh_yield,
 )
 from sentry.platform.systrap_memory cimport HostFd
 from sentry.platform.systrap_thread cimport AddressSpace, Clone, Registry, Shelf, Thread
@@ -19,6 +19,7 @@ from _operator import attrgetter
 
 from sentry.core import log
 
+cdef int64_t BIRTH = 20000000  # ns in which a new process surely gets its own context
 SINCE = attrgetter("since")
 
 
@@ -160,6 +161,7 @@ cdef int newborn(Registry host, sh_notif *n) except -1:
             return stranger(host, n)
     child = host._new_thread(space, n.pid, clone.slot)
     child._inherit(parent)
+    child.unborn = sh_now() + BIRTH if process else 0
     del host.clones[clone.nonce]
     parent.clone = None
     clone.parent = None

@@ -46,6 +46,9 @@ cdef class Thread(Carrier):
     cdef bint saving  # the operations under way end with `lent`
     cdef object ret_after  # what to return when they are done, or None
     cdef bint interrupted
+    # Until then (ns) a new process may be without its own context: its handler would look into its parent's. 0: it is not new.
+    cdef int64_t unborn
+    cdef int _signal(self) except -1
     cdef int64_t interrupt_cpu
     cdef Clone clone
     # memory operations under way

@@ -619,7 +619,15 @@ cdef class Thread(Carrier):
         self.platform.interrupting.append(self)
         self.interrupt_cpu = sh_cpu_time(self.aspace.pid)
         sh_write32(&self.ctx.interrupt, 1)
+        self._signal()
+
+    cdef int _signal(self) except -1:
+        """Have the thread look at `interrupt`. One that has just begun looks by itself, or Platform._check comes back to it."""
+        if self.unborn and sh_now() < self.unborn:
+            return 0
+        self.unborn = 0
         sh_tgkill(self.aspace.pid, self.tid, ST_INTR_SIGNAL)
+        return 0
 
 
 cdef class Shelf:
