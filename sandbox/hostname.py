@@ -2,8 +2,8 @@
 
 import os
 
-from sandbox import _host
-from sandbox.errors import CliError, os_text
+from sandbox import _host, child
+from sandbox.errors import CliError
 
 
 def of(spec) -> "str | None":
@@ -18,21 +18,13 @@ def of(spec) -> "str | None":
 
 def read(path) -> str:
     """The name in the namespace at `path`. CliError."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            _host.setns(there, _host.CLONE_NEWUTS)
-            os.write(writer, b"." + os.fsencode(os.uname().nodename))
-        except OSError as error:
-            os.write(writer, b"!" + os_text(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8", errors="replace") as file:
-        text = file.read()
-    os.waitpid(child, 0)
-    if not text.startswith("."):
-        raise CliError(f"UTS namespace {path}: {text[1:] or 'it cannot be read'}")
-    return text[1:]
+
+    def there():
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        _host.setns(namespace, _host.CLONE_NEWUTS)
+        return os.uname().nodename
+
+    try:
+        return child.ask(there)
+    except CliError as error:
+        raise CliError(f"UTS namespace {path}: {error}") from None

@@ -13,7 +13,7 @@ import sys
 
 import _socket
 
-from sandbox import log
+from sandbox import child, log
 from sandbox.cgroups import OWN_PROCESSES, number, unit_path, weight_of
 from sandbox.errors import CliError, os_text
 
@@ -124,26 +124,10 @@ def limits(resources, unified) -> list:
 
 def talk(rootless, function):
     """function(Bus), in a process of its own; the text that it returns. CliError."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        text = "!internal error"
-        try:
-            text = "." + (function(Bus(rootless)) or "")
-        except CliError as error:
-            text = f"!{error}"
-        except OSError as error:
-            text = f"!{os_text(error)}"
-        finally:
-            os.write(writer, text.encode("utf-8", "replace")[:4096])
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8", errors="replace") as file:
-        text = file.read()
-    os.waitpid(child, 0)
-    if not text.startswith("."):
-        raise CliError(f"systemd: {text[1:] or 'no answer'}")
-    return text[1:]
+    try:
+        return child.ask(lambda: function(Bus(rootless)) or "")
+    except CliError as error:
+        raise CliError(f"systemd: {error}") from None
 
 
 def connect(path):
